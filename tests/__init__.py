@@ -1,0 +1,1 @@
+"""Tests of the product from the outside, and the real and fake neighbours they need."""
