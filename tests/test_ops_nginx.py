@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 class Backend(ThreadingHTTPServer):
-    """A server that counts what reaches it. `hang_up` closes after reading; `gate` holds the second half of a stream."""
+    """Counts what reaches it. `hang_up`: closes after reading; `gate` holds the second half of a stream."""
 
     daemon_threads = True
 
