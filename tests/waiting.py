@@ -3,19 +3,18 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
-async def eventually(ask: Callable[[], T | Awaitable[T]], *, within: float = 10, every: float = 0.01) -> T:
-    """The first true answer of `ask`; raises AssertionError with the last one when none came in `within` seconds."""
+async def eventually(ask: Callable[[], Any], *, within: float = 10, every: float = 0.01) -> Any:
+    """The first true answer of `ask` (awaited where it is a coroutine); AssertionError when none came `within` s."""
     deadline = time.monotonic() + within
     while True:
         answer = ask()
-        value: T = await answer if inspect.isawaitable(answer) else answer
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"still {value!r} after {within} s"
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"still {answer!r} after {within} s"
         await asyncio.sleep(every)

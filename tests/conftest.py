@@ -1,0 +1,105 @@
+"""Fixtures for everybody: the models on the wire, Redis, and the whole product in front of them."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.cluster import Cluster
+from tests.fakes.bedrock import FakeBedrock
+from tests.fakes.ollama import FakeOllama
+from tests.redis_server import choice, ordinary_redis
+
+_numbers = itertools.count(1)
+
+FAKE_AWS = {
+    "AWS_ACCESS_KEY_ID": "AKIAFAKEFAKEFAKEFAKE",
+    "AWS_SECRET_ACCESS_KEY": "canary-aws-secret",
+    "AWS_REGION": "eu-central-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def pytest_report_header() -> str:
+    return f"redis: {choice()}"
+
+
+@pytest.fixture(scope="session")
+async def redis_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The Redis for ordinary tests."""
+    async with ordinary_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def the_ollama() -> AsyncIterator[FakeOllama]:
+    async with FakeOllama() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+async def the_bedrock() -> AsyncIterator[FakeBedrock]:
+    async with FakeBedrock() as fake:
+        yield fake
+
+
+@pytest.fixture
+def ollama(the_ollama: FakeOllama) -> FakeOllama:
+    """The Ollama behind `cluster`, as new."""
+    the_ollama.forget()
+    return the_ollama
+
+
+@pytest.fixture
+def bedrock(the_bedrock: FakeBedrock) -> FakeBedrock:
+    """The Bedrock behind `bedrock_cluster`, as new."""
+    the_bedrock.forget()
+    return the_bedrock
+
+
+def ollama_env(fake: FakeOllama) -> dict[str, str]:
+    return {"PROVIDER": "ollama", "OLLAMA_HOST": fake.url}
+
+
+def bedrock_env(fake: FakeBedrock) -> dict[str, str]:
+    return {"PROVIDER": "bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": fake.url, **FAKE_AWS}
+
+
+@pytest.fixture(scope="session")
+async def the_cluster(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
+) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("cluster"), redis_url, env=ollama_env(the_ollama)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(the_cluster: Cluster, ollama: FakeOllama) -> Cluster:
+    """Three backends on the fake Ollama behind Nginx, for tests that break nothing."""
+    return the_cluster
+
+
+@pytest.fixture
+async def client(cluster: Cluster) -> AsyncIterator[Client]:
+    """A person who talks through Nginx."""
+    async with cluster.client() as client:
+        yield client
+
+
+@pytest.fixture
+def new_chat(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes chat ids nobody has used."""
+    return lambda: f"{request.node.originalname[5:60]}-{next(_numbers)}"
+
+
+@pytest.fixture
+def chat_id(new_chat: Callable[[], str]) -> str:
+    return new_chat()
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    """A folder for the logs of one test's own processes."""
+    return tmp_path
