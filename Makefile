@@ -1,0 +1,83 @@
+# Everything a person types. The stack's commands work with Docker Compose and without (deploy/chat.sh decides).
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+# what `make test` hands to pytest, as in: make test ARGS="-k stop"
+ARGS ?=
+STACK := @sh deploy/chat.sh
+DEV := @sh deploy/native/setup.sh dev
+PYTHON := .venv/bin/python
+
+.PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
+        doctor test check chaos bench audit image-multiarch clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+start: ## Start everything and say where it is (HTTP_PORT, PROVIDER ... from .env or the environment)
+	$(STACK) start
+
+up: start ## The same as start
+
+stop: ## Let running replies end, then stop what was started
+	$(STACK) stop
+
+restart: ## Load changes: one backend after the other, without a failed request
+	$(STACK) restart
+
+status: ## What runs
+	$(STACK) status
+
+health: ## The health of the stack, through the public port
+	$(STACK) health
+
+logs: ## Newest log lines of everything (follows on a terminal)
+	$(STACK) logs
+
+logs-backend: ## Newest log lines of the backends
+	$(STACK) logs backend
+
+logs-nginx: ## Newest log lines of Nginx
+	$(STACK) logs nginx
+
+logs-redis: ## Newest log lines of Redis
+	$(STACK) logs redis
+
+shell: ## A shell where a backend runs
+	$(STACK) shell
+
+redis: ## redis-cli on the stack's Redis
+	$(STACK) redis
+
+redis-monitor: ## Every command Redis gets, as it comes
+	$(STACK) redis-monitor
+
+doctor: ## Look for what is wrong with this machine or the settings, with the line that repairs it
+	$(STACK) doctor
+
+test: ## Set up and run all tests (ARGS="-k stop" for some)
+	$(DEV)
+	$(PYTHON) -m pytest $(ARGS)
+
+check: ## Linter, format and types
+	$(DEV)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and print what held
+	$(DEV)
+	$(PYTHON) -m tests.chaos $(ARGS)
+
+bench: ## Measure speed, stops and memory against the baselines
+	$(DEV)
+	$(PYTHON) -m bench $(ARGS)
+
+audit: ## Known holes in the locked packages, and a list of what is in the product (SBOM)
+	$(DEV)
+	@sh deploy/audit.sh
+
+image-multiarch: ## Build the image for amd64 and arm64 (IMAGE=name:tag, PUSH=1 to push it)
+	@sh deploy/docker/multiarch.sh
+
+clean: ## Stop, and remove what was made here: containers, chats, environments
+	$(STACK) clean

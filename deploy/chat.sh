@@ -1,0 +1,39 @@
+#!/bin/sh
+# Operates the stack: `chat.sh VERB [ARGUMENT]`, with Docker Compose where it works, else with the programs of this
+# machine. MODE=docker or MODE=native decides it by hand.
+set -eu
+cd "$(dirname "$0")/.."
+
+native_runs() { [ -s run/supervisord.pid ] && kill -0 "$(cat run/supervisord.pid)" 2>/dev/null; }
+
+# Says why Docker is not used, or nothing when it is.
+why_not_docker() {
+    if ! command -v docker >/dev/null; then
+        echo "no Docker here"
+        return
+    fi
+    case $(docker compose version --short 2>/dev/null) in
+    2.* | v2.* | [3-9].* | v[3-9].*) ;;
+    *) echo "Docker has no Compose v2 (https://docs.docker.com/compose/install/linux/)"; return ;;
+    esac
+    answer=$(docker version --format '{{.Server.Version}}' 2>&1) && return
+    case $answer in
+    *"permission denied"*) echo "you may not use Docker (sudo usermod -aG docker $(id -un), then log in again)" ;;
+    *) echo "the Docker engine does not answer" ;;
+    esac
+}
+
+mode=${MODE:-}
+reason="MODE=$mode"
+if [ -z "$mode" ] && native_runs; then
+    mode=native reason="it is running"
+elif [ -z "$mode" ]; then
+    reason=$(why_not_docker)
+    mode=${reason:+native}
+fi
+
+case ${mode:-docker} in
+docker) exec sh deploy/docker/run.sh "$@" ;;
+native) WHY=$reason exec sh deploy/native/run.sh "$@" ;;
+*) echo "MODE is docker or native, not $mode" >&2; exit 2 ;;
+esac

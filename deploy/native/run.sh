@@ -1,0 +1,11 @@
+#!/bin/sh
+# The stack on the programs of this machine: makes the environment where it is missing, then deploy/native does the rest.
+set -eu
+cd "$(dirname "$0")/../.."
+case $1 in
+start) echo "Without Docker ($WHY)" && sh deploy/native/setup.sh run ;;
+restart) sh deploy/native/setup.sh run ;;
+doctor) sh deploy/native/setup.sh run && exec .venv/bin/python -m app doctor ;;
+*) [ -x .venv/bin/python ] || { echo "Nothing runs here yet: make start" >&2; exit 1; } ;;
+esac
+exec .venv/bin/python -m deploy.native "$@"
