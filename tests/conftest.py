@@ -11,6 +11,7 @@ from tests.cluster import Cluster
 from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.ollama import FakeOllama
 from tests.redis_server import choice, ordinary_redis
+from tests.rough import Rough, rough_cluster
 
 _numbers = itertools.count(1)
 
@@ -86,6 +87,21 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
     """A person who talks through Nginx."""
     async with cluster.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def the_rough(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rough]:
+    async with rough_cluster(tmp_path_factory.mktemp("rough")) as rough:
+        yield rough
+
+
+@pytest.fixture
+async def rough(the_rough: Rough) -> AsyncIterator[Rough]:
+    """Three backends that may be hurt; healed before each test and after it."""
+    await the_rough.heal()
+    the_rough.ollama.forget()
+    yield the_rough
+    await the_rough.heal()
 
 
 @pytest.fixture

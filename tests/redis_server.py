@@ -127,3 +127,8 @@ async def answers(client: "redis.Redis") -> bool:
         return bool(await client.ping())
     except redis.RedisError:
         return False
+
+
+async def command(client: "redis.Redis", *words: str) -> None:
+    """A command redis-py has no typed method for."""
+    await client.execute_command(*words)  # type: ignore[no-untyped-call]

@@ -99,6 +99,7 @@ class FakeModel(ABC):
 
     def forget(self) -> None:
         """Back to the default reply, and nothing remembered but what is still open."""
+        self.default = Reply()
         self.script.clear()
         self._by_text.clear()
         self.exchanges = [exchange for exchange in self.exchanges if exchange.is_open]

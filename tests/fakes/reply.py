@@ -76,3 +76,8 @@ class Exchange:
     @property
     def is_open(self) -> bool:
         return self.finished_at is None and self.left_at is None
+
+
+HELD = Reply(fault="stall", fault_after=3)  # three tokens, then silence
+HELD_TEXT = "word0 word1 word2 "
+FLOWING = Reply(tokens=100_000, pace=0.01)  # talks until it is stopped

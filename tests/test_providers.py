@@ -1,0 +1,282 @@
+"""Each provider on the wire: its replies, its errors, and that a stop reaches it in every phase."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.client import Client
+from tests.cluster import Cluster
+from tests.conftest import bedrock_env, ollama_env
+from tests.fakes import bedrock as aws
+from tests.fakes.bedrock import FakeBedrock
+from tests.fakes.model import FakeModel
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import FLOWING, HELD, Failure, Fault, Reply
+from tests.invariants import Witness, assert_invariants
+from tests.waiting import eventually
+
+NUMBER = {"ollama": 1, "bedrock": 2, "demo": 3}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One provider: the backend that uses it and the fake behind."""
+
+    name: str
+    cluster: Cluster
+    fake: FakeModel
+
+    def client(self) -> Client:
+        return self.cluster.client(NUMBER[self.name])
+
+
+@pytest.fixture(scope="module")
+async def mixed(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
+) -> AsyncIterator[Cluster]:
+    """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
+    env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
+    async with Cluster(tmp_path_factory.mktemp("mixed"), redis_url, env_of=env_of) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["ollama", "bedrock"])
+def side(request: pytest.FixtureRequest, mixed: Cluster, ollama: FakeOllama, bedrock: FakeBedrock) -> Side:
+    return Side(request.param, mixed, {"ollama": ollama, "bedrock": bedrock}[request.param])
+
+
+async def test_a_reply_with_its_exact_usage(side: Side, chat_id: str) -> None:
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.text, stream.outcome) == (Reply().text, "done")
+    assert stream.of("start")[0]["provider"] == side.name
+    assert stream.end["usage"] == {"input_tokens": 11, "output_tokens": 5, "exact": True}
+
+
+async def test_text_arrives_however_the_network_cuts_it(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(tokens=["Grü", "ß", "👩‍👩‍👧", "\n", " Gott"], torn=True, lump=2)
+    async with side.client() as client:
+        assert (await client.ask(chat_id, "hello")).text == side.fake.default.text
+
+
+async def test_text_comes_while_the_model_still_talks(side: Side, chat_id: str) -> None:
+    side.fake.default = HELD
+    async with side.client() as client, client.chat(chat_id, "hello") as stream:
+        await stream.until_text("word2 ")
+        assert side.fake.open_streams == 1
+        await client.stop(chat_id, wait=5000)
+        await stream.rest()
+
+
+async def test_a_reply_cut_at_its_token_limit_is_done_and_says_why(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(stop_reason={"ollama": "length", "bedrock": "max_tokens"}[side.name])
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.outcome, stream.end["stop_reason"], stream.text) == ("done", "max_tokens", Reply().text)
+
+
+async def test_thoughts_are_not_part_of_the_reply(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(tokens=["4"], thinking=["two and ", "two"])
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "hello")
+        assert stream.text == "4"
+        assert "".join(event["text"] for event in stream.of("reasoning")) == "two and two"
+        assert (await client.messages(chat_id))[-1]["content"] == "4"
+
+
+PHASES: dict[str, Reply] = {
+    "before the headers": Reply(headers_delay=100),
+    "before the first token": Reply(first_delay=100),
+    "between tokens": FLOWING,
+    "stalled": HELD,
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_stop_closes_the_connection_to_the_model_in_every_phase(side: Side, chat_id: str, phase: str) -> None:
+    side.fake.default = PHASES[phase]
+    witness = Witness(chat_id)
+    async with side.client() as client, side.cluster.client(3) as other, client.chat(chat_id, "hello") as stream:
+        witness.saw(stream, "hello")
+        await eventually(lambda: side.fake.of("hello"))
+        if phase in {"between tokens", "stalled"}:
+            await stream.until_text("word2 ")
+        answer = await other.stop(chat_id, wait=5000)
+        told = time.monotonic()
+        assert (answer["result"], answer["backend"]) == ("stopped", f"backend-{NUMBER[side.name]}")
+        assert (await stream.rest()).outcome == "stopped"
+    await eventually(lambda: side.fake.open_streams == 0)
+    (exchange,) = side.fake.of("hello")
+    assert exchange.left_at
+    assert exchange.left_at - told < 2
+    assert exchange.tokens_sent < 5000
+    await assert_invariants(side.cluster, [witness], models=[side.fake])
+
+
+FAULTS: list[tuple[Fault, Failure, set[str]]] = [
+    ("error", aws.BROKEN_IN_STREAM, {"model_error"}),
+    ("drop", Failure(), {"model_error", "model_unavailable"}),
+    ("truncate", Failure(), {"model_error"}),
+    ("malformed", Failure(), {"model_error"}),
+]
+
+
+@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault[0]))
+async def test_a_stream_that_breaks_fails_with_what_was_said_so_far(
+    side: Side, chat_id: str, fault: tuple[Fault, Failure, set[str]], after: int
+) -> None:
+    kind, failure, codes = fault
+    side.fake.default = Reply(fault=kind, fault_after=after, failure=failure)
+    witness = Witness(chat_id)
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "hello")
+        witness.saw(stream, "hello")
+        assert stream.outcome == "failed"
+        assert stream.end["error"]["code"] in codes
+        assert "provider-secret-detail" not in stream.raw.decode()
+        assert stream.text == "".join(f"word{n} " for n in range(after))
+        assert len(side.fake.of("hello")) == 1, "asked again after text had been seen"
+    await assert_invariants(side.cluster, [witness], models=[side.fake])
+
+
+OLLAMA_REFUSALS = [
+    (Failure(404, message="model 'x' not found"), {"model_not_found"}),
+    (Failure(401, message="unauthorized"), {"model_auth"}),
+    (Failure(429, message="slow down"), {"model_throttled"}),
+    (Failure(500, message="llama runner process has terminated"), {"model_error"}),
+    (Failure(503, message="server busy, please try again. maximum pending requests exceeded"),
+     {"model_throttled", "model_unavailable"}),
+]  # fmt: skip
+BEDROCK_REFUSALS = [
+    (aws.THROTTLED, {"model_throttled"}),
+    (aws.DENIED, {"model_auth"}),
+    (aws.EXPIRED, {"model_auth"}),
+    (aws.OVERFLOW, {"context_overflow"}),
+    (aws.UNKNOWN_MODEL, {"model_not_found"}),
+    (Failure(400, "ValidationException", "The provided model identifier is invalid."), {"model_not_found"}),
+    (Failure(503, "ServiceUnavailableException", "try later"), {"model_unavailable"}),
+    (Failure(500, "InternalServerException", "oops"), {"model_error", "model_unavailable"}),
+    (Failure(408, "ModelTimeoutException", "too slow"), {"model_timeout"}),
+    (Failure(429, "ModelNotReadyException", "warming up"), {"model_unavailable", "model_throttled"}),
+]
+REFUSALS = [("ollama", *case) for case in OLLAMA_REFUSALS] + [("bedrock", *case) for case in BEDROCK_REFUSALS]
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]} {case[1].status} {case[1].code}")
+async def test_a_refusal_of_the_model_has_its_code_and_a_sentence_of_ours(
+    mixed: Cluster, chat_id: str, ollama: FakeOllama, bedrock: FakeBedrock, case: tuple[str, Failure, set[str]]
+) -> None:
+    name, failure, codes = case
+    fake: FakeModel = {"ollama": ollama, "bedrock": bedrock}[name]
+    fake.default = Reply(refuse=True, failure=failure)
+    async with mixed.client(NUMBER[name]) as client:
+        stream = await client.ask(chat_id, "hello")
+        assert stream.outcome == "failed"
+        assert stream.end["error"]["code"] in codes
+        assert len(stream.end["error"]["message"]) > 10
+        assert failure.message not in stream.raw.decode()
+        older = await client.http.post("/chat", json={"message": "hello"})
+        assert (older.status_code, older.json()["code"]) == (502, stream.end["error"]["code"])
+
+
+async def test_a_throttle_inside_the_stream_is_not_tried_again(
+    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
+    bedrock.default = Reply(fault="error", fault_after=3, failure=aws.THROTTLED_IN_STREAM)
+    async with mixed.client(2) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.text, stream.end["error"]["code"]) == ("word0 word1 word2 ", "model_throttled")
+    assert len(bedrock.exchanges) == 1
+
+
+async def test_a_model_without_tools_is_asked_without_them(mixed: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+    agents = {}
+    async with mixed.client(1) as client:
+        agents = {a["name"]: a for a in (await client.get("/api/v1/agents"))["agents"]}
+        with_tools = next(name for name, agent in agents.items() if agent["tools"])
+        stream = await client.ask(chat_id, "hello", agent=with_tools)
+        assert stream.outcome == "done"
+        assert ollama.of("hello")[0].body["tools"]
+
+
+@pytest.fixture(scope="module")
+async def impatient(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
+) -> AsyncIterator[Cluster]:
+    """backend-1 (Ollama) and backend-2 (Bedrock) wait 2 s for the model; backend-3 has no AWS credentials."""
+    where = tmp_path_factory.mktemp("impatient")
+    env = {"FIRST_TOKEN_TIMEOUT_SECONDS": "2", "TOKEN_TIMEOUT_SECONDS": "1", "RUN_TIMEOUT_SECONDS": "5"}
+    nothing = {"PROVIDER": "bedrock", "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(where)}
+    env_of = {1: {**env, **ollama_env(the_ollama)}, 2: {**env, **bedrock_env(the_bedrock)}, 3: nothing}
+    async with Cluster(where, redis_url, env_of=env_of) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("phase", ["before the headers", "before the first token", "stalled", "endless"])
+async def test_a_model_that_takes_too_long_is_given_up(
+    impatient: Cluster, side: Side, chat_id: str, phase: str
+) -> None:
+    fake = side.fake
+    fake.default = PHASES.get(phase) or Reply(tokens=100_000, pace=0.1)
+    async with impatient.client(NUMBER[side.name]) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.outcome, stream.end["error"]["code"]) == ("failed", "model_timeout")
+    await eventually(lambda: fake.open_streams == 0)
+    assert len(fake.of("hello")) == 1
+
+
+async def test_without_credentials_the_reply_fails_as_model_auth(impatient: Cluster, chat_id: str) -> None:
+    async with impatient.client(3) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert stream.end["error"]["code"] == "model_auth"
+
+
+async def test_the_demo_says_what_it_is_and_shows_what_can_be_done(mixed: Cluster, new_chat: Callable[[], str]) -> None:
+    async with mixed.client(3) as client:
+        plain = await client.ask(new_chat(), "hello")
+        assert "demo" in plain.text.lower()
+        assert "PROVIDER" in plain.text
+        assert "```" in plain.text
+        sums = await client.ask(new_chat(), "What is 6 * 7?")
+        assert [event["status"] for event in sums.of("tool")] == ["running", "done"]
+        assert "42" in sums.text
+        asked = await client.ask(new_chat(), "What time is it?")
+        assert [event["status"] for event in asked.of("tool")] == ["running", "done"]
+
+
+async def test_a_long_story_of_the_demo_can_be_stopped(mixed: Cluster, chat_id: str) -> None:
+    async with mixed.client(3) as client, mixed.client(1) as other:
+        async with client.chat(chat_id, "Tell me a long story") as stream:
+            await stream.until(lambda s: len(s.of("text")) > 20)
+            assert (await other.stop(chat_id, wait=5000))["result"] == "stopped"
+            assert (await stream.rest()).outcome == "stopped"
+        assert (await other.messages(chat_id))[-1]["content"] == stream.text
+
+
+@pytest.mark.soak
+async def test_many_streams_in_one_process_move_together(side: Side, new_chat: Callable[[], str]) -> None:
+    side.fake.default = FLOWING
+    count = int(os.environ.get("SOAK_STREAMS", "40"))
+    first: list[float] = []
+    async with side.client() as client, side.cluster.client(3) as other:
+
+        async def talk(chat_id: str) -> str | None:
+            async with client.chat(chat_id, "hello") as stream:
+                await stream.until_text("word0 ")
+                first.append(time.monotonic())
+                return (await stream.rest()).outcome
+
+        ids = [new_chat() for _ in range(count)]
+        talking = [asyncio.create_task(talk(chat_id)) for chat_id in ids]
+        await eventually(lambda: len(first) == count, within=30)
+        assert side.fake.open_streams == count
+        answer = await other.http.post("/api/v1/stop/bulk", json={"chat_ids": ids})
+        assert answer.json()["successful"] == count
+        assert await asyncio.gather(*talking) == ["stopped"] * count
+    await eventually(lambda: side.fake.open_streams == 0)
+    await assert_invariants(side.cluster, models=[side.fake])
