@@ -1,0 +1,113 @@
+/**
+ * The service over HTTP: one method per endpoint, refusals as `Problem`, the API key, deadlines.
+ *
+ * Knows neither the document nor what a chat is doing; streams are handed back as plain responses.
+ */
+
+const DEADLINE_MS = 8000;
+
+/** A request that was refused or did not get through; `code` is the server's, or `unreachable` / `gateway`. */
+export class Problem extends Error {
+  constructor({ code, detail = "", status = 0, requestId = "", runId = "", backend = "", retryAfter = 0 }) {
+    super(detail || code);
+    Object.assign(this, { code, detail, status, requestId, runId, backend, retryAfter });
+  }
+
+  /** Nobody of ours answered: it may or may not have arrived, so asking again is the right thing. */
+  get isLost() {
+    return this.code === "unreachable" || this.code === "gateway";
+  }
+}
+
+export class Api {
+  #key;
+  #askKey;
+
+  /** `key()` gives the stored API key or ""; `askKey()` resolves once the person has given a new one. */
+  constructor({ key, askKey }) {
+    this.#key = key;
+    this.#askKey = askKey;
+  }
+
+  chat = (id) => this.#json("GET", chatPath(id));
+  chats = (limit, offset = 0) => this.#json("GET", `/api/v1/chats?limit=${limit}&offset=${offset}`);
+  agents = () => this.#json("GET", "/api/v1/agents");
+  status = () => this.#json("GET", "/api/v1/status");
+  health = () => this.#json("GET", "/health");
+  rename = (id, title) => this.#json("PATCH", chatPath(id), { json: { title } });
+  remove = (id, { keepalive = false } = {}) => this.#json("DELETE", chatPath(id), { keepalive });
+  stop = (id, runId) =>
+    this.#json("POST", `/api/v1/stop/${encodeURIComponent(id)}?wait=2000`, { json: runId ? { run_id: runId } : {} });
+
+  /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */
+  start(id, question, signal) {
+    return this.#fetch("POST", `${chatPath(id)}?format=json`, { json: question, signal, deadline: 0 });
+  }
+
+  /** The stream of the running or last run after `lastEventId`; status 204 when there is nothing to send. */
+  attach(id, lastEventId, signal) {
+    const headers = lastEventId ? { "Last-Event-ID": lastEventId } : {};
+    return this.#fetch("GET", `${chatPath(id)}/events?format=json`, { headers, signal, deadline: 0 });
+  }
+
+  /** The address of an export; with a key it must be fetched, a plain link cannot carry it. */
+  exportPath = (id, format) => `${chatPath(id)}/export?format=${format}`;
+  exported = (id, format) => this.#fetch("GET", this.exportPath(id, format), {}).then((response) => response.blob());
+
+  async #json(method, path, options = {}) {
+    const response = await this.#fetch(method, path, options);
+    return response.json();
+  }
+
+  async #fetch(method, path, { json, headers = {}, signal, deadline = DEADLINE_MS, keepalive = false }) {
+    for (;;) {
+      const key = this.#key();
+      const response = await send(path, deadline, signal, {
+        method,
+        keepalive,
+        cache: "no-store",
+        headers: {
+          ...headers,
+          ...(json && { "Content-Type": "application/json" }),
+          ...(key && { Authorization: `Bearer ${key}` }),
+        },
+        body: json && JSON.stringify(json),
+      });
+      if (response.ok) return response;
+      const problem = await problemOf(response);
+      if (problem.code !== "unauthorized" || keepalive) throw problem;
+      await this.#askKey(key);
+    }
+  }
+}
+
+const chatPath = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
+
+/** fetch with a deadline for the headers; a failure of the network becomes a `Problem`, an abort by the caller stays. */
+async function send(path, deadline, signal, options) {
+  const cut = new AbortController();
+  const timer = deadline ? setTimeout(() => cut.abort(), deadline) : 0;
+  signal?.addEventListener("abort", () => cut.abort(), { once: true });
+  try {
+    return await fetch(path, { ...options, signal: cut.signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem({ code: "unreachable" });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function problemOf(response) {
+  const body = await response.json().catch(() => null);
+  const lostOnTheWay = !body?.code && response.status >= 502;
+  return new Problem({
+    code: body?.code ?? (lostOnTheWay ? "gateway" : "refused"),
+    detail: typeof body?.detail === "string" ? body.detail : "",
+    status: response.status,
+    requestId: body?.request_id ?? response.headers.get("X-Request-ID") ?? "",
+    runId: body?.run_id ?? "",
+    backend: body?.backend ?? "",
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * The list of chats: read from the service by ordinary requests, renamed, deleted with time to undo.
+ *
+ * Knows the service; whoever shows the list gives `onchange()`.
+ */
+
+const PAGE = 50;
+const UNDO_MS = 8_000;
+
+export class Chats {
+  entries = [];
+  total = 0;
+  #api;
+  #onchange;
+  #limit = PAGE;
+  #leaving = new Map(); // chat id -> timer of the deletion that can still be undone
+
+  constructor(api, onchange) {
+    this.#api = api;
+    this.#onchange = onchange;
+  }
+
+  /** Chats as shown: newest first, without those on their way out. */
+  get shown() {
+    return this.entries.filter(({ chat_id: id }) => !this.#leaving.has(id));
+  }
+
+  get isComplete() {
+    return this.entries.length >= this.total;
+  }
+
+  find(id) {
+    return this.entries.find((entry) => entry.chat_id === id);
+  }
+
+  async refresh() {
+    const { chats, count } = await this.#api.chats(this.#limit);
+    this.entries = chats;
+    this.total = count;
+    this.#onchange();
+  }
+
+  /** Shows older ones as well; 200 at a time is what the service gives. */
+  async more() {
+    this.#limit = Math.min(this.#limit + PAGE, 200);
+    await this.refresh();
+  }
+
+  async rename(id, title) {
+    const entry = this.find(id);
+    if (entry) entry.title = title;
+    this.#onchange();
+    await this.#api.rename(id, title);
+  }
+
+  /** Hides the chat now and deletes it when the time to undo has passed; `onproblem` hears of a failure. */
+  remove(id, onproblem) {
+    this.#leaving.set(id, setTimeout(() => this.#forget(id).catch(onproblem), UNDO_MS));
+    this.#onchange();
+    return UNDO_MS;
+  }
+
+  restore(id) {
+    clearTimeout(this.#leaving.get(id));
+    this.#leaving.delete(id);
+    this.#onchange();
+  }
+
+  /** The page closes: what was on its way out goes now. */
+  flush() {
+    for (const [id, timer] of this.#leaving) {
+      clearTimeout(timer);
+      this.#api.remove(id, { keepalive: true }).catch(() => {});
+    }
+  }
+
+  async #forget(id) {
+    try {
+      await this.#api.remove(id);
+    } catch (problem) {
+      if (problem.status !== 404) throw problem;
+    } finally {
+      this.#leaving.delete(id);
+      await this.refresh().catch(() => this.#onchange());
+    }
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * Small helpers to make and find elements. Part of the view; nothing here knows a chat.
+ */
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element: `props` are listeners (`onclick`), properties that are not strings, or attributes. */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") element.toggleAttribute(name, value);
+    else if (value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+/** One of the symbols at the top of index.html. */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+/** A quiet button with an icon and a name for everybody. */
+export const iconButton = (name, label, onclick, props = {}) =>
+  h("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick, ...props }, icon(name));
+
+/** Copies without the clipboard API, which plain HTTP does not have. True when it worked. */
+export async function copy(text) {
+  if (navigator.clipboard) {
+    const worked = await navigator.clipboard.writeText(text).then(() => true, () => false);
+    if (worked) return true;
+  }
+  const box = h("textarea", { class: "offscreen", readonly: true, "aria-hidden": "true" });
+  const focused = document.activeElement;
+  box.value = text;
+  (focused?.closest("dialog") ?? document.body).append(box);
+  box.select();
+  const worked = document.execCommand("copy");
+  box.remove();
+  focused?.focus({ preventScroll: true });
+  return worked;
+}
+
+/** A button that copies `text()` and says so for a moment. */
+export function copyButton(label, text, props = {}) {
+  const button = iconButton("copy", label, async () => {
+    const worked = await copy(text());
+    button.replaceChildren(icon(worked ? "check" : "copy"));
+    announce(worked ? "Copied" : "Copying is not allowed here");
+    setTimeout(() => button.replaceChildren(icon("copy")), 1600);
+  }, props);
+  return button;
+}
+
+/** Says one thing to screen readers, without moving anything. */
+export function announce(words) {
+  $("said").textContent = words;
+}
+
+/** A media query of the page. */
+export const matches = (query) => matchMedia(query).matches;

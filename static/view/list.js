@@ -1,0 +1,69 @@
+/**
+ * The list of chats at the side: titles, running dots, times, filter. Part of the view.
+ */
+
+import { isChatId } from "../ids.js";
+import { ago } from "../words.js";
+import { $, h, iconButton } from "./dom.js";
+
+export class ChatList {
+  #list = $("chats");
+  #filter = $("filter");
+  #entries = [];
+  #current = "";
+  #isComplete = true;
+
+  /** `actions`: details(id), more(). */
+  constructor(actions) {
+    this.actions = actions;
+    this.#filter.addEventListener("input", () => this.#paint());
+    $("filter-form").addEventListener("submit", (event) => (event.preventDefault(), this.#openFirst()));
+    $("more").addEventListener("click", () => actions.more());
+  }
+
+  show(entries, current, isComplete) {
+    this.#entries = entries;
+    this.#current = current;
+    this.#isComplete = isComplete;
+    this.#paint();
+  }
+
+  focusFilter() {
+    this.#filter.focus();
+    this.#filter.select();
+  }
+
+  #paint() {
+    const wanted = this.#filter.value.trim().toLowerCase();
+    const found = this.#entries.filter(({ title, chat_id: id }) => `${title} ${id}`.toLowerCase().includes(wanted));
+    const focused = document.activeElement?.closest("#chats li")?.dataset.id;
+    const rows = found.map((entry) => this.#row(entry));
+    if (wanted && isChatId(this.#filter.value.trim()) && !found.some(({ chat_id: id }) => id === this.#filter.value.trim()))
+      rows.push(h("li", {}, h("a", { href: `#/chat/${this.#filter.value.trim()}` }, "Open the chat with this id")));
+    this.#list.replaceChildren(...rows);
+    if (focused) this.#list.querySelector(`li[data-id="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
+    $("no-chats").hidden = rows.length > 0;
+    $("no-chats").textContent = wanted ? "No chat has this in its title." : "Chats appear here.";
+    $("more").hidden = this.#isComplete || this.#entries.length >= 200;
+  }
+
+  #row({ chat_id: id, title, status, updated_at: at }) {
+    const name = title || "New chat";
+    const isRunning = status === "running";
+    return h(
+      "li",
+      { "data-id": id },
+      h(
+        "a",
+        { href: `#/chat/${encodeURIComponent(id)}`, "aria-current": id === this.#current ? "page" : null },
+        h("span", { class: "title" }, name),
+        isRunning ? h("span", { class: "dot", role: "img", "aria-label": "running" }) : h("span", { class: "when" }, ago(at)),
+      ),
+      iconButton("more", `Options of ${name}`, () => this.actions.details(id)),
+    );
+  }
+
+  #openFirst() {
+    this.#list.querySelector("a")?.click();
+  }
+}
