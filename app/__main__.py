@@ -1,0 +1,88 @@
+"""`python -m app` serves one backend; `python -m app doctor` checks the installation."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from loguru import logger
+
+from app import logs
+from app.settings import Settings, load
+
+EXIT_SECONDS = 4  # beyond the grace, for the last bytes to leave
+
+
+class Server(uvicorn.Server):
+    """Uvicorn with our own way out: the socket closes at once, running replies may end, then we leave with 0.
+
+    Uvicorn cuts open streams without a terminal event, or never ends while one is open
+    (https://www.uvicorn.org/settings/#timeouts), so the drain runs beside its shutdown.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, grace: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._grace = grace
+        self._drain: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._leave, number)
+        yield
+
+    def _leave(self, number: int) -> None:
+        """The first signal drains; the second one ends the running replies at once."""
+        hurry = self.should_exit
+        logger.info("signal=<{}>, runs=<{}> | leaving", signal.Signals(number).name, len(self._app.state.runs))
+        self.should_exit = True
+        for server in self.servers:
+            server.close()
+        if self._drain is None or hurry:
+            self._drain = asyncio.create_task(self._app.state.chats.drain(0 if hurry else self._grace))
+
+
+def main() -> None:
+    if sys.argv[1:] == ["doctor"]:
+        from app.doctor import main as doctor
+
+        sys.exit(doctor())
+    settings = load()
+    logs.set_up(settings.log_level, settings.log_format, settings.backend_id)
+    serve(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serves until a signal comes; exit code 2 with one line when something in the settings cannot be used."""
+    from app.main import build
+
+    app, door = build(settings)
+    config = uvicorn.Config(
+        door,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds) + EXIT_SECONDS,
+        limit_concurrency=8192,
+        h11_max_incomplete_event_size=64 * 1024,
+        ws="none",
+        lifespan="on",
+    )
+    try:
+        Server(config, app, settings.shutdown_grace_seconds).run()
+    except ValueError as error:
+        sys.stderr.write(f"Wrong setting: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

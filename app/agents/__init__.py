@@ -1,0 +1,1 @@
+"""Strands: agents, tools, models. Nothing outside this folder imports strands."""

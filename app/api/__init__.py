@@ -1,0 +1,1 @@
+"""HTTP: routes, streams, errors, access. Nothing outside this folder imports FastAPI."""

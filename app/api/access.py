@@ -1,0 +1,145 @@
+"""What every request passes before its route: request id, host name, body size, and the headers of every answer.
+
+Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `owner`.
+"""
+
+import hmac
+import re
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from hashlib import sha256
+from typing import Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from app.api.problems import plain
+from app.logs import request_id
+from app.settings import Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MOST_BODY = 256 * 1024
+LIVE = "/health/live"  # container health checks ask by address
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
+]
+
+
+class TooLarge(Exception):
+    """The body turned out to be over the limit while it was read."""
+
+
+class Door:
+    """The outermost application."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._hosts = set(settings.hosts)
+        self._origins = set(settings.origins)
+        self._backend = settings.backend_id.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        asked = headers.get(b"x-request-id", b"")
+        request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
+        answer = self._stamped(send)
+        if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts and scope["path"] != LIVE:
+            await plain(421)(scope, receive, answer)
+        elif scope["method"] not in SAFE and self._foreign(headers):
+            await plain(403)(scope, receive, answer)
+        elif _length(headers.get(b"content-length", b"0")) > MOST_BODY:
+            await plain(413)(scope, receive, answer)
+        else:
+            await self._bounded(scope, receive, answer)
+
+    def _foreign(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a browser says that a page of another site, which CORS_ORIGINS does not name, sends this."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        return headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self._origins
+
+    async def _bounded(self, scope: Scope, receive: Receive, answer: Send) -> None:
+        """A body without a length is counted while it is read."""
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MOST_BODY:
+                raise TooLarge
+            return message
+
+        try:
+            await self._app(scope, counted, answer)
+        except TooLarge:
+            await plain(413)(scope, receive, answer)
+
+    def _stamped(self, send: Send) -> Send:
+        own = [*_HEADERS, (b"x-request-id", request_id.get().encode()), (b"x-backend", self._backend)]
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        return stamped
+
+
+class Keys:
+    """API keys, kept and compared as hashes, all of them every time."""
+
+    def __init__(self, keys: dict[str, str]) -> None:
+        self._hashes = {name: sha256(key.encode()).digest() for name, key in keys.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
+
+    def owner(self, key: str) -> str | None:
+        """Whose key this is."""
+        given = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        found = [name for name, known in self._hashes.items() if hmac.compare_digest(known, given)]
+        return found[0] if found else None
+
+
+_bearer = HTTPBearer(auto_error=False, description="Needed when the server has API_KEYS")
+
+
+def owner(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)) -> str:
+    """The owner whose chats this request may see; empty where no keys are set. Answers 401 otherwise."""
+    keys: Keys = request.app.state.keys
+    if not keys:
+        return ""
+    found = keys.owner(credentials.credentials) if credentials else None
+    if found is None:
+        raise HTTPException(401)
+    return found
+
+
+def _host(header: bytes) -> str:
+    host = header.decode("latin-1").strip().lower()
+    return host.rsplit(":", 1)[0] if re.search(r":\d*$", host) and not host.endswith("]") else host
+
+
+def _length(header: bytes) -> int:
+    return int(header) if header.isdigit() else 0

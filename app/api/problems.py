@@ -1,0 +1,128 @@
+"""Errors as `application/problem+json` (RFC 9457): one table from our exceptions to status and title."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    AppError,
+    ChatBusy,
+    Draining,
+    ModelFailure,
+    NotFound,
+    Overloaded,
+    RedisUnavailable,
+    RunIdUsed,
+    UnknownAgent,
+)
+from app.logs import request_id
+
+RETRY_AFTER = "2"
+
+_TABLE: dict[type[AppError], tuple[int, str]] = {
+    UnknownAgent: (400, "Unknown agent"),
+    NotFound: (404, "Not found"),
+    ChatBusy: (409, "The chat is busy"),
+    RunIdUsed: (409, "The run id has been used"),
+    ModelFailure: (502, "The model failed"),
+    Overloaded: (503, "Too many replies at once"),
+    Draining: (503, "Shutting down"),
+    RedisUnavailable: (503, "Memory unavailable"),
+}
+_PLAIN = {
+    401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
+    403: ("cross_site", "Cross-site request", "Pages of other sites may call this only when CORS_ORIGINS names them."),
+    404: ("not_found", "Not found", "There is nothing at this address."),
+    405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
+    413: ("too_large", "Too large", "The body is over 256 KiB."),
+    421: ("wrong_host", "Wrong host", "This server does not answer to that host name."),
+}
+
+
+class Problem(BaseModel):
+    """What every error looks like."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem(status: int, code: str, title: str, detail: str, **extra: Any) -> ProblemResponse:
+    """One error answer."""
+    told = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id.get())
+    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return ProblemResponse(told.model_dump() | extra, status, headers)
+
+
+def plain(status: int) -> ProblemResponse:
+    """The error answer for a status that needs no further words."""
+    code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
+    return problem(status, code, title, detail)
+
+
+def install(app: FastAPI) -> None:
+    """Registers the table with the application."""
+    app.add_exception_handler(AppError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route, for the API description."""
+    described = {422: "Something in the request is malformed", 503: "Redis is away, or the backend is full or leaving"}
+    described |= {status: title for _, (status, title) in _TABLE.items() if status not in described}
+    described |= {status: title for status, (_, title, _) in _PLAIN.items() if status != 404}
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": described[status], "content": content} for status in (*statuses, 401, 422)}
+
+
+async def _expected(_: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, AppError)  # noqa: S101  # what it is registered for
+    status, title = next(row for kind, row in _TABLE.items() if isinstance(error, kind))
+    return problem(status, error.code, title, error.detail, **error.extra)
+
+
+async def _invalid(_: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
+    found = [{"loc": _place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
+    return problem(422, "invalid", "Invalid request", _sentence(found), errors=found)
+
+
+async def _http(_: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+    if error.status_code == 400:  # FastAPI's answer to a body it cannot read at all
+        return problem(422, "invalid", "Invalid request", "The body cannot be read as JSON.", errors=[])
+    return plain(error.status_code)
+
+
+async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
+    return problem(
+        500, "internal", "Internal error", "Something went wrong here. The log has it under this request id."
+    )
+
+
+def _place(loc: Sequence[int | str]) -> list[int | str]:
+    """Where the fault is; names made up by the caller are left out, positions kept."""
+    return [part if isinstance(part, int) or (len(part) <= 40 and part.isidentifier()) else "?" for part in loc]
+
+
+def _sentence(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return "The request is malformed."
+    where = ".".join(str(part) for part in found[0]["loc"][1:]) or "body"
+    return f"{where}: {found[0]['msg']}."

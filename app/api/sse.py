@@ -1,0 +1,117 @@
+"""The stream of a run as server-sent events, and as the plain text of the older API. The hot path of the product.
+
+A reader takes all events that are there in one turn of the loop and sends them as one piece; what is slow is only
+ever the one reader. https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+from loguru import logger
+from starlette.responses import Response
+
+from app.api.access import Receive, Scope, Send
+from app.chat import Reading
+from app.events import End, Event, Text, encode, name
+
+Format = Literal["text", "json"]
+Frame = Callable[[str, int, Event], str]
+
+HEARTBEAT_SECONDS = 15.0
+SEND_SECONDS = 30.0  # a reader that takes nothing for so long is cut
+HELLO = b": hello\n\n"
+HEARTBEAT = b":\n\n"
+
+
+def text_frame(run_id: str, number: int, event: Event) -> str:
+    """`?format=text`: text and the terminal frame, nothing else has data lines."""
+    if type(event) is Text:
+        text = event.text.replace("\n", "\ndata: ") if "\n" in event.text else event.text
+        return f"id: {run_id}:{number}\ndata: {text}\n\n"
+    if type(event) is End:
+        return f"id: {run_id}:{number}\ndata: {last_line(event)}\n\n"
+    return ""
+
+
+def json_frame(run_id: str, number: int, event: Event) -> str:
+    """`?format=json`: named events with one line of JSON."""
+    return f"id: {run_id}:{number}\nevent: {name(event)}\ndata: {encode(event)}\n\n"
+
+
+def last_line(end: End) -> str:
+    """The terminal frame of the text format."""
+    if end.outcome == "failed":
+        return f"[ERROR] {end.error.message if end.error else 'The reply failed.'}"
+    return "[DONE]" if end.outcome == "done" else "[STOPPED]"
+
+
+def plain_piece(_: str, __: int, event: Event) -> str:
+    """The older API: text as it comes, and a last line when it was stopped or failed."""
+    if type(event) is Text:
+        return event.text
+    return f"\n{last_line(event)}" if type(event) is End and event.outcome != "done" else ""
+
+
+FRAMES: dict[Format, Frame] = {"text": text_frame, "json": json_frame}
+
+
+class RunStream(Response):
+    """Streams one reading to its end, or until the reader is gone."""
+
+    def __init__(self, reading: Reading, frame: Frame, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(media_type=media_type, headers=headers)
+        del self.headers["content-length"]
+        self._reading = reading
+        self._frame = frame
+        self._comments = media_type == "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        writer = asyncio.current_task()
+        assert writer  # noqa: S101  # every request is a task
+        gone = asyncio.create_task(_disconnected(receive, writer), name="reader")
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._put(HELLO if self._comments else b"")
+            await self._events()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            if not gone.done():
+                raise
+            writer.uncancel()
+        except TimeoutError:
+            logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
+        finally:
+            gone.cancel()
+            self._reading.close()
+
+    async def _events(self) -> None:
+        feed, sent = self._reading.feed, self._reading.after
+        while True:
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await feed.beyond(sent)
+            except TimeoutError:
+                await self._put(HEARTBEAT if self._comments else b"")
+                continue
+            if feed.ended:  # a reader may have seen more than the log of a lost backend kept
+                sent = min(sent, len(feed.events) - 1)
+            first, sent = sent, len(feed.events)
+            frame, run_id = self._frame, feed.run_id
+            piece = "".join([frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)])
+            await self._put(piece.encode())
+            if type(feed.events[sent - 1]) is End:
+                return
+
+    async def _put(self, piece: bytes) -> None:
+        if piece:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _disconnected(receive: Receive, writer: "asyncio.Task[Any]") -> None:
+    """Cancels the writer when the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    writer.cancel()

@@ -1,0 +1,234 @@
+"""What can be done with a chat: send, attach, delete. How a run lives once it has begun is in `turn`."""
+
+import asyncio
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
+from app.events import Failure
+from app.feed import Feed
+from app.follow import Followers
+from app.logwriter import LogWriter
+from app.runs import Run, Runs
+from app.settings import Settings
+from app.settler import Settler
+from app.stopping import Stopping
+from app.store.connect import Connection
+from app.store.eventlog import EventLog
+from app.store.keys import Chat
+from app.store.leases import Leases
+from app.store.memory import Known, LiveRun, Memory, Started
+from app.store.stops import Stops
+from app.turn import Turns
+from app.watcher import Watcher
+
+TRIES = 5
+UNDO_SECONDS = 1.0
+
+_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody sends. `replaces` names the run whose question, and all behind it, this one takes the place of."""
+
+    text: str
+    agent: str
+    run_id: str
+    on_busy: Literal["reject", "replace"] = "reject"
+    replaces: str | None = None
+
+
+class Reading:
+    """One reader's place in a feed; it counts as a reader until `close`."""
+
+    def __init__(self, feed: Feed, after: int, left: Callable[[], None]) -> None:
+        self.feed = feed
+        self.after = after
+        self._left = left
+        feed.readers += 1
+
+    def close(self) -> None:
+        """The reader is gone."""
+        self.feed.readers -= 1
+        self._left()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a turn works with; `main` builds them."""
+
+    settings: Settings
+    redis: Connection
+    memory: Memory
+    log: EventLog
+    stops: Stops
+    leases: Leases
+    runs: Runs
+    writer: LogWriter
+    watcher: Watcher
+    followers: Followers
+    settler: Settler
+    stopping: Stopping
+    turns: Turns
+
+
+class Chats:
+    """Sends, attaches and deletes; holds the tasks of the runs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._with = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, chat: Chat, question: Question, *, leaving_ends: bool = False) -> Reading:
+        """Starts a run, or joins the one with this id, and returns a reader of it from its first event.
+
+        With `leaving_ends` the run ends when that reader leaves.
+        Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `Overloaded`, `Draining`, `RedisUnavailable`.
+        """
+        model = self._with.turns.answerer.model_id(question.agent)
+        digest = hashlib.sha256(question.text.encode()).hexdigest()[:32]
+        busy = ChatBusy("A reply is being made in this chat. Stop it first, or send with on_busy=replace.")
+        with self._with.runs:
+            for _ in range(TRIES):
+                met = await self._start(chat, question, model, digest)
+                if isinstance(met, Run):
+                    return Reading(met.feed, 0, met.cut) if leaving_ends else self._reading(met, 0)
+                if isinstance(met, Known):
+                    return await self._join(chat, question.run_id, met.digest == digest)
+                busy.extra = {"run_id": met.run_id, "backend": met.backend}
+                if not await self._made_way(chat, met, question.on_busy):
+                    break
+        raise busy
+
+    async def attach(self, chat: Chat, last_event_id: str | None) -> Reading | None:
+        """A reader of the live or last run behind the event with this id; None when there is nothing to send."""
+        run = self._with.runs.get(chat.name)
+        if run:
+            return self._reading(run, _place(last_event_id, run.run_id))
+        state = await self._with.memory.state(chat)
+        if live := state.live:
+            feed = self._with.followers.feed(chat, live.run_id)
+            return Reading(
+                feed, _place(last_event_id, live.run_id), lambda: self._with.followers.left(chat, live.run_id)
+            )
+        run_id = state.fields.get("last_run")
+        return await self._replay(chat, run_id, _place(last_event_id, run_id)) if run_id else None
+
+    async def delete(self, chat: Chat) -> None:
+        """Stops what runs and forgets the chat. Raises `NotFound`, `RedisUnavailable`."""
+        for _ in range(TRIES):
+            answer = await self._with.memory.delete(chat)
+            if answer == "unknown":
+                raise NotFound("There is no such chat.")
+            if answer == "deleted":
+                return
+            await self._with.stopping.stop_and_wait(chat)
+        raise RedisUnavailable("The reply in this chat could not be stopped. Try again in a few seconds.")
+
+    async def drain(self, grace: float) -> None:
+        """Lets the runs end for so many seconds, then cuts the rest and waits for their endings to be written."""
+        self._with.runs.draining = True
+        try:
+            async with asyncio.timeout(grace):
+                await self._with.runs.empty.wait()
+        except TimeoutError:
+            for run in self._with.runs:
+                run.cut(Failure("draining", "The server is restarting. What was written is kept; ask again to go on."))
+
+    async def close(self, seconds: float) -> None:
+        """Waits so long for the endings, then gives up on them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # starting
+
+    async def _start(self, chat: Chat, question: Question, model: str, digest: str) -> Run | Known | LiveRun:
+        parts, settings = self._with, self._with.settings
+        live = LiveRun(
+            question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, parts.leases.process,
+            uuid.uuid4().hex,
+        )  # fmt: skip
+        try:
+            also = [parts.leases.hold(chat, live), ("GET", chat.stop)]
+            met, (_, stop) = await parts.memory.start(chat, live, digest, question.text, question.replaces, also)
+            if not isinstance(met, Started):
+                await parts.redis.calls([parts.leases.release(live)])
+                return met
+            live = replace(live, started_ms=met.at_ms)
+            run = Run(chat, live, settings, parts.writer.mark)
+            if met.stop_at_birth or (stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))):
+                run.cut()
+        except BaseException:
+            self._keep(self._undo(chat, live))
+            raise
+        parts.runs.add(run)
+        self._keep(parts.turns.live(run, question.text, met.history))
+        parts.watcher.started()
+        return run
+
+    async def _meant_at_start(self, run: Run, value: str) -> bool:
+        if value == run.run_id:
+            return True
+        if await self._with.stops.at_start(run.chat, value, run.live.started_ms):
+            return True
+        run.stale_stop = value
+        return False
+
+    async def _undo(self, chat: Chat, live: LiveRun) -> None:
+        """Takes back a start whose answer was lost, as soon as Redis answers; without it the chat would stay busy."""
+        for _ in range(200):
+            try:
+                await self._with.memory.undo(chat, live)
+                await self._with.redis.calls([self._with.leases.release(live)])
+                return
+            except RedisUnavailable:
+                await asyncio.sleep(UNDO_SECONDS)
+
+    async def _join(self, chat: Chat, run_id: str, same_message: bool) -> Reading:
+        reading = await self.attach(chat, None) if same_message else None
+        if reading and reading.feed.run_id == run_id:
+            return reading
+        if reading:
+            reading.close()
+        raise RunIdUsed("This run_id has been used in this chat before. Choose a new one.", run_id=run_id)
+
+    async def _made_way(self, chat: Chat, live: LiveRun, on_busy: str) -> bool:
+        """Whether the run in the way is gone: its backend was, or it was to be replaced."""
+        if await self._with.leases.gone(live.process):
+            return await self._with.settler.settle(chat, live)
+        if on_busy == "replace":
+            await self._with.stopping.stop_and_wait(chat)
+            return True
+        return False
+
+    # reading
+
+    def _reading(self, run: Run, after: int) -> Reading:
+        return Reading(run.feed, after, self._with.watcher.started)
+
+    async def _replay(self, chat: Chat, run_id: str, after: int) -> Reading | None:
+        events = await self._with.log.read(chat, run_id)
+        if not events or after == len(events):
+            return None
+        feed = Feed(chat.id, run_id)
+        feed.add(*events)
+        return Reading(feed, after, lambda: None)
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _place(last_event_id: str | None, run_id: str) -> int:
+    """The number behind which to go on; 0 for an id that is missing, malformed or of another run."""
+    found = _EVENT_ID.fullmatch(last_event_id or "")
+    return int(found[2]) if found and found[1] == run_id else 0

@@ -1,0 +1,59 @@
+"""The few exceptions we raise. `app/api/problems.py` maps each to a status; nobody else knows statuses.
+
+AppError
+├── UnknownAgent      the agent asked for has no file
+├── NotFound          no such chat, or no such question in it
+├── ChatBusy          another run is going in this chat
+├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
+├── Overloaded        this backend makes as many replies as it may
+├── Draining          this backend is shutting down
+├── RedisUnavailable  Redis did not answer in time, or refused a write
+└── ModelFailure      the model could not answer; carries one of the model codes of the contract
+"""
+
+
+class AppError(Exception):
+    """An expected failure. `code` is the contract's name for it, the text one sentence for a person."""
+
+    code = "error"
+
+    def __init__(self, detail: str, **extra: str | None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class UnknownAgent(AppError):
+    code = "unknown_agent"
+
+
+class NotFound(AppError):
+    code = "not_found"
+
+
+class ChatBusy(AppError):
+    code = "chat_busy"
+
+
+class RunIdUsed(AppError):
+    code = "run_id_used"
+
+
+class Overloaded(AppError):
+    code = "overloaded"
+
+
+class Draining(AppError):
+    code = "draining"
+
+
+class RedisUnavailable(AppError):
+    code = "redis_unavailable"
+
+
+class ModelFailure(AppError):
+    """`code` is one of the `model_…` codes, or `context_overflow`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code

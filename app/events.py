@@ -1,0 +1,118 @@
+"""What travels down the stream of a run, and how it is written as one line of JSON. Knows neither HTTP nor Redis."""
+
+import json
+from dataclasses import asdict, dataclass
+from json.encoder import encode_basestring_ascii
+from typing import Any, Literal
+
+Outcome = Literal["done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first event of every run. `created_at` is ISO 8601 in UTC."""
+
+    run_id: str
+    chat_id: str
+    agent: str
+    provider: str
+    model: str
+    backend: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of the reply, as it came, with line feeds only."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a model that thinks aloud thinks; not part of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool call: `running` with its input, then `done` or `failed` with its output."""
+
+    tool_use_id: str
+    name: str
+    status: Literal["running", "done", "failed"]
+    input: Any = None
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a run over all its model calls; `exact` is false where we had to estimate."""
+
+    input_tokens: int
+    output_tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed: a code of the contract and one sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The one ending of a run. Times in milliseconds since its start."""
+
+    outcome: Outcome
+    stop_reason: str
+    usage: Usage
+    duration_ms: int
+    first_token_ms: int | None = None
+    error: Failure | None = None
+
+
+Event = Start | Text | Reasoning | Tool | End
+
+_NAMES: dict[type, str] = {Start: "start", Text: "text", Reasoning: "reasoning", Tool: "tool", End: "end"}
+
+
+def name(event: Event) -> str:
+    """The event's name on the wire."""
+    return _NAMES[type(event)]
+
+
+def encode(event: Event) -> str:
+    """One line of ASCII JSON; text, which is nearly every event, without a detour."""
+    if type(event) is Text:
+        return f'{{"text": {encode_basestring_ascii(event.text)}}}'
+    fields = asdict(event)
+    if isinstance(event, End | Tool):
+        optional = ("error", "input", "output")
+        fields = {key: value for key, value in fields.items() if value is not None or key not in optional}
+    return json.dumps(fields)
+
+
+def decode(event_name: str, data: str) -> Event:
+    """The event that `encode` wrote."""
+    fields = json.loads(data)
+    match event_name:
+        case "text":
+            return Text(fields["text"])
+        case "reasoning":
+            return Reasoning(fields["text"])
+        case "tool":
+            return Tool(**fields)
+        case "start":
+            return Start(**fields)
+    error = fields.pop("error", None)
+    usage = Usage(**fields.pop("usage"))
+    return End(**fields, usage=usage, error=Failure(**error) if error else None)
+
+
+def reply_text(events: list[Event]) -> str:
+    """The text of the reply that these events make up."""
+    return "".join(event.text for event in events if type(event) is Text)

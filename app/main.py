@@ -1,0 +1,146 @@
+"""Builds the application: settings, connections, tasks, routes. The only file that knows everyone."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from loguru import logger
+
+from app import __version__
+from app.agents.answer import Answerer
+from app.api import chats, health, older, pages, problems, stops
+from app.api.access import App, Door, Keys
+from app.chat import Chats, Parts
+from app.endings import Endings
+from app.errors import RedisUnavailable
+from app.follow import Followers
+from app.logwriter import LogWriter
+from app.runs import Runs
+from app.settings import Settings
+from app.settler import Settler
+from app.stopping import Stopping
+from app.store import eventlog, memory
+from app.store import stops as stop_keys
+from app.store.bells import Bells
+from app.store.connect import Connection
+from app.store.leases import HEARTBEAT_SECONDS, Leases
+from app.times import iso
+from app.turn import Turns
+from app.watcher import Watcher
+
+ENDING_SECONDS = 4.0  # for the endings of runs that were cut at the end of the grace
+
+
+def build(settings: Settings) -> tuple[FastAPI, App]:
+    """The application with its routes, and the same behind the door that every request passes."""
+    app = FastAPI(
+        title="FastAPI Agent Chat",
+        version=__version__,
+        summary="Chat with agents; stop them the moment you say so, on any backend.",
+        lifespan=lambda app: lifespan(app, settings),
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.keys = Keys(settings.keys)
+    problems.install(app)
+    for part in (stops, chats, older, health):
+        app.include_router(part.router)
+    pages.install(app)
+    inner: Any = app
+    if settings.origins:
+        inner = CORSMiddleware(
+            app,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
+            expose_headers=["X-Run-Id", "X-Chat-Id", "X-Backend", "X-Request-ID", "X-Conversation-Id", "Retry-After"],
+        )
+    return app, Door(inner, settings)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """Opens everything, runs the tasks, and closes in the opposite order."""
+    process = uuid.uuid4().hex
+    scripts = (*memory.SCRIPTS, *eventlog.SCRIPTS, *stop_keys.SCRIPTS)
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(Connection(settings, scripts))
+        answerer = await stack.enter_async_context(Answerer(settings))
+        chat_memory = memory.Memory(redis, settings)
+        log = eventlog.EventLog(redis, int(settings.run_timeout_seconds) + settings.replay_ttl_seconds)
+        keys = stop_keys.Stops(redis, settings)
+        leases = Leases(redis, process)
+        runs = Runs(settings.max_runs)
+        endings = Endings(chat_memory)
+        writer = LogWriter(redis, log)
+        watcher = Watcher(runs, keys, log, endings.rung, settings)
+        bells = Bells(redis, watcher.ring, watcher.missed)
+        settler = Settler(redis, chat_memory, log, leases)
+        stopping = Stopping(keys, endings, settler, leases, settings.backend_id)
+        followers = Followers(log, chat_memory)
+        turns = Turns(redis, chat_memory, keys, leases, runs, answerer, settings.memory_max_turns)
+        parts = Parts(
+            settings, redis, chat_memory, log, keys, leases, runs, writer, watcher, followers, settler, stopping, turns
+        )
+        app.state.redis, app.state.memory, app.state.stops, app.state.leases = redis, chat_memory, keys, leases
+        app.state.runs, app.state.bells, app.state.stopping, app.state.answerer = runs, bells, stopping, answerer
+        app.state.chats = chat = Chats(parts)
+        about = {"backend": settings.backend_id, "version": __version__, "started_at": iso(int(time.time() * 1000))}
+        tasks = [
+            asyncio.create_task(_heartbeats(leases, settler, about, runs, bells), name="heartbeats"),
+            asyncio.create_task(bells.listen(), name="bells"),
+            asyncio.create_task(watcher.watch(), name="watcher"),
+            asyncio.create_task(writer.write(), name="log writer"),
+        ]
+        _say(settings)
+        yield
+        await chat.close(ENDING_SECONDS)
+        await followers.close()
+        await stopping.close()
+        await _end(tasks)
+        await _leave(leases)
+
+
+async def _heartbeats(leases: Leases, settler: Settler, about: dict[str, Any], runs: Runs, bells: Bells) -> None:
+    """Renews the lease of this process, and settles the runs of those that have died."""
+    while True:
+        began = time.monotonic()
+        try:
+            now = {"active_runs": len(runs), "stop_listener": "listening" if bells.listening else "polling"}
+            for process in await leases.beat(about | now):
+                await settler.settle_process(process)
+        except RedisUnavailable as error:
+            logger.warning("error=<{}> | heartbeat failed", error.detail)
+        await asyncio.sleep(max(0, HEARTBEAT_SECONDS - (time.monotonic() - began)))
+
+
+async def _leave(leases: Leases) -> None:
+    try:
+        if not await leases.held(leases.process):
+            await leases.forget(leases.process)
+    except RedisUnavailable:
+        logger.warning("the others will notice that this backend is gone")
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels until they are done: a cancel that lands inside a Redis command can be swallowed."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.5)
+
+
+def _say(settings: Settings) -> None:
+    logger.info(
+        "backend=<{}>, provider=<{}>, model=<{}>, environment=<{}> | ready",
+        *(settings.backend_id, settings.provider, settings.model_id, settings.environment),
+    )
+    if not settings.keys:
+        logger.warning("API_KEYS is not set: everybody who reaches this server shares all chats")

@@ -1,0 +1,178 @@
+"""Every setting of a backend, from the environment or `.env`. Nothing else reads the environment.
+
+`python -m app.settings env` prints `.env.example`, `python -m app.settings table` the table of the README.
+"""
+
+import re
+import socket
+import sys
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OWNER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Settings(BaseSettings):
+    """One flat list; the order is the order of `.env.example` and of the README."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    http_port: int = Field(80, ge=1, le=65535, description="Public port of Nginx; 8080 where 80 cannot be bound")
+    host: str = Field("0.0.0.0", description="Address a backend listens on")
+    port: int = Field(8000, ge=1, le=65535, description="Port a backend listens on")
+    environment: str = Field("production", pattern=r"^[a-z0-9-]{1,32}$", description="A name for the log")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["text", "json"] = Field("text", description="text or json, one line per record")
+    backend_id: str = Field(
+        default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Name of this backend"
+    )
+    cors_origins: str = Field("", description="Origins of other sites that may call the API, separated by commas")
+    allowed_hosts: str = Field("", description="Host names we answer to, separated by commas; empty: any")
+    api_keys: SecretStr = Field(SecretStr(""), description="name:key pairs, separated by commas; empty: open to all")
+
+    redis_url: SecretStr = Field(SecretStr(""), description="redis:// or rediss:// URL; wins over the four below")
+    redis_host: str = Field("127.0.0.1", description="Redis host")
+    redis_port: int = Field(6379, ge=1, le=65535, description="Redis port")
+    redis_db: int = Field(0, ge=0, description="Redis database number")
+    redis_password: SecretStr = Field(SecretStr(""), description="Redis password")
+
+    provider: Literal["demo", "ollama", "bedrock"] = Field("demo", description="demo, ollama or bedrock")
+    aws_region: str = Field("us-east-1", description="Region of Bedrock")
+    bedrock_model_id: str = Field(
+        "global.anthropic.claude-sonnet-4-6", min_length=1, description="Bedrock model id or inference profile"
+    )
+    bedrock_temperature: float | None = Field(None, ge=0, le=1, description="0 to 1; empty: the model's own default")
+    ollama_host: str = Field("http://127.0.0.1:11434", description="Address of Ollama")
+    ollama_model_general: str = Field("llama3.2:3b", min_length=1, description="Ollama model of every agent")
+    ctx_tokens: int = Field(4096, ge=256, description="Context window asked of Ollama, in tokens")
+    temperature: float = Field(0.7, ge=0, le=2, description="Temperature for Ollama")
+    max_tokens: int = Field(1024, ge=1, le=200_000, description="Longest reply, in tokens")
+
+    enable_memory: bool = Field(True, description="false: no message is kept, each stands alone")
+    memory_max_turns: int = Field(8, ge=1, le=1000, description="Newest messages that go to the model")
+    memory_keep_messages: int = Field(200, ge=2, le=10_000, description="Newest messages kept per chat")
+    memory_ttl_min: int = Field(60, ge=1, description="A chat expires this many minutes after its last activity")
+    memory_max_conversations: int = Field(500, ge=1, description="Chats kept; beyond it the least recently used goes")
+
+    stop_poll_ms: int = Field(100, ge=10, le=10_000, description="Safety poll of the stop keys, in milliseconds")
+    stop_ttl_seconds: int = Field(3600, ge=1, le=86_400, description="Longest life of a stop key")
+    stop_grace_ms: int = Field(1000, ge=0, le=60_000, description="How long a stop waits for a run to begin")
+    disconnect_grace_seconds: float = Field(
+        60, ge=-1, le=86_400, description="A run without readers is stopped after this; 0: at once, -1: never"
+    )
+    replay_ttl_seconds: int = Field(600, ge=1, le=86_400, description="How long an ended run can be replayed")
+
+    max_runs: int = Field(200, ge=1, le=10_000, description="Runs at the same time per backend")
+    message_max_chars: int = Field(4000, ge=1, le=200_000, description="Longest message, in characters")
+    run_timeout_seconds: float = Field(600, gt=0, description="Longest run")
+    first_token_timeout_seconds: float = Field(180, gt=0, description="Longest wait for the first token")
+    token_timeout_seconds: float = Field(60, gt=0, description="Longest wait between two tokens")
+    shutdown_grace_seconds: float = Field(20, ge=0, description="Time for running replies to end after SIGTERM")
+    agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
+    demo_tokens_per_second: float = Field(30, gt=0, le=100_000, description="Pace of the demo model")
+
+    @field_validator("log_level", "log_format", "provider", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any, info: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if info.field_name == "log_level" else value.lower()
+
+    @field_validator("disconnect_grace_seconds")
+    @classmethod
+    def _minus_one_or_more(cls, value: float) -> float:
+        if value < 0 and value != -1:
+            raise ValueError("use -1 for never, 0 for at once, or a number of seconds")
+        return value
+
+    @field_validator("ollama_host")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        value = value if "://" in value else f"http://{value}"
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("must look like http://127.0.0.1:11434")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _readable_lists(self) -> Self:
+        _ = self.keys
+        url = self.redis_url.get_secret_value()
+        if url and not re.match(r"(redis|rediss|unix)://", url):
+            raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        return self
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """API keys by owner name; empty when the server is open to all."""
+        found: dict[str, str] = {}
+        for pair in _split(self.api_keys.get_secret_value()):
+            name, colon, key = pair.partition(":")
+            if not (colon and key and OWNER_NAME.fullmatch(name)) or name in found or key in found.values():
+                raise ValueError("API_KEYS must be name:key pairs separated by commas, each name and key once")
+            found[name] = key
+        return found
+
+    @property
+    def hosts(self) -> list[str]:
+        """Host names we answer to, lower case; empty: any."""
+        return [host.lower() for host in _split(self.allowed_hosts)]
+
+    @property
+    def origins(self) -> list[str]:
+        """Foreign origins that may call the API."""
+        return _split(self.cors_origins)
+
+    @property
+    def model_id(self) -> str:
+        """The model a reply comes from unless an agent names its own."""
+        return {"demo": "demo", "ollama": self.ollama_model_general, "bedrock": self.bedrock_model_id}[self.provider]
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def load() -> Settings:
+    """The settings, or the end of the process (exit code 2) with one line that names what is wrong."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # pydantic's plugin is not needed for one call
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in wrong["loc"]).upper()
+        message = wrong["msg"].removeprefix("Value error, ")
+        sys.exit(_fail(f"{name}: {message}" if name else message))
+
+
+def _fail(line: str) -> int:
+    sys.stderr.write(f"Wrong setting: {line}\n")
+    return 2
+
+
+def _shown(name: str) -> str:
+    value = Settings.model_fields[name].default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if name == "backend_id" or value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _env() -> str:
+    lines = ["# Copy to .env and uncomment what you change; every line shows the default."]
+    for name, field in Settings.model_fields.items():
+        lines += ["", f"# {field.description}", f"# {name.upper()}={_shown(name)}"]
+    return "\n".join(lines)
+
+
+def _table() -> str:
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = f"`{_shown(name)}`" if _shown(name) else ("the host name" if name == "backend_id" else "")
+        lines.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write({"env": _env, "table": _table}[sys.argv[1]]() + "\n")

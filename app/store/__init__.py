@@ -1,0 +1,1 @@
+"""Redis: chats, events, stops, leases, bells. Nothing outside this folder imports redis."""

@@ -1,0 +1,67 @@
+"""The bells: pub/sub messages that only wake. What they tell can also be read in Redis, so a lost one costs one poll.
+
+One connection per process listens; when it breaks or goes silent it is made anew, and every run held is checked.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from loguru import logger
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from app.store.connect import Connection
+from app.store.keys import BELLS
+
+PING_SECONDS = 2.0
+SILENT_SECONDS = 5.0
+RETRY_SECONDS = (0.05, 2.0)
+
+
+class Bells:
+    """Calls `ring(text)` for each bell, and `missed()` after each time some may have been lost."""
+
+    def __init__(self, connection: Connection, ring: Callable[[str], None], missed: Callable[[], None]) -> None:
+        self._connection = connection
+        self._ring = ring
+        self._missed = missed
+        self._heard = -math.inf
+        self._retry = RETRY_SECONDS[0]
+
+    @property
+    def listening(self) -> bool:
+        """Whether the link has shown a sign of life lately."""
+        return time.monotonic() - self._heard < SILENT_SECONDS
+
+    async def listen(self) -> None:
+        """Listens until it is cancelled, whatever happens to the link."""
+        while True:
+            try:
+                async with self._connection.bells.pubsub() as link:
+                    await self._hear(link)
+            except (RedisError, OSError, TimeoutError) as error:
+                logger.warning("wait=<{:.1f}>, error=<{}> | wake-up link lost", self._retry, type(error).__name__)
+            self._heard = -math.inf
+            await asyncio.sleep(self._retry)
+            self._retry = min(self._retry * 2, RETRY_SECONDS[1])
+
+    async def _hear(self, link: PubSub) -> None:
+        await link.subscribe(BELLS)
+        heard = time.monotonic()
+        while True:
+            message = await link.get_message(timeout=PING_SECONDS)
+            if message is None:
+                if time.monotonic() - heard > SILENT_SECONDS:
+                    raise TimeoutError
+                await link.ping()
+                continue
+            self._heard = heard = time.monotonic()
+            match message["type"]:
+                case "subscribe":
+                    self._retry = RETRY_SECONDS[0]
+                    logger.info("wake-up link ready")
+                    self._missed()
+                case "message":
+                    self._ring(message["data"].decode("utf-8", "replace"))

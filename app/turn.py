@@ -1,0 +1,146 @@
+"""The life of a run: ask the model, stream, end exactly once, remember. Read `_live` from top to bottom."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from loguru import logger
+
+from app.errors import ModelFailure, RedisUnavailable
+from app.events import End, Failure, Outcome, reply_text
+from app.logwriter import LOST
+from app.runs import Run, Runs
+from app.settler import facts, opening
+from app.store.connect import Connection
+from app.store.keys import BELLS
+from app.store.leases import Leases
+from app.store.memory import Memory, Message, ended
+from app.store.stops import Stops
+
+UNWRITTEN_SECONDS = 15.0  # so long a finished reply waits for Redis before its readers are told
+RETRY_SECONDS = 0.25
+
+
+class Answerer(Protocol):
+    """What makes replies: `app.agents.answer.Answerer`; nothing else knows Strands."""
+
+    def model_id(self, agent: str) -> str:
+        """The model of this agent. Raises `UnknownAgent`."""
+
+    async def answer(self, agent: str, turns: list[tuple[str, str]], run: Run) -> str:
+        """Pours the reply into the run; the model's stop reason. Raises `ModelFailure`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Lives the runs of this process."""
+
+    redis: Connection
+    memory: Memory
+    stops: Stops
+    leases: Leases
+    runs: Runs
+    answerer: Answerer
+    max_turns: int
+
+    async def live(self, run: Run, question: str, history: list[Message]) -> None:
+        """One turn, from the question to the memory."""
+        logger.info("run_id=<{}>, chat_id=<{}>, agent=<{}> | started", run.run_id, run.chat.id, run.live.agent)
+        run.open(opening(run.chat, run.live))
+        turns = for_model(history, self.max_turns) or [("user", question)]
+        outcome, reason, error = await self._make(run, turns)
+        usage = run.usage(sum(len(text) for _, text in turns))
+        first = _since(run.started, run.first_token) if run.first_token else None
+        await self._finish(run, End(outcome, reason, usage, _since(run.started, time.monotonic()), first, error))
+
+    async def _make(self, run: Run, turns: list[tuple[str, str]]) -> tuple[Outcome, str, Failure | None]:
+        error: Failure | None = None
+        reason = "failed"
+        try:
+            reason = await run.make(self.answerer.answer(run.live.agent, turns, run))
+        except ModelFailure as failure:
+            error = Failure(failure.code, failure.detail)
+        except Exception:
+            logger.exception("run_id=<{}> | unexpected failure", run.run_id)
+            error = Failure("model_error", "The reply failed unexpectedly. Try again.")
+        run.finish_text()
+        if run.is_cut:
+            return ("failed", run.cut_by.code, run.cut_by) if run.cut_by else ("stopped", "stopped", None)
+        return ("failed", error.code, error) if error else ("done", reason, None)
+
+    async def _finish(self, run: Run, end: End) -> None:
+        """Writes the ending, then tells the readers; a reply that cannot be written is told as failed."""
+        give_up = time.monotonic() + UNWRITTEN_SECONDS
+        while True:
+            try:
+                written = await self._write_end(run, end)
+                break
+            except RedisUnavailable as trouble:
+                logger.warning("run_id=<{}>, error=<{}> | ending waits", run.run_id, trouble.detail)
+                if time.monotonic() > give_up and not run.feed.ended:
+                    end = _failed(end, Failure("redis_unavailable", "The reply is here, but could not be remembered."))
+                    self._tell(run, end)
+                await asyncio.sleep(RETRY_SECONDS)
+        if not run.feed.ended:
+            self._tell(run, written)
+        await self._clean_up(run)
+
+    async def _write_end(self, run: Run, end: End) -> End:
+        """The end as it was written: ours, or what others decided when we had lost the run."""
+        events = run.feed.events[run.logged :]
+        reply = Message("assistant", reply_text(run.feed.events), 0, run.run_id, end.outcome, facts(run.live, end))
+        commands = self.memory.end(
+            *(run.chat, run.run_id, self.leases.process, (end.outcome, run.live.backend), reply),
+            *(events if run.feed.ended else [*events, end], run.logged + 1),
+        )
+        answer, ending = ended((await self.redis.calls(commands))[0])
+        if answer == "ended":
+            return end
+        if ending and ending.outcome == "failed":
+            return _failed(end, LOST)
+        return End("stopped", "stopped", end.usage, end.duration_ms, end.first_token_ms)
+
+    def _tell(self, run: Run, end: End) -> None:
+        self.runs.remove(run)
+        run.feed.add(end)
+        logger.info(
+            "run_id=<{}>, chat_id=<{}>, outcome=<{}>, reason=<{}>, ms=<{}>, tokens=<{}> | ended",
+            *(run.run_id, run.chat.id, end.outcome, end.stop_reason, end.duration_ms, end.usage.output_tokens),
+        )
+
+    async def _clean_up(self, run: Run) -> None:
+        commands = [
+            ("PUBLISH", BELLS, f"ended {run.run_id}"),
+            self.stops.taken(run.chat, run.run_id),
+            self.leases.release(run.live),
+        ]
+        try:
+            await self.redis.calls(commands)
+        except RedisUnavailable as error:
+            logger.warning("run_id=<{}>, error=<{}> | leftovers lapse by themselves", run.run_id, error.detail)
+
+
+def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
+    """Role and text of the newest messages: first a user's, strictly alternating, empty replies and their questions out."""
+    turns: list[tuple[str, str]] = []
+    for message in history:
+        if message.role == "user":
+            if turns and turns[-1][0] == "user":
+                turns.pop()
+            turns.append(("user", message.content))
+        elif turns and turns[-1][0] == "user":
+            if message.content.strip():
+                turns.append(("assistant", message.content))
+            else:
+                turns.pop()
+    turns = turns[-most:]
+    return turns[1:] if turns and turns[0][0] == "assistant" else turns
+
+
+def _failed(end: End, failure: Failure) -> End:
+    return replace(end, outcome="failed", stop_reason=failure.code, error=failure)
+
+
+def _since(start: float, now: float) -> int:
+    return round((now - start) * 1000)
