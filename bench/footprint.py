@@ -11,6 +11,7 @@ import uvloop
 
 from bench.client import chat
 from bench.load import Numbers, background, chat_id, memory
+from bench.processes import pin_here
 from bench.systems import Ground, System, ground, product
 
 
@@ -55,4 +56,5 @@ async def _alone(provider: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--provider", default="ollama", choices=["ollama", "bedrock", "demo"])
+    pin_here()
     uvloop.run(_alone(parser.parse_args().provider))

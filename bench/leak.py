@@ -15,6 +15,7 @@ import uvloop
 
 from bench.client import ask, open_reply
 from bench.load import Numbers, chat_id
+from bench.processes import pin_here
 from bench.systems import Ground, System, ground, product
 
 AT_ONCE = 20
@@ -102,4 +103,5 @@ async def _alone(count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chats", type=int, default=2000)
+    pin_here()
     uvloop.run(_alone(parser.parse_args().chats))

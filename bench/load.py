@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import uvloop
 
 from bench.client import Reply, ask, chat, open_reply
+from bench.processes import pin_here
 from bench.systems import Ground, System, baseline, ground, product
 
 Numbers = dict[str, float]
@@ -153,4 +154,5 @@ if __name__ == "__main__":
     parser.add_argument("--what", default="ceiling", choices=["ceiling", "first_token", "beside", "paced", "memory"])
     parser.add_argument("--rounds", type=int, default=1)
     chosen = parser.parse_args()
+    pin_here()
     uvloop.run(_alone(chosen.system, chosen.what, chosen.rounds))

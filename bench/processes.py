@@ -18,6 +18,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def pin_here() -> None:
+    """Keeps this process, the load generator, off the server's core."""
+    os.sched_setaffinity(0, {BENCH_CORE})
+
+
 def free_port() -> int:
     """A port nobody listens on right now."""
     with socket.socket() as probe:

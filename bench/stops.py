@@ -16,6 +16,7 @@ import uvloop
 
 from bench.client import Ask, ask, open_reply
 from bench.load import Numbers, background, chat_id, percentile
+from bench.processes import pin_here
 from bench.systems import Ground, System, behind_nginx, ground, product
 
 FLOWING = "tokens=100000 rate=50"
@@ -138,4 +139,5 @@ if __name__ == "__main__":
     parser.add_argument("--provider", default="ollama", choices=["ollama", "bedrock"])
     parser.add_argument("--times", type=int, default=100)
     chosen = parser.parse_args()
+    pin_here()
     uvloop.run(_alone(chosen.where, chosen.provider, chosen.times))
