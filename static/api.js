@@ -21,12 +21,10 @@ export class Problem extends Error {
 
 export class Api {
   #key;
-  #askKey;
 
-  /** `key()` gives the stored API key or ""; `askKey()` resolves once the person has given a new one. */
-  constructor({ key, askKey }) {
+  /** `key`: the API key of this device, see `key.js`. */
+  constructor(key) {
     this.#key = key;
-    this.#askKey = askKey;
   }
 
   chat = (id) => this.#json("GET", chatPath(id));
@@ -61,7 +59,7 @@ export class Api {
 
   async #fetch(method, path, { json, headers = {}, signal, deadline = DEADLINE_MS, keepalive = false }) {
     for (;;) {
-      const key = this.#key();
+      const key = this.#key.value;
       const response = await send(path, deadline, signal, {
         method,
         keepalive,
@@ -76,7 +74,7 @@ export class Api {
       if (response.ok) return response;
       const problem = await problemOf(response);
       if (problem.code !== "unauthorized" || keepalive) throw problem;
-      await this.#askKey(key);
+      await this.#key.renew(key);
     }
   }
 }

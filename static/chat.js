@@ -3,13 +3,13 @@
  *
  * A run is asked for with an id made here, so asking again after a lost connection never starts a second one; a cut
  * stream goes on after the last event seen. Knows the service (`api`) and the turns, never the document: whoever
- * shows the chat gives `onchange(what)`, what being "turns", "text" (the live reply grew) or "state".
+ * shows the chat gives `onchange(what)`, what being "turns", "text" (the live reply grew), "state" or "news" (for the list).
  */
 
 import { Problem } from "./api.js";
 import { newRunId } from "./ids.js";
 import { events } from "./stream.js";
-import { apply, freeze, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
+import { apply, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
 
 const SILENCE_MS = 40_000; // the service sends a comment every 15 s
 const STEP_MS = 300;
@@ -26,6 +26,7 @@ export class Chat {
   queued = null; // a message to send as soon as the running reply has ended
   refused = null; // {message, options, problem}: what the service would not take
   stopProblem = null;
+  cutAt = 0; // when the connection broke, in ms since 1970
   #api;
   #onchange;
   #run = null; // {id, message, options, reply, last, accepted, cut}
@@ -94,13 +95,23 @@ export class Chat {
       if (this.#run !== run) return;
       thaw(run.reply);
       this.stopProblem = problem;
-      this.#set("running", "turns");
+      this.#set(run.connected ? "running" : "resuming", "turns");
     }
   }
 
-  /** Sends the refused message again, as it was. */
-  again() {
-    if (this.refused) this.send(this.refused.message, this.refused.options);
+  /** Sends the refused message again, as it was but for `options`. */
+  again(options = {}) {
+    const { message, options: before, problem } = this.refused;
+    const isGone = problem.code === "not_found"; // what it should replace is no longer kept
+    this.send(message, { ...before, ...(isGone && { replaces: null }), ...options });
+  }
+
+  /** Gives up the refused message and hands it back. */
+  takeBack() {
+    const { message } = this.refused;
+    this.refused = null;
+    this.#onchange("turns");
+    return message;
   }
 
   /** Looks for the service now instead of at the next turn of the clock. */
@@ -116,7 +127,7 @@ export class Chat {
   }
 
   #begin(run) {
-    this.#run = { last: "", accepted: false, cut: new AbortController(), ...run };
+    this.#run = { last: "", accepted: false, connected: false, cut: new AbortController(), ...run };
     this.#set("running", "turns");
     void this.#follow(this.#run);
   }
@@ -128,10 +139,11 @@ export class Chat {
         if (await this.#read(run, () => (tries = 0))) return this.#finish(run);
       } catch (error) {
         if (this.#run !== run) return;
-        if (error instanceof Problem && !error.isLost) return this.#refuse(run, error);
+        if (error.code === "run_id_used") run.accepted = true;
+        else if (error instanceof Problem && !error.isLost) return this.#refuse(run, error);
       }
       if (this.#run !== run) return;
-      if (this.state === "running") this.#set("resuming");
+      this.#noteCut(run);
       await this.#pause(tries);
     }
   }
@@ -139,8 +151,8 @@ export class Chat {
   /** One connection: true when the run has ended, false when the stream broke off. */
   async #read(run, onevent) {
     const response = await this.#open(run);
-    run.accepted = true;
-    if (this.#run === run && this.state === "resuming") this.#set("running");
+    if (this.#run !== run) return true;
+    this.#noteConnected(run);
     if (response.status === 204) return this.#settle(run);
     for await (const event of events(response.body, { patience: SILENCE_MS })) {
       if (this.#run !== run) return true;
@@ -151,6 +163,20 @@ export class Chat {
       this.#onchange("text");
     }
     return false;
+  }
+
+  #noteConnected(run) {
+    const isNews = !run.accepted;
+    run.accepted = run.connected = true;
+    this.cutAt = 0;
+    if (this.state === "resuming") this.#set("running");
+    if (isNews) this.#onchange("news");
+  }
+
+  #noteCut(run) {
+    run.connected = false;
+    this.cutAt ||= Date.now();
+    if (this.state !== "stopping") this.#set("resuming");
   }
 
   #open(run) {
@@ -169,14 +195,16 @@ export class Chat {
     const ended = turns.find((turn) => turn.role === "assistant" && turn.runId === run.id);
     if (!ended) run.reply.error = { code: "run_lost", message: "" };
     Object.assign(run.reply, ended ?? { outcome: "failed" }, { held: null, stop: run.reply.stop });
-    if (ended) this.turns = turns.map((turn) => (turn === ended ? run.reply : turn));
+    if (ended) this.turns = merged(this.turns, turns);
     return true;
   }
 
   #finish(run) {
     if (this.#run !== run) return;
     this.#run = null;
+    this.cutAt = 0;
     this.#set("idle", "turns");
+    this.#onchange("news");
     const next = this.queued;
     this.queued = null;
     if (next !== null) this.send(next);
@@ -235,7 +263,7 @@ export class Chat {
     this.isNew = kept.status === "new";
     this.title = kept.title ?? "";
     if (!this.isNew && kept.agent) this.agent = kept.agent;
-    this.turns = turnsOf(kept);
+    this.turns = merged(this.turns, turnsOf(kept));
   }
 
   #set(state, what = "state") {

@@ -5,6 +5,8 @@
  */
 
 const PAGE = 50;
+const LARGEST = 200; // the most the service gives at once
+const ALL = 1000;
 const UNDO_MS = 8_000;
 
 export class Chats {
@@ -34,15 +36,24 @@ export class Chats {
   }
 
   async refresh() {
-    const { chats, count } = await this.#api.chats(this.#limit);
+    const { chats, count } = await this.#api.chats(Math.min(this.#limit, LARGEST));
+    for (let from = LARGEST; from < Math.min(this.#limit, count); from += LARGEST)
+      chats.push(...(await this.#api.chats(LARGEST, from)).chats);
     this.entries = chats;
     this.total = count;
     this.#onchange();
   }
 
-  /** Shows older ones as well; 200 at a time is what the service gives. */
+  /** Shows older ones as well. */
   async more() {
-    this.#limit = Math.min(this.#limit + PAGE, 200);
+    this.#limit += PAGE;
+    await this.refresh();
+  }
+
+  /** Reads every chat, so that a filter finds what is not shown yet. */
+  async all() {
+    if (this.isComplete) return;
+    this.#limit = ALL;
     await this.refresh();
   }
 

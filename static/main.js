@@ -7,8 +7,8 @@ import { Api } from "./api.js";
 import { Chat } from "./chat.js";
 import { Chats } from "./chats.js";
 import { draftOf, keepDraft, recall, remember } from "./device.js";
-import { isChatId, newChatId } from "./ids.js";
-import { textOf } from "./turns.js";
+import { chatIdIn, newChatId } from "./ids.js";
+import { Key } from "./key.js";
 import { View } from "./view.js";
 import { sentence } from "./words.js";
 
@@ -18,12 +18,13 @@ const STATUS_MS = 2_000;
 
 class Page {
   #chat = null;
-  #keyAsked = null;
+  #seen = ""; // the last activity of the visible chat we have read
   #tick = 0;
   #tabs = new BroadcastChannel("chat");
 
   constructor() {
-    this.api = new Api({ key: () => recall("key"), askKey: (tried) => this.#askKey(tried) });
+    this.key = new Key((wasWrong) => this.view.askForKey(wasWrong));
+    this.api = new Api(this.key);
     this.view = new View(this.#actions());
     this.chats = new Chats(this.api, () => this.#showList());
     addEventListener("hashchange", () => this.#route());
@@ -40,12 +41,10 @@ class Page {
   // where we are
 
   #route() {
-    const [, place, name = ""] = location.hash.split("/");
-    const id = decode(name);
-    if (place === "status") return this.#openStatus();
-    if (place === "chat" && isChatId(id)) return id !== this.#chat?.id && this.#open(id);
-    history.replaceState(null, "", `#/chat/${newChatId()}`);
-    this.#route();
+    if (location.hash === "#/status") return this.#openStatus();
+    const id = chatIdIn(location.hash) || newChatId();
+    history.replaceState(null, "", `#/chat/${id}`);
+    if (id !== this.#chat?.id) this.#open(id);
   }
 
   #open(id) {
@@ -54,6 +53,7 @@ class Page {
     chat.agent = recall("agent", "general");
     chat.title = this.chats.find(id)?.title ?? "";
     this.#chat = chat;
+    this.#seen = "";
     this.view.open(chat, draftOf(id));
     this.#showList();
     void this.#read(chat);
@@ -83,9 +83,9 @@ class Page {
     if (chat !== this.#chat) return;
     if (what === "text") return this.view.transcript.grow();
     if (what === "turns") return this.view.showChat(chat);
+    if (what === "news") return this.#tell();
     this.view.showState(chat);
     if (chat.refused) keepDraft(chat.id, chat.refused.message);
-    if (chat.state === "idle" || chat.live?.parts.length === 0) this.#tell();
   }
 
   /** The list and the other tabs of this browser hear that something began or ended. */
@@ -121,14 +121,12 @@ class Page {
     this.#catchUp();
   }
 
-  /** The visible chat went on elsewhere: another tab, another device. */
+  /** The visible chat may have gone on elsewhere: another tab, another device. */
   #catchUp() {
-    const chat = this.#chat;
-    const entry = chat && this.chats.find(chat.id);
-    if (!entry || chat.state !== "idle" || chat.refused) return;
-    const isBehind = entry.status === "running" || entry.message_count !== chat.turns.length;
-    if (isBehind && entry.updated_at !== chat.seen) void this.#read(chat);
-    chat.seen = entry.updated_at;
+    const entry = this.#chat && this.chats.find(this.#chat.id);
+    if (!entry || this.#chat.state !== "idle" || this.#chat.refused || entry.updated_at === this.#seen) return;
+    this.#seen = entry.updated_at;
+    void this.#read(this.#chat);
   }
 
   #schedule() {
@@ -166,7 +164,8 @@ class Page {
       stop: () => void chat()?.stop(),
       hurry: () => chat()?.hurry(),
       again: () => (keepDraft(chat().id, ""), chat().again()),
-      replace: () => (keepDraft(chat().id, ""), chat().send(chat().refused.message, { onBusy: "replace" })),
+      replace: () => (keepDraft(chat().id, ""), chat().again({ onBusy: "replace" })),
+      takeBack: () => this.view.composer.fill(chat().takeBack()),
       unqueue: () => this.#unqueue(),
       edit: (turn, text) => this.#replace(turn, text),
       regenerate: (turn) => this.#regenerate(turn),
@@ -175,6 +174,7 @@ class Page {
       chooseAgent: (name) => ((chat().agent = name), remember("agent", name)),
       details: (id) => this.#details(id),
       more: () => void this.chats.more().catch(() => {}),
+      all: () => void this.chats.all().catch(() => {}),
       rename: (id, title) => this.chats.rename(id, title).catch((problem) => this.view.toast(sentence(problem))),
       remove: (id) => this.#remove(id),
       exportPath: this.api.exportPath,
@@ -227,7 +227,7 @@ class Page {
 
   /** A link does for most; with a key the file has to be fetched first. */
   async #download(event, id, format) {
-    if (!recall("key")) return;
+    if (!this.key.value) return;
     event.preventDefault();
     const blob = await this.api.exported(id, format).catch((problem) => void this.view.toast(sentence(problem)));
     if (blob) this.view.save(blob, `${id}.${format === "json" ? "json" : "md"}`);
@@ -241,24 +241,6 @@ class Page {
       this.view.toast(sentence(problem));
     }
     void this.#look();
-  }
-
-  /** One question at a time, however many requests were refused; `tried` is the key that did not do. */
-  #askKey(tried) {
-    if (recall("key") !== tried) return Promise.resolve();
-    this.#keyAsked ??= this.view
-      .askForKey(Boolean(tried))
-      .then((key) => remember("key", key))
-      .finally(() => (this.#keyAsked = null));
-    return this.#keyAsked;
-  }
-}
-
-function decode(name) {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return "";
   }
 }
 

@@ -34,6 +34,16 @@ export function turnsOf({ messages, run }) {
   return turns;
 }
 
+/** `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is. */
+export const merged = (shown, fresh) =>
+  fresh.map(
+    (turn) =>
+      shown.find(
+        ({ role, runId, outcome, text }) =>
+          runId === turn.runId && role === turn.role && outcome === turn.outcome && text === turn.text,
+      ) ?? turn,
+  );
+
 /** The text of a reply, without reasoning and tools. */
 export const textOf = ({ parts }) => parts.filter(({ kind }) => kind === "text").map(({ text }) => text).join("");
 

@@ -7,11 +7,12 @@
 import { recall, remember } from "./device.js";
 import { Composer } from "./view/composer.js";
 import { askForKey, ChatDialog, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
-import { $, announce, h, matches } from "./view/dom.js";
+import { $, announce, h } from "./view/dom.js";
 import { ChatList } from "./view/list.js";
 import { StatusView } from "./view/status.js";
 import { Transcript } from "./view/transcript.js";
 
+const PATIENCE_MS = 20_000;
 const THEMES = { "": "System", light: "Light", dark: "Dark" };
 
 export class View {
@@ -29,7 +30,6 @@ export class View {
     this.#wireButtons();
     this.#wireChoices();
     document.addEventListener("keydown", (event) => this.#key(event));
-    addEventListener("offline", () => this.#chat && this.showState(this.#chat));
     visualViewport?.addEventListener("resize", () => this.#fitViewport());
   }
 
@@ -68,9 +68,8 @@ export class View {
     this.composer.show(state);
     $("agent").disabled = state !== "idle";
     document.body.dataset.state = state;
-    const isCut = state === "resuming";
-    $("bar").hidden = !isCut;
-    if (isCut) $("bar-words").textContent = `Reconnecting, your ${chat.isAccepted ? "answer" : "message"} is safe`;
+    $("bar").hidden = state !== "resuming";
+    if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
   }
 
   showAgents(agents, current) {
@@ -182,7 +181,7 @@ export class View {
   }
 
   #openFilter() {
-    if (matches("(max-width: 800px)")) this.#drawer(true);
+    if (getComputedStyle($("menu")).display !== "none") this.#drawer(true);
     this.list.focusFilter();
   }
 
@@ -197,4 +196,11 @@ export class View {
     document.documentElement.style.setProperty("--height", `${visualViewport.height}px`);
     this.transcript.keep();
   }
+}
+
+/** Calm words for a broken connection; they say so when it takes long, instead of turning in circles. */
+function reconnecting({ isAccepted, cutAt }) {
+  const what = isAccepted ? "answer" : "message";
+  if (Date.now() - cutAt < PATIENCE_MS) return `Reconnecting, your ${what} is safe`;
+  return `The server has not answered for a while. Your ${what} is safe, this page keeps trying.`;
 }

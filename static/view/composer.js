@@ -4,9 +4,7 @@
  * Part of the view.
  */
 
-import { $, icon, matches } from "./dom.js";
-
-const isTouch = () => matches("(pointer: coarse)");
+import { $, icon, isPlainEnter, isTouch } from "./dom.js";
 
 export class Composer {
   #box = $("box");
@@ -42,6 +40,7 @@ export class Composer {
   }
 
   show(state) {
+    const isOver = this.#isLive && state === "idle";
     this.#isLive = state !== "idle";
     this.#button.className = this.#isLive ? "stop" : "";
     this.#button.setAttribute("aria-label", this.#isLive ? "Stop" : "Send");
@@ -49,6 +48,7 @@ export class Composer {
     this.#button.setAttribute("aria-disabled", String(state === "stopping"));
     this.#button.replaceChildren(icon(this.#isLive ? "stop" : "send"));
     if (!this.#isLive) this.closeChoice(false);
+    if (isOver && document.activeElement === this.#button) this.focus();
   }
 
   /** True when there was a choice to close. */
@@ -66,7 +66,7 @@ export class Composer {
 
   #key(event) {
     if (event.key === "ArrowUp" && !this.#box.value && !this.#isLive && this.actions.editLast()) event.preventDefault();
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || isTouch()) return;
+    if (!isPlainEnter(event)) return;
     event.preventDefault();
     if (this.#isLive && this.#box.value.trim()) this.#ask();
     else if (!this.#isLive) this.#send();

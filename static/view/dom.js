@@ -64,5 +64,8 @@ export function announce(words) {
   $("said").textContent = words;
 }
 
-/** A media query of the page. */
-export const matches = (query) => matchMedia(query).matches;
+export const isTouch = () => matchMedia("(pointer: coarse)").matches;
+
+/** Enter that means "send": not with Shift, not while an input method composes (229), not on a touch screen. */
+export const isPlainEnter = (event) =>
+  event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229 && !isTouch();

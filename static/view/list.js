@@ -13,10 +13,11 @@ export class ChatList {
   #current = "";
   #isComplete = true;
 
-  /** `actions`: details(id), more(). */
+  /** `actions`: details(id), more(), all(). */
   constructor(actions) {
     this.actions = actions;
     this.#filter.addEventListener("input", () => this.#paint());
+    this.#filter.addEventListener("focus", () => actions.all());
     $("filter-form").addEventListener("submit", (event) => (event.preventDefault(), this.#openFirst()));
     $("more").addEventListener("click", () => actions.more());
   }
@@ -34,17 +35,18 @@ export class ChatList {
   }
 
   #paint() {
-    const wanted = this.#filter.value.trim().toLowerCase();
+    const typed = this.#filter.value.trim();
+    const wanted = typed.toLowerCase();
     const found = this.#entries.filter(({ title, chat_id: id }) => `${title} ${id}`.toLowerCase().includes(wanted));
     const focused = document.activeElement?.closest("#chats li")?.dataset.id;
     const rows = found.map((entry) => this.#row(entry));
-    if (wanted && isChatId(this.#filter.value.trim()) && !found.some(({ chat_id: id }) => id === this.#filter.value.trim()))
-      rows.push(h("li", {}, h("a", { href: `#/chat/${this.#filter.value.trim()}` }, "Open the chat with this id")));
+    if (found.length === 0 && isChatId(typed))
+      rows.push(h("li", {}, h("a", { href: `#/chat/${typed}` }, `Open the chat with the id ${typed}`)));
     this.#list.replaceChildren(...rows);
     if (focused) this.#list.querySelector(`li[data-id="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
     $("no-chats").hidden = rows.length > 0;
     $("no-chats").textContent = wanted ? "No chat has this in its title." : "Chats appear here.";
-    $("more").hidden = this.#isComplete || this.#entries.length >= 200;
+    $("more").hidden = this.#isComplete || wanted !== "";
   }
 
   #row({ chat_id: id, title, status, updated_at: at }) {

@@ -99,8 +99,14 @@ export class Transcript {
 
   #refusal({ message, problem, options }) {
     const asked = options.replaces ? [] : [h("article", { class: "question unsent" }, h("div", { class: "bubble" }, message))];
-    const again = problem.code === "chat_busy" ? button("Stop that one and send", this.actions.replace) : button("Try again", this.actions.again);
-    return [...asked, trouble(troubleTitle(problem.code), sentence(problem), again, problem.requestId && `request ${problem.requestId}`)];
+    const action = this.#wayOn(problem.code);
+    return [...asked, trouble(troubleTitle(problem.code), sentence(problem), action, problem.requestId && `request ${problem.requestId}`)];
+  }
+
+  #wayOn(code) {
+    if (code === "chat_busy") return button("Stop that one and send", this.actions.replace);
+    if (code === "invalid" || code === "too_large") return button("Change it", this.actions.takeBack);
+    return button("Try again", this.actions.again);
   }
 
   /** Screen readers hear the borders of a reply, never its tokens. */

@@ -7,7 +7,7 @@
 import { textOf } from "../turns.js";
 import { duration, hue, plural, sentence, stopLine, troubleTitle } from "../words.js";
 import { Blocks } from "./blocks.js";
-import { copyButton, h, icon, iconButton } from "./dom.js";
+import { copyButton, h, icon, iconButton, isPlainEnter } from "./dom.js";
 
 export class QuestionView {
   constructor(turn, actions) {
@@ -28,7 +28,7 @@ export class QuestionView {
     };
     box.addEventListener("keydown", (event) => {
       if (event.key === "Escape") return event.stopPropagation(), this.#read(true);
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) event.preventDefault(), send();
+      if (isPlainEnter(event)) event.preventDefault(), send();
     });
     this.element.replaceChildren(
       h(
@@ -106,8 +106,7 @@ export class ReplyView {
     this.#foot.replaceChildren();
     if (stop || outcome === "stopped") this.#foot.append(h("p", { class: "stopped" }, stopLine(stop ?? {})));
     if (outcome === "failed") this.#foot.append(this.#trouble(error ?? { code: "model_error" }));
-    if (outcome !== null) this.#foot.append(this.#actions());
-    if (facts.backend || facts.model) this.#foot.append(factsLine(facts));
+    this.#foot.append(h("div", { class: "foot-row" }, factsLine(facts), outcome === null ? null : this.#actions()));
   }
 
   #trouble(error) {
