@@ -60,7 +60,7 @@ class RunStream(Response):
     """Streams one reading to its end, or until the reader is gone."""
 
     def __init__(self, reading: Reading, frame: Frame, media_type: str, headers: dict[str, str]) -> None:
-        super().__init__(media_type=media_type, headers=headers)
+        super().__init__(headers={**headers, "Content-Type": media_type})  # as it is: Starlette would add a charset
         del self.headers["content-length"]
         self._reading = reading
         self._frame = frame
