@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fetches the three vendored libraries from npm, builds the files the page loads and compares them with the
+# Fetches the vendored libraries from npm, builds the files the page loads and compares them with the
 # SHA-256 sums in VENDOR.md. Run by hand (`make vendor`), never at run time. `fetch.sh --print` shows new sums
 # after a version change instead of refusing.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-marked=18.2.1 purify=3.4.18 hljs=11.12.0
+marked=18.2.1 purify=3.4.18 hljs=11.12.0 swagger=5.35.0
 languages="bash cpp csharp css diff dockerfile go ini java javascript json makefile markdown nginx php python
 rust shell sql typescript xml yaml"
 
@@ -25,6 +25,7 @@ unmapped() {
 unpack marked "marked@$marked"
 unpack purify "dompurify@$purify"
 unpack hljs "@highlightjs/cdn-assets@$hljs"
+unpack swagger "swagger-ui-dist@$swagger"
 
 mkdir out
 unmapped marked/lib/marked.esm.js > "out/marked-$marked.min.js"
@@ -36,14 +37,17 @@ unmapped purify/dist/purify.min.js > "out/dompurify-$purify.min.js"
     echo 'export default hljs;'
 } > "out/highlight-$hljs.min.js"
 
+unmapped swagger/swagger-ui-bundle.js > "out/swagger-ui-$swagger.min.js"
+sed 's|/\*# sourceMappingURL=.*\*/||' swagger/swagger-ui.css > "out/swagger-ui-$swagger.min.css"
+
 cd out
-sha256sum -- *.js > ../sums
+sha256sum -- * > ../sums
 if [ "${1:-}" = "--print" ]; then
     cat ../sums
 else
-    grep -Eo '[0-9a-f]{64}  [a-z]+-[0-9.]+\.min\.js' "$here/VENDOR.md" > ../expected
+    grep -Eo '[0-9a-f]{64}  [a-z-]+-[0-9.]+\.min\.(js|css)' "$here/VENDOR.md" > ../expected
     sha256sum --quiet --strict -c ../expected
     [ "$(wc -l < ../expected)" -eq "$(wc -l < ../sums)" ] || { echo "VENDOR.md does not name every file" >&2; exit 1; }
 fi
-cp -- *.js "$here/"
-echo "vendored: $(cat -- *.js | gzip -9 | wc -c) bytes gzip"
+cp -- * "$here/"
+echo "vendored for the page: $(cat -- [dhm]*.js | gzip -9 | wc -c) bytes gzip"
