@@ -1,0 +1,151 @@
+#!/bin/sh
+# The stack with Docker Compose: run.sh VERB [ARGUMENT]
+set -eu
+cd "$(dirname "$0")/../.."
+
+die() { echo "$*" >&2; exit 1; }
+
+# A setting from the environment, else from .env.
+setting() {
+    eval "value=\${$1:-}"
+    [ -n "$value" ] || value=$(sed -n "s/^ *$1 *= *//p" .env 2>/dev/null | tail -n 1 | sed "s/^[\"']//; s/[\"'] *\$//")
+    echo "$value"
+}
+
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+export VERSION REVISION
+
+files='-f docker-compose.yml'
+if [ "$(setting PROVIDER)" = bedrock ] && [ -d "$HOME/.aws" ]; then
+    files="$files -f deploy/docker/aws.yml"
+    AWS_OWNER=$(id -u):$(id -g)
+    export AWS_OWNER
+fi
+compose() { docker compose --ansi never --progress plain $files "$@"; }
+tty=
+[ -t 0 ] && [ -t 1 ] || tty=-T
+
+public_port() { compose port nginx 8080 2>/dev/null | sed -n 's/.*://p' | head -n 1; }
+
+taken() { # PORT
+    grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F:]+ 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+choose_port() {
+    wanted=$(setting HTTP_PORT)
+    port=$(public_port)
+    if [ -n "$port" ] && [ "${wanted:-$port}" = "$port" ]; then # it runs: stay there
+        HTTP_PORT=$port
+    elif [ -n "$wanted" ]; then
+        taken "$wanted" && die "Port $wanted is taken: choose another one with HTTP_PORT in .env, or free it (sudo ss -ltnp)"
+        HTTP_PORT=$wanted
+    elif ! taken 80; then
+        HTTP_PORT=80
+    else
+        taken 8080 && die "Ports 80 and 8080 are taken: choose another one, as in HTTP_PORT=8081 make start"
+        echo "Port     8080, because 80 is taken"
+        HTTP_PORT=8080
+    fi
+    export HTTP_PORT
+}
+
+health() { compose exec -T nginx wget -q -O - http://127.0.0.1:8080/health 2>/dev/null; }
+field() { health | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }
+
+summary() {
+    KEYED=$([ -z "$(setting API_KEYS)" ] || echo yes) sh deploy/summary.sh "$(public_port)" "$(field provider)" "$(field model)"
+}
+
+quietly() { # shows what a command said only when it failed
+    said=$("$@" 2>&1) || { echo "$said" | tail -n 25 >&2; return 1; }
+}
+
+# A wrong setting ends a backend at once: its own line says more than Compose's.
+explain() {
+    compose logs --no-log-prefix --tail 2 backend1 2>/dev/null | grep -m 1 'Wrong setting' >&2 || true
+    die "The stack does not start (make logs)"
+}
+
+start() {
+    echo "With Docker Compose $(docker compose version --short)"
+    choose_port
+    [ -n "$(compose ps -q nginx 2>/dev/null)" ] || echo "Building the image and starting (a minute or two the first time)"
+    quietly compose build backend1 || die "The image does not build"
+    quietly compose up --detach --wait --remove-orphans || explain
+    summary
+}
+
+restart() {
+    [ -n "$(public_port)" ] || die "Nothing runs: make start"
+    HTTP_PORT=$(public_port)
+    export HTTP_PORT
+    quietly compose build backend1 || die "The image does not build"
+    for backend in backend1 backend2 backend3; do
+        echo "$backend ends its replies and starts again"
+        quietly compose up --detach --wait --no-deps --force-recreate "$backend" ||
+            die "$backend does not come back; the others go on (docker compose logs $backend)"
+    done
+    compose kill -s HUP nginx >/dev/null 2>&1
+    summary
+}
+
+stop() {
+    if [ -z "$(compose ps -q)" ]; then
+        echo "Nothing runs"
+        return
+    fi
+    echo "Stopping (running replies may end first)"
+    # The backends first: so that replies end through Nginx.
+    quietly compose stop backend1 backend2 backend3 || true
+    quietly compose --profile ollama down
+    echo "Stopped; chats stay in the volume redis-data"
+}
+
+logs() {
+    follow=
+    [ ! -t 1 ] || follow=--follow
+    case ${1:-} in
+    backend) compose logs --tail 100 $follow backend1 backend2 backend3 ;;
+    *) compose logs --tail 100 $follow ${1:-} ;;
+    esac
+}
+
+doctor() {
+    echo "ok    engine: Docker $(docker version --format '{{.Server.Version}}'), Compose $(docker compose version --short)"
+    case $(docker version --format '{{.Server.Version}}') in
+    1* | 20.* | 23.* | 24.*) echo "FAIL  engine: older than 25; repair: https://docs.docker.com/engine/install/" ;;
+    esac
+    docker info 2>/dev/null | grep -q 'No memory limit support' &&
+        echo "warn  memory cgroup: off, so memory limits are ignored; repair: append cgroup_enable=memory cgroup_memory=1 to /boot/firmware/cmdline.txt and reboot"
+    port=$(public_port)
+    if [ -n "$port" ]; then
+        echo "ok    port: the stack answers on $port"
+    else
+        port=$(setting HTTP_PORT)
+        ! taken "${port:-80}" || echo "warn  port: ${port:-80} is taken; repair: HTTP_PORT=8080 in .env"
+    fi
+    quietly compose build backend1 || die "The image does not build"
+    compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor --inside
+}
+
+clean() {
+    compose --profile ollama down --volumes --rmi local --remove-orphans
+    rm -rf .venv .venv-tools
+}
+
+redis_cli() {
+    password=$(setting REDIS_PASSWORD)
+    compose exec $tty redis redis-cli ${password:+--no-auth-warning -a "$password"} "$@"
+}
+
+verb=$1
+shift
+case $verb in
+start | restart | stop | logs | doctor | clean) "$verb" "$@" ;;
+status) compose ps ;;
+health) health || { compose exec -T nginx wget -q -S -O - http://127.0.0.1:8080/health 2>&1 | tail -n 3; exit 1; } ;;
+shell) compose exec $tty backend1 sh ;;
+redis) redis_cli ;;
+redis-monitor) redis_cli monitor ;;
+esac
