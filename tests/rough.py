@@ -44,7 +44,7 @@ class Rough:
 async def rough_cluster(where: Path, **env: str) -> AsyncIterator[Rough]:
     """Start it all; `env` are settings of the backends."""
     async with (
-        PrivateRedis(where, "--appendonly", "yes", "--appendfsync", "everysec") as redis,
+        PrivateRedis(where, "--appendonly", "yes", "--appendfsync", "always") as redis,
         FakeOllama() as ollama,
         FaultProxy("127.0.0.1", redis.port) as redis_link,
         FaultProxy("127.0.0.1", ollama.port) as model_link,

@@ -75,7 +75,7 @@ async def test_without_a_key_every_route_is_closed(nobody: Client, chat_id: str)
 @pytest.mark.parametrize(
     "header",
     [
-        b"Bearer wrong", b"Bearer ", b"Bearer", b"bearer", b"Basic YTpi", ANNA.encode(), b"Token " + ANNA.encode(),
+        b"Bearer wrong", b"Bearer", b"bearer", b"Basic YTpi", ANNA.encode(), b"Token " + ANNA.encode(),
         b"Bearer " + ANNA.encode() + b"x", b"Bearer " + ANNA[:-1].encode(), b"Bearer  \xff\xfe",
         b"Bearer anna:" + ANNA.encode(), b"Bearer " + ANNA.upper().encode(), b"", b"Bearer " + b"x" * 4000,
         b"Bearer \xc3\xa9",
@@ -178,11 +178,11 @@ async def test_only_the_named_origin_may_read_answers(anna: Client, cluster: Clu
 async def test_a_form_on_a_foreign_page_starts_nothing(client: Client, chat_id: str, ollama: FakeOllama) -> None:
     answer = await client.http.post(
         f"/api/v1/chat/{chat_id}",
-        content=b'{"message": "hi"}',
+        content=b'{"message": "from a foreign page"}',
         headers={"Origin": "https://evil.example", "Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"},
     )
     assert 400 <= answer.status_code < 500
-    assert not ollama.exchanges
+    assert not ollama.of("from a foreign page")
 
 
 async def test_nobody_finds_keys_or_words_in_the_logs(guarded: Cluster, anna: Client, chat_id: str) -> None:

@@ -1,6 +1,5 @@
 """Redis restarted, frozen, full, slow, forgetful, or answering into the void: what must hold all the same."""
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +25,6 @@ async def test_a_restart_of_redis_is_survived_by_live_replies(
         async with one.chat(witness.chat_id, "hello") as stream:
             witness.saw(stream, "hello")
             await stream.until_text("word20 ")
-            await asyncio.sleep(1.2)  # what the append-only file of `everysec` may lose is older than this
             await rough.redis.program.end(number)
             seen = len(stream.frames)
             await refused_for_redis(one, new_chat())
