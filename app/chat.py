@@ -21,7 +21,8 @@ from app.store.connect import Connection
 from app.store.eventlog import EventLog
 from app.store.keys import Chat
 from app.store.leases import Leases
-from app.store.memory import Known, LiveRun, Memory, Started
+from app.store.memory import Memory
+from app.store.records import Asked, Known, LiveRun, Started
 from app.store.stops import Stops
 from app.turn import Turns
 from app.watcher import Watcher
@@ -41,6 +42,11 @@ class Question:
     run_id: str
     on_busy: Literal["reject", "replace"] = "reject"
     replaces: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Tells this text from others, without keeping it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
 
 
 class Reading:
@@ -90,16 +96,15 @@ class Chats:
         With `leaving_ends` the run ends when that reader leaves.
         Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `Overloaded`, `Draining`, `RedisUnavailable`.
         """
-        model = self._with.turns.answerer.model_id(question.agent)
-        digest = hashlib.sha256(question.text.encode()).hexdigest()[:32]
+        live = self._described(question)
         busy = ChatBusy("A reply is being made in this chat. Stop it first, or send with on_busy=replace.")
         with self._with.runs:
             for _ in range(TRIES):
-                met = await self._start(chat, question, model, digest)
+                met = await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
                 if isinstance(met, Run):
                     return Reading(met.feed, 0, met.cut) if leaving_ends else self._reading(met, 0)
                 if isinstance(met, Known):
-                    return await self._join(chat, question.run_id, met.digest == digest)
+                    return await self._join(chat, question.run_id, met.digest == question.digest)
                 busy.extra = {"run_id": met.run_id, "backend": met.backend}
                 if not await self._made_way(chat, met, question.on_busy):
                     break
@@ -150,20 +155,17 @@ class Chats:
 
     # starting
 
-    async def _start(self, chat: Chat, question: Question, model: str, digest: str) -> Run | Known | LiveRun:
-        parts, settings = self._with, self._with.settings
-        live = LiveRun(
-            question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, parts.leases.process,
-            uuid.uuid4().hex,
-        )  # fmt: skip
+    async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
+        parts = self._with
+        asked = Asked(question.text, question.digest, question.replaces)
         try:
             also = [parts.leases.hold(chat, live), ("GET", chat.stop)]
-            met, (_, stop) = await parts.memory.start(chat, live, digest, question.text, question.replaces, also)
+            met, (_, stop) = await parts.memory.start(chat, live, asked, also)
             if not isinstance(met, Started):
                 await parts.redis.calls([parts.leases.release(live)])
                 return met
             live = replace(live, started_ms=met.at_ms)
-            run = Run(chat, live, settings, parts.writer.mark)
+            run = Run(chat, live, parts.settings, parts.writer.mark)
             if met.stop_at_birth or (stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))):
                 run.cut()
         except BaseException:
@@ -173,6 +175,12 @@ class Chats:
         self._keep(parts.turns.live(run, question.text, met.history))
         parts.watcher.started()
         return run
+
+    def _described(self, question: Question) -> LiveRun:
+        """The run to be, without its time. Raises `UnknownAgent`."""
+        settings, process = self._with.settings, self._with.leases.process
+        model = self._with.turns.answerer.model_id(question.agent)
+        return LiveRun(question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, process, "")
 
     async def _meant_at_start(self, run: Run, value: str) -> bool:
         if value == run.run_id:

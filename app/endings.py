@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 from app.store.keys import Chat
-from app.store.memory import Ending, Memory
+from app.store.memory import Memory
+from app.store.records import Ending
 
 LOOK_SECONDS = 0.1
 

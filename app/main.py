@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from loguru import logger
 
 from app import __version__
@@ -50,7 +51,10 @@ def build(settings: Settings) -> tuple[FastAPI, App]:
     app.state.settings = settings
     app.state.keys = Keys(settings.keys)
     problems.install(app)
-    for part in (stops, chats, older, health):
+    for part in (chats, stops, older, health):
+        for route in part.router.routes:
+            if isinstance(route, APIRoute):
+                route.summary = (route.endpoint.__doc__ or "").split("\n")[0]
         app.include_router(part.router)
     pages.install(app)
     inner: Any = app

@@ -15,7 +15,7 @@ from app.events import Event, Failure, Reasoning, Start, Text, Tool, Usage
 from app.feed import Feed
 from app.settings import Settings
 from app.store.keys import Chat
-from app.store.memory import LiveRun
+from app.store.records import LiveRun
 
 CANCEL_SECONDS = 1.0  # a tool that will not be cancelled is left behind after this
 MOST_CHARS = 1_000_000  # a reply that never ends is ended here

@@ -4,6 +4,7 @@ A run is never made again silently: its tools may have acted.
 """
 
 import time
+from dataclasses import asdict
 
 from loguru import logger
 
@@ -12,7 +13,8 @@ from app.store.connect import Connection
 from app.store.eventlog import EventLog
 from app.store.keys import BELLS, Chat
 from app.store.leases import Leases
-from app.store.memory import LiveRun, Memory, Message, ended
+from app.store.memory import Memory
+from app.store.records import LastWords, LiveRun, Message, ended
 from app.times import iso
 
 TRIES = 5
@@ -37,10 +39,8 @@ class Settler:
             missing: list[Event] = [] if events else [opening(chat, live)]
             end = _end([*events, *missing], live)
             reply = Message("assistant", reply_text(events), 0, live.run_id, "failed", facts(live, end))
-            commands = self._memory.end(
-                *(chat, live.run_id, self._leases.process, ("failed", live.backend), reply),
-                *([*missing, end], len(events) + 1, len(events)),
-            )
+            words = LastWords(reply, [*missing, end], len(events) + 1, expected=len(events))
+            commands = self._memory.end(chat, live, self._leases.process, words)
             answer, _ = ended((await self._redis.calls(commands))[0])
             if answer == "moved":
                 continue
@@ -73,15 +73,11 @@ def facts(live: LiveRun, end: End) -> dict[str, object]:
         "backend": live.backend,
         "first_token_ms": end.first_token_ms,
         "duration_ms": end.duration_ms,
-        "usage": {
-            "input_tokens": end.usage.input_tokens,
-            "output_tokens": end.usage.output_tokens,
-            "exact": end.usage.exact,
-        },
+        "usage": asdict(end.usage),
         "stop_reason": end.stop_reason,
     }
     if end.error:
-        told["error"] = {"code": end.error.code, "message": end.error.message}
+        told["error"] = asdict(end.error)
     return told
 
 

@@ -15,7 +15,7 @@ from app.errors import RedisUnavailable
 from app.settler import Settler
 from app.store.keys import Chat
 from app.store.leases import Leases
-from app.store.memory import Ending, LiveRun
+from app.store.records import Ending, LiveRun
 from app.store.stops import Met, Stops
 
 Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pending"]

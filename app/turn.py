@@ -15,7 +15,8 @@ from app.settler import facts, opening
 from app.store.connect import Connection
 from app.store.keys import BELLS
 from app.store.leases import Leases
-from app.store.memory import Memory, Message, ended
+from app.store.memory import Memory
+from app.store.records import LastWords, Message, ended
 from app.store.stops import Stops
 
 UNWRITTEN_SECONDS = 15.0  # so long a finished reply waits for Redis before its readers are told
@@ -61,7 +62,7 @@ class Turns:
             reason = await run.make(self.answerer.answer(run.live.agent, turns, run))
         except ModelFailure as failure:
             error = Failure(failure.code, failure.detail)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
             error = Failure("model_error", "The reply failed unexpectedly. Try again.")
         run.finish_text()
@@ -90,10 +91,8 @@ class Turns:
         """The end as it was written: ours, or what others decided when we had lost the run."""
         events = run.feed.events[run.logged :]
         reply = Message("assistant", reply_text(run.feed.events), 0, run.run_id, end.outcome, facts(run.live, end))
-        commands = self.memory.end(
-            *(run.chat, run.run_id, self.leases.process, (end.outcome, run.live.backend), reply),
-            *(events if run.feed.ended else [*events, end], run.logged + 1),
-        )
+        words = LastWords(reply, events if run.feed.ended else [*events, end], run.logged + 1)
+        commands = self.memory.end(run.chat, run.live, self.leases.process, words)
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end
@@ -122,7 +121,7 @@ class Turns:
 
 
 def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
-    """Role and text of the newest messages: first a user's, strictly alternating, empty replies and their questions out."""
+    """Role and text of the newest messages: a user's first, strictly alternating, no empty reply nor its question."""
     turns: list[tuple[str, str]] = []
     for message in history:
         if message.role == "user":

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from loguru import logger
 from strands.models.ollama import OllamaModel
-from strands.types.content import Messages
+from strands.types.content import ContentBlock, Messages
 from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
 
@@ -42,6 +42,10 @@ class LeanOllamaModel(OllamaModel):
         self._session = session
         self._url = f"{host}/api/chat"
         self._knows_tools: bool | None = None
+
+    def _format_request_message_contents(self, role: str, content: ContentBlock) -> list[dict[str, Any]]:
+        """What a model thought before a tool call is not sent back to it."""
+        return [] if "reasoningContent" in content else super()._format_request_message_contents(role, content)
 
     async def knows_tools(self) -> bool:
         """Whether the model takes tools, asked of Ollama once; assumed when it does not tell."""

@@ -71,7 +71,7 @@ async def calculate(expression: str) -> str:
     """Works out an arithmetic expression exactly.
 
     Args:
-        expression: Numbers with + - * / // % ** and brackets; also sqrt, log, sin, cos, tan, abs, round, min, max, pi, e.
+        expression: Numbers, + - * / // % **, brackets; sqrt, log, sin, cos, tan, abs, round, min, max, pi, e.
     """
     return str(evaluate(expression))
 

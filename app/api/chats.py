@@ -14,7 +14,8 @@ from app.api.sse import FRAMES, Format, RunStream
 from app.chat import Chats, Question, Reading
 from app.errors import NotFound
 from app.store.keys import Chat
-from app.store.memory import ChatState, Memory, Message
+from app.store.memory import Memory
+from app.store.records import ChatState, Message
 from app.times import iso
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])

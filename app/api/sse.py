@@ -66,7 +66,7 @@ class RunStream(Response):
         self._frame = frame
         self._comments = media_type == "text/event-stream"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         self._send = send
         writer = asyncio.current_task()
         assert writer  # noqa: S101  # every request is a task

@@ -83,7 +83,7 @@ class Connection:
         return (await self.calls([command]))[0]
 
     async def calls(self, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
-        """Runs commands in one round trip, in order (none: no trip); the first error is raised, or left in the list without `check`."""
+        """Runs commands in one round trip, in order; without `check` errors are left in the list."""
         if not commands:
             return []
         try:

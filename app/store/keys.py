@@ -4,10 +4,10 @@
 |---|---|---|---|
 | `chat:{name}` | hash | agent, title, times; of a live run also run_id, attempt, run | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <JSON>`, oldest first | as the chat |
-| `chat:{name}:runs` | hash | run id -> `<digest>` while it lives, then `<digest> <outcome> <backend> <ms>` | as the chat |
+| `chat:{name}:runs` | hash | run id -> `<digest>` while it lives, then also its ending | as the chat |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
-| `chat:{name}:events:<run id>` | stream | entry `n-0` holds the events up to number n: `n` -> `<name> <JSON>` | `REPLAY_TTL_SECONDS` |
+| `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
 | `stop:<name>` | string | run id, or Unix timestamp | `STOP_TTL_SECONDS` at most |
 | `backends` | hash | process -> JSON of a backend | swept by the others |

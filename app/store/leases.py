@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import RedisUnavailable
 from app.store.connect import Command, Connection
 from app.store.keys import BACKENDS, Chat, alive, held
-from app.store.memory import LiveRun
+from app.store.records import LiveRun
 
 LEASE_MS = 9000
 HEARTBEAT_SECONDS = 2.0

@@ -3,205 +3,33 @@
 Times come from Redis alone, so the clocks of the backends may differ.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.errors import NotFound
-from app.events import Event, Outcome
 from app.settings import Settings
-from app.store.connect import Command, Connection, Script
-from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS, numbered
+from app.store.connect import Command, Connection
+from app.store.eventlog import numbered
 from app.store.keys import Chat, index
+from app.store.records import (
+    Asked,
+    ChatState,
+    Ending,
+    Known,
+    LastWords,
+    LiveRun,
+    Message,
+    Started,
+    describe,
+    live_run,
+    read_ending,
+    title_of,
+)
+from app.store.scripts import DELETE, END, RENAME, START, TOUCH, UNDO
 
-EARLY_SECONDS = 60
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 
-_NOW = """
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-"""
-
-# ARGV: run id, attempt, digest, run, message, agent, title, replaced run, chat seconds, kept messages, history
-START = Script(
-    _NOW
-    + """
-local chat, messages, runs, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run_at', 'run')
-local known = redis.call('HGET', runs, ARGV[1])
-local repeated = live[1] == ARGV[1] and live[2] == ARGV[2]
-if known and not repeated then return {'known', known, live[1] == ARGV[1] and 1 or 0} end
-if live[1] and not repeated then return {'busy', live[1], live[3], live[4]} end
-if not repeated then
-  if ARGV[8] ~= '' then
-    local found = nil
-    for place, line in ipairs(redis.call('LRANGE', messages, 0, -1)) do
-      local entry = cjson.decode(string.sub(line, string.find(line, ' ') + 1))
-      if entry.role == 'user' and entry.run_id == ARGV[8] then found = place - 1 end
-    end
-    if not found then return {'gone'} end
-    if found == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, found - 1) end
-  end
-  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4], 'agent', ARGV[6])
-  redis.call('HSETNX', chat, 'created_at', now)
-  redis.call('HSETNX', chat, 'title', ARGV[7])
-  redis.call('HSET', chat, 'updated_at', now)
-  if ARGV[5] ~= '' then
-    redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
-    redis.call('LTRIM', messages, -ARGV[10], -1)
-  end
-  redis.call('HSET', runs, ARGV[1], ARGV[3])
-  for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[9]) end
-end
-local lapses = redis.call('ZSCORE', early, ARGV[1])
-local stopped = lapses and tonumber(lapses) > tonumber(now)
-return {'started', redis.call('HGET', chat, 'run_at'), stopped and 1 or 0, redis.call('LRANGE', messages, -ARGV[11], -1)}
-"""
-)
-
-# ARGV: run id, writer, outcome, backend, message, kept messages, chat seconds, replay seconds, last number or '',
-# then number and event for every event that may not be in the log yet
-END = Script(
-    _NOW
-    + LAST_NUMBER
-    + WRITE_EVENTS
-    + """
-local chat, messages, runs, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local record = redis.call('HGET', runs, ARGV[1])
-if redis.call('HGET', chat, 'run_id') ~= ARGV[1] then
-  if record and string.sub(record, -#ARGV[2]) == ARGV[2] then return {'ended'} end
-  return {'lost', record or ''}
-end
-if ARGV[9] ~= '' and last_number(events) ~= tonumber(ARGV[9]) then return {'moved'} end
-write_events(events, 10)
-redis.call('EXPIRE', events, ARGV[8])
-if ARGV[5] ~= '' then
-  redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
-  redis.call('LTRIM', messages, -ARGV[6], -1)
-end
-redis.call('HDEL', chat, 'run_id', 'attempt', 'run_at', 'run')
-redis.call('HSET', chat, 'last_run', ARGV[1], 'updated_at', now)
-redis.call('HSET', runs, ARGV[1], table.concat({record, ARGV[3], ARGV[4], now, ARGV[2]}, ' '))
-redis.call('ZREM', KEYS[5], ARGV[1])
-for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[7]) end
-return {'ended'}
-"""
-)
-
-# takes back a start whose answer never reached us; ARGV: run id, attempt, 1 when its message was stored
-UNDO = Script(
-    """
-local live = redis.call('HMGET', KEYS[1], 'run_id', 'attempt')
-if live[1] ~= ARGV[1] or live[2] ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], 'run_id', 'attempt', 'run_at', 'run')
-redis.call('HDEL', KEYS[3], ARGV[1])
-if ARGV[3] == '1' then redis.call('RPOP', KEYS[2]) end
-if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[1]) end
-return 1
-"""
-)
-
-# ARGV: milliseconds the event logs still live; KEYS[5] is the prefix of the logs
-DELETE = Script(
-    """
-if redis.call('HEXISTS', KEYS[1], 'run_id') == 1 then return 'running' end
-for _, run in ipairs(redis.call('HKEYS', KEYS[3])) do redis.call('PEXPIRE', KEYS[5] .. run, ARGV[1]) end
-local known = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-return known > 0 and 'deleted' or 'unknown'
-"""
-)
-
-# ARGV: chat id, XX or NX-or-not; answers how many chats there are
-TOUCH = Script(
-    _NOW
-    + """
-if ARGV[2] == 'XX' then redis.call('ZADD', KEYS[1], 'XX', now, ARGV[1]) else redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-return redis.call('ZCARD', KEYS[1])
-"""
-)
-
-RENAME = Script(
-    "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'title', ARGV[1]) return 1"
-)
-
 SCRIPTS = (START, END, UNDO, DELETE, TOUCH, RENAME)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One entry of a chat. `facts` tells of a reply who made it, how long it took and what it used."""
-
-    role: str
-    content: str
-    created_ms: int = 0
-    run_id: str | None = None
-    outcome: Outcome | None = None
-    facts: dict[str, Any] | None = None
-
-    def line(self) -> str:
-        """The JSON kept in Redis, without the time, which Redis adds."""
-        fields = {"role": self.role, "content": self.content, "run_id": self.run_id}
-        extra = {"outcome": self.outcome, "facts": self.facts}
-        return json.dumps(fields | {key: value for key, value in extra.items() if value is not None})
-
-    @classmethod
-    def read(cls, line: bytes) -> "Message":
-        at, _, data = line.partition(b" ")
-        return cls(created_ms=int(at), **json.loads(data))
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRun:
-    """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start the run."""
-
-    run_id: str
-    started_ms: int
-    agent: str
-    provider: str
-    model: str
-    backend: str
-    process: str
-    attempt: str
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The run has the chat; `history` ends with its own message (empty where nothing is remembered)."""
-
-    at_ms: int
-    stop_at_birth: bool
-    history: list[Message]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """This run id has been used in this chat before."""
-
-    digest: str
-    live: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: its outcome and the backend that held it, when, and who wrote it down."""
-
-    outcome: Outcome
-    backend: str
-    at_ms: int
-    writer: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChatState:
-    """A chat as one read shows it. `fields` is the hash in Redis."""
-
-    fields: dict[str, str]
-    messages: list[Message]
-
-    @property
-    def live(self) -> LiveRun | None:
-        return live_run(self.fields.get("run_id"), self.fields.get("run_at"), self.fields.get("run"))
 
 
 class Memory:
@@ -218,14 +46,14 @@ class Memory:
         self._most = settings.memory_max_conversations
 
     async def start(
-        self, chat: Chat, run: LiveRun, digest: str, text: str, replaces: str | None, also: Sequence[Command]
+        self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
     ) -> tuple[Started | Known | LiveRun, list[Any]]:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along, first."""
-        message = Message("user", text, run_id=run.run_id).line() if self._keeps else ""
+        message = Message("user", asked.text, run_id=run.run_id).line() if self._keeps else ""
         script = START(
             (chat.key, chat.messages, chat.runs, chat.early),
-            *(run.run_id, run.attempt, digest, _describe(run), message, run.agent),
-            *(title_of(text) if self._keeps else "", replaces or ""),
+            *(run.run_id, run.attempt, asked.digest, describe(run), message, run.agent),
+            *(title_of(asked.text) if self._keeps else "", asked.replaces or ""),
             *(self._life_running, self._keep, self._history),
         )
         touch = [TOUCH((index(chat.owner),), chat.id, "")] if self._keeps else []
@@ -248,29 +76,15 @@ class Memory:
                 return live
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
-    def end(
-        self,
-        chat: Chat,
-        run_id: str,
-        writer: str,
-        ending: tuple[Outcome, str],
-        reply: Message,
-        events: list[Event],
-        first: int,
-        expected: int | None = None,
-    ) -> list[Command]:
-        """The commands that end a run; `ended` reads what the first one answers.
-
-        `events` are those from number `first` on that may be missing in the log, the terminal one last. With
-        `expected` they are written only when the log ends with that number.
-        """
+    def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> list[Command]:
+        """The commands that end a run; `ended` reads what the first one answers. `writer` is the process that asks."""
         script = END(
-            (chat.key, chat.messages, chat.runs, chat.events(run_id), chat.early),
-            *(run_id, writer, *ending, reply.line() if self._keeps else "", self._keep, self._life, self._replay),
-            "" if expected is None else expected,
-            *numbered(events, first),
+            (chat.key, chat.messages, chat.runs, chat.events(run.run_id), chat.early),
+            *(run.run_id, writer, words.reply.outcome, run.backend, words.reply.line() if self._keeps else ""),
+            *(self._keep, self._life, self._replay, "" if words.expected is None else words.expected),
+            *numbered(words.events, words.first),
         )
-        return [script, *([TOUCH((index(chat.owner),), chat.id, "XX")] if self._keeps else [])]
+        return [script, *([TOUCH((index(chat.owner),), chat.id, "known")] if self._keeps else [])]
 
     async def undo(self, chat: Chat, run: LiveRun) -> None:
         """Takes back a start of which we do not know whether it was carried out."""
@@ -335,38 +149,6 @@ class Memory:
             gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
             if gone:
                 await self._redis.call("ZREM", key, *gone)
-
-
-def ended(row: list[bytes]) -> tuple[str, Ending | None]:
-    """`ended`, `moved`, or `lost` with the ending that somebody else wrote (none: the chat is gone)."""
-    return row[0].decode(), read_ending(row[1]) if len(row) > 1 else None
-
-
-def read_ending(record: bytes | None) -> Ending | None:
-    """The ending in an entry of the runs of a chat."""
-    parts = record.decode().split(" ") if record else []
-    if len(parts) < 5:
-        return None
-    return Ending(parts[1], parts[2], int(parts[3]), parts[4])  # type: ignore[arg-type]  # written by END
-
-
-def live_run(run_id: str | None, at_ms: str | None, described: str | None) -> LiveRun | None:
-    """The live run in the fields of a chat."""
-    if not (run_id and at_ms and described):
-        return None
-    return LiveRun(run_id=run_id, started_ms=int(at_ms), **json.loads(described))
-
-
-def title_of(message: str) -> str:
-    """The first words of a message, up to 60 characters."""
-    words = " ".join(message[:400].split())
-    if len(words) <= 60:
-        return words
-    return words[:60].rsplit(" ", 1)[0] + "…"
-
-
-def _describe(run: LiveRun) -> str:
-    return json.dumps({key: value for key, value in asdict(run).items() if key not in ("run_id", "started_ms")})
 
 
 def _texts(fields: list[bytes] | dict[bytes, bytes]) -> dict[str, str]:

@@ -14,8 +14,9 @@ from redis.exceptions import OutOfMemoryError
 from app.settings import Settings
 from app.store.connect import Command, Connection, Script
 from app.store.keys import BELLS, STOPPED, Chat
-from app.store.memory import EARLY_SECONDS, Ending, LiveRun, live_run, read_ending
+from app.store.records import Ending, LiveRun, live_run, read_ending
 
+EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
 RECENT_MS = 2000  # a stop without a run id that comes so soon after an ending was meant for that run
 RUN_STOP_SECONDS = 60  # a stop for a live run is consumed within milliseconds, or settled
 HOUR_SECONDS = 3600
