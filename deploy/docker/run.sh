@@ -86,8 +86,17 @@ restart() {
         quietly compose up --detach --wait --no-deps --force-recreate "$backend" ||
             die "$backend does not come back; the others go on (docker compose logs $backend)"
     done
-    compose kill -s HUP nginx >/dev/null 2>&1
+    reload_nginx
     summary
+}
+
+# Only when its files have changed: a reload closes idle connections, on which a request may be on its way.
+reload_nginx() {
+    started=$(docker inspect --format '{{.State.StartedAt}}' "$(compose ps -q nginx)")
+    [ -n "$(find nginx -newermt "$started")" ] || return 0
+    echo "nginx reads its changed files"
+    compose exec -T nginx sh /etc/chat/start.sh --render
+    compose kill -s HUP nginx >/dev/null 2>&1
 }
 
 stop() {
@@ -126,7 +135,7 @@ doctor() {
         ! taken "${port:-80}" || echo "warn  port: ${port:-80} is taken; repair: HTTP_PORT=8080 in .env"
     fi
     quietly compose build backend1 || die "The image does not build"
-    compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor --inside
+    compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
 }
 
 clean() {

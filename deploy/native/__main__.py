@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from app.settings import load
 from deploy.native import supervisor
-from deploy.native.choose import RedisServer, Stack, choose
+from deploy.native.choose import RedisServer, Stack, choose, nginx_environment
 from deploy.native.health import health, healthy
 from deploy.native.places import DATA, LOGS, PYTHON, ROOT, RUN, STACK
 from deploy.native.say import fail, say
@@ -91,7 +91,7 @@ def stop() -> None:
 
 
 def restart() -> None:
-    """One backend after the other: it lets its replies end while the others serve. Then Nginx reads its files again."""
+    """One backend after the other: it lets its replies end while the others serve."""
     stack = read_stack()
     load()  # a wrong setting is said before anything is stopped
     if not stack.nginx:
@@ -105,9 +105,18 @@ def restart() -> None:
             if time.monotonic() > deadline:
                 fail(f"{name} does not come back: {last_line(name)} (the others go on; log: run/logs/{name}.log)")
             time.sleep(0.1)
-    if stack.nginx:
-        supervisor.rpc().signalProcess("nginx", "HUP")
+    reload_nginx(stack)
     summary(stack)
+
+
+def reload_nginx(stack: Stack) -> None:
+    """Only when its files have changed: a reload closes idle connections, on which a request may be on its way."""
+    rendered = RUN / "nginx" / "nginx.conf"
+    if stack.nginx and any(path.stat().st_mtime > rendered.stat().st_mtime for path in (ROOT / "nginx").iterdir()):
+        say("nginx reads its changed files")
+        environment = {**os.environ, **nginx_environment(stack, RUN)}
+        subprocess.run(["sh", "nginx/start.sh", "--render"], cwd=ROOT, env=environment, check=True)
+        supervisor.rpc().signalProcess("nginx", "HUP")
 
 
 def status() -> None:
