@@ -113,6 +113,11 @@ class Stream:
         return dict(self.terminals[-1].json)
 
     @property
+    def backend_lost(self) -> bool:
+        """Whether the run was settled on behalf of a backend that died (in format `text` as far as one can tell)."""
+        return bool(self.outcome == "failed" and (self.kind == "text" or self.end["error"]["code"] == "backend_lost"))
+
+    @property
     def last_id(self) -> str:
         return self.frames[-1].id
 

@@ -1,6 +1,7 @@
 """The product as it runs: real backends behind the real Nginx configuration. Knows how to start and hurt them."""
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from tests.client import Client
 from tests.processes import ROOT, Program, free_port
 from tests.waiting import eventually
 
+NGINX_FOLDERS = "/usr/sbin:/usr/local/sbin:/sbin"  # not on every user's path
 START_SECONDS = 60  # imports take seconds each on a busy small machine
 
 
@@ -53,7 +55,7 @@ class Cluster:
             "LISTEN": f"127.0.0.1:{self.port}",
             "BACKENDS": " ".join(f"127.0.0.1:{port}" for port in self.ports.values()),
             "RUN_DIR": str(self.where / "nginx"),
-            "NGINX": nginx_binary(),
+            "PATH": f"{os.environ['PATH']}:{NGINX_FOLDERS}",
             "WORKERS": "1",
         }
         return Program(["/bin/sh", str(ROOT / "nginx" / "start.sh")], self.where / "nginx.log", env=env)
@@ -83,6 +85,7 @@ class Cluster:
     # life
 
     async def start(self) -> None:
+        assert shutil.which("nginx", path=self.nginx.env["PATH"]), "the tests need: sudo apt install -y nginx-light"
         await asyncio.gather(*(program.start() for program in (*self.backends.values(), self.nginx)))
         await self.ready()
 
@@ -151,13 +154,6 @@ class Cluster:
 
     def reload_nginx(self) -> None:
         self.nginx.signal(SIGHUP)
-
-
-def nginx_binary() -> str:
-    """Nginx from the path, also where a user's path leaves out the administrator's folders."""
-    found = shutil.which("nginx", path="/usr/sbin:/sbin:/usr/local/sbin") or shutil.which("nginx")
-    assert found, "the tests need Nginx: sudo apt install -y nginx-light"
-    return found
 
 
 async def health(url: str) -> bool:
