@@ -16,6 +16,7 @@ from deploy.native.choose import Stack, nginx_environment
 from deploy.native.places import CONFIG, DATA, LOGS, PID, PYTHON, ROOT, RUN, socket_path
 
 OURS = "CHAT_STACK"  # in the environment of all our processes: the folder they belong to
+PID_FILES = (RUN / "nginx" / "nginx.pid", RUN / "redis.pid")
 
 
 def write_config(stack: Stack) -> None:
@@ -25,7 +26,8 @@ def write_config(stack: Stack) -> None:
     parts = [_supervisord()]
     if stack.redis:
         (DATA / stack.redis.folder).mkdir(mode=0o700, exist_ok=True)
-        options = ["--bind", "127.0.0.1", "--port", str(stack.redis.port), "--dir", str(DATA / stack.redis.folder)]
+        options = ["--bind", "127.0.0.1", "--port", str(stack.redis.port), "--pidfile", str(PID_FILES[1])]
+        options += ["--dir", str(DATA / stack.redis.folder)]
         parts.append(_program("redis", [stack.redis.program, str(ROOT / "deploy" / "redis.conf"), *options], 10))
     if stack.nginx:
         environment = nginx_environment(stack, RUN)
@@ -132,14 +134,30 @@ def _wait_for_the_end(seconds: float) -> None:
 
 
 def ours() -> list[int]:
-    """Processes that were started here, known by the mark in their environment."""
-    mark = f"{OURS}={ROOT}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            marked = mark in (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or not ours to look at
-            continue
-        if marked and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found
+    """Processes that were started here, known by the mark in their environment or, as Nginx and Redis write their
+    titles over it, by their pid files."""
+    folders = {int(folder.name): folder for folder in Path("/proc").glob("[0-9]*")}
+    found = {pid for pid, folder in folders.items() if _marked(folder)}
+    found |= {pid for pid in map(_pid_in, PID_FILES) if pid in folders and _works_here(folders[pid])}
+    return sorted(found - {os.getpid()})
+
+
+def _marked(folder: Path) -> bool:
+    try:
+        return f"{OURS}={ROOT}".encode() in (folder / "environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or not ours to look at
+        return False
+
+
+def _works_here(folder: Path) -> bool:
+    try:
+        return (folder / "cwd").resolve().is_relative_to(ROOT)
+    except OSError:
+        return False
+
+
+def _pid_in(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
