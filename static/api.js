@@ -6,16 +6,17 @@
 
 const DEADLINE_MS = 8000;
 
-/** A request that was refused or did not get through; `code` is the server's, or `unreachable` / `gateway`. */
+/** A request that was refused or did not get through; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
 export class Problem extends Error {
   constructor({ code, detail = "", status = 0, requestId = "", runId = "", backend = "", retryAfter = 0 }) {
     super(detail || code);
     Object.assign(this, { code, detail, status, requestId, runId, backend, retryAfter });
   }
 
-  /** Nobody of ours answered: it may or may not have arrived, so asking again is the right thing. */
+  /** No backend has taken it, or nobody knows: asking again with the same run id is the right thing. */
   get isLost() {
-    return this.code === "unreachable" || this.code === "gateway";
+    const isGateway = (this.status === 502 || this.status === 504) && !this.code.startsWith("model_");
+    return isGateway || this.code === "unreachable" || this.code === "draining";
   }
 }
 
@@ -98,9 +99,8 @@ async function send(path, deadline, signal, options) {
 
 async function problemOf(response) {
   const body = await response.json().catch(() => null);
-  const lostOnTheWay = !body?.code && response.status >= 502;
   return new Problem({
-    code: body?.code ?? (lostOnTheWay ? "gateway" : "refused"),
+    code: body?.code ?? (response.status >= 502 ? "gateway" : "refused"),
     detail: typeof body?.detail === "string" ? body.detail : "",
     status: response.status,
     requestId: body?.request_id ?? response.headers.get("X-Request-ID") ?? "",

@@ -1,20 +1,15 @@
 /**
  * One open chat: its turns, the run that is going, and the four states idle, running, stopping, resuming.
  *
- * A run is asked for with an id made here, so asking again after a lost connection never starts a second one; a cut
- * stream goes on after the last event seen. Knows the service (`api`) and the turns, never the document: whoever
- * shows the chat gives `onchange(what)`, what being "turns", "text" (the live reply grew), "state" or "news" (for the list).
+ * Knows the service (`api`), the run it reads and the turns, never the document: whoever shows the chat gives
+ * `onchange(what)`, what being "turns", "text" (the live reply grew), "state" or "news" (for the list).
  */
 
-import { Problem } from "./api.js";
-import { newRunId } from "./ids.js";
-import { events } from "./stream.js";
+import { Run } from "./run.js";
 import { apply, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
 
-const SILENCE_MS = 40_000; // the service sends a comment every 15 s
-const STEP_MS = 300;
-const LONGEST_STEP_MS = 5_000;
 const STOP_TRIES = 3;
+const STOP_STEP_MS = 300;
 const STOP_SETTLES_MS = 4_000;
 
 export class Chat {
@@ -25,12 +20,10 @@ export class Chat {
   isNew = true;
   queued = null; // a message to send as soon as the running reply has ended
   refused = null; // {message, options, problem}: what the service would not take
-  stopProblem = null;
-  cutAt = 0; // when the connection broke, in ms since 1970
+  stopProblem = null; // why the stop did not get through
+  run = null;
   #api;
   #onchange;
-  #run = null; // {id, message, options, reply, last, accepted, cut}
-  #wake = () => {};
   #loading = null;
 
   constructor(id, api, onchange) {
@@ -39,16 +32,12 @@ export class Chat {
     this.#onchange = onchange;
   }
 
+  /** The reply that is being made, or null. */
   get live() {
-    return this.#run?.reply ?? null;
+    return this.run?.reply ?? null;
   }
 
-  /** Whether the service has taken the running question: then the answer is safe, else only the question is. */
-  get isAccepted() {
-    return this.#run?.accepted ?? false;
-  }
-
-  /** Reads the chat from the service and follows the run that is going, if any. Raises `Problem`. */
+  /** Reads the chat from the service and follows the run that is going, if any. Rejects with `Problem`. */
   load() {
     this.#loading ??= this.#load().finally(() => (this.#loading = null));
     return this.#loading;
@@ -56,10 +45,13 @@ export class Chat {
 
   async #load() {
     const kept = await this.#api.chat(this.id);
-    if (this.#run) return;
-    this.#take(kept);
-    if (!kept.run) return this.#set("idle", "turns");
-    this.#begin({ id: kept.run.run_id, accepted: true, reply: this.turns.at(-1) });
+    if (this.run) return;
+    this.isNew = kept.status === "new";
+    this.title = kept.title ?? "";
+    if (!this.isNew && kept.agent) this.agent = kept.agent;
+    this.turns = merged(this.turns, turnsOf(kept));
+    if (kept.run) this.#begin(new Run(this.#api, this.id, { id: kept.run.run_id }), this.turns.at(-1));
+    else this.#set("idle");
   }
 
   /**
@@ -68,34 +60,36 @@ export class Chat {
    */
   send(message, { replaces = null, onBusy = "reject" } = {}) {
     const before = this.turns;
-    if (this.live) this.#dismiss();
-    const at = replaces ? questionIndex(this.turns, replaces) : -1;
-    const run = { id: newRunId(), message, options: { replaces, onBusy }, before };
-    run.reply = reply(run.id);
-    this.turns = [...(at < 0 ? this.turns : this.turns.slice(0, at)), question(run.id, message), run.reply];
+    if (this.run) this.#dismiss();
+    const body = { message, agent: this.agent, on_busy: onBusy, ...(replaces && { replaces }) };
+    const run = new Run(this.#api, this.id, { question: body });
+    const at = replaces ? questionIndex(before, replaces) : -1;
+    this.turns = [...(at < 0 ? before : before.slice(0, at)), question(run.id, message), reply(run.id)];
     this.refused = this.stopProblem = null;
     this.isNew = false;
-    this.#begin(run);
+    this.#begin(run, this.turns.at(-1), () => {
+      this.turns = before;
+      return { message, options: { replaces, onBusy } };
+    });
   }
 
   /** Ends the running reply now: the text freezes at once, the service is asked, the answer says how fast it was. */
   async stop() {
-    const run = this.#run;
+    const { run } = this;
     if (!run || this.state === "stopping") return;
     freeze(run.reply);
     this.stopProblem = null;
-    this.#set("stopping", "turns");
+    this.#set("stopping");
     try {
-      const answer = await this.#askToStop(run);
-      if (answer.result === "stopped" || answer.result === "owner_lost")
-        run.reply.stop = { ms: answer.stop_ms, backend: answer.backend, answeredBy: answer.answered_by };
+      const { result, stop_ms: ms, backend, answered_by: answeredBy } = await this.#askToStop(run);
+      if (result === "stopped" || result === "owner_lost") run.reply.stop = { ms, backend, answeredBy };
       this.#onchange("turns");
-      setTimeout(() => this.#giveUpOn(run), STOP_SETTLES_MS);
+      setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
     } catch (problem) {
-      if (this.#run !== run) return;
+      if (this.run !== run) return;
       thaw(run.reply);
       this.stopProblem = problem;
-      this.#set(run.connected ? "running" : "resuming", "turns");
+      this.#set(run.isConnected ? "running" : "resuming");
     }
   }
 
@@ -114,96 +108,68 @@ export class Chat {
     return message;
   }
 
-  /** Looks for the service now instead of at the next turn of the clock. */
+  /** Looks for the service now. */
   hurry() {
-    this.#wake();
+    this.run?.hurry();
   }
 
   /** Lets go of the stream; the run goes on without us. */
   leave() {
-    this.#run?.cut.abort();
-    this.#run = null;
-    this.#wake();
+    const { run } = this;
+    this.run = null;
+    run?.leave();
   }
 
-  #begin(run) {
-    this.#run = { last: "", accepted: false, connected: false, cut: new AbortController(), ...run };
-    this.#set("running", "turns");
-    void this.#follow(this.#run);
+  #begin(run, shown, undo = null) {
+    this.run = Object.assign(run, { reply: shown, undo });
+    this.#set("running");
+    void this.#follow(run);
   }
 
-  /** Reads the run to its end, however often the connection breaks on the way. */
   async #follow(run) {
-    for (let tries = 0; this.#run === run; tries += 1) {
-      try {
-        if (await this.#read(run, () => (tries = 0))) return this.#finish(run);
-      } catch (error) {
-        if (this.#run !== run) return;
-        if (error.code === "run_id_used") run.accepted = true;
-        else if (error instanceof Problem && !error.isLost) return this.#refuse(run, error);
+    try {
+      for await (const { type, data } of run.read()) {
+        if (this.run !== run) return;
+        if (await this.#heed(run, type, data)) break;
       }
-      if (this.#run !== run) return;
-      this.#noteCut(run);
-      await this.#pause(tries);
+    } catch (problem) {
+      return this.#refuse(run, problem);
     }
+    this.#finish(run);
   }
 
-  /** One connection: true when the run has ended, false when the stream broke off. */
-  async #read(run, onevent) {
-    const response = await this.#open(run);
-    if (this.#run !== run) return true;
-    this.#noteConnected(run);
-    if (response.status === 204) return this.#settle(run);
-    for await (const event of events(response.body, { patience: SILENCE_MS })) {
-      if (this.#run !== run) return true;
-      if (!event.id.startsWith(`${run.id}:`)) return this.#settle(run);
-      run.last = event.id;
-      onevent();
-      if (apply(run.reply, event.type, JSON.parse(event.data))) return true;
-      this.#onchange("text");
-    }
-    return false;
+  /** Lets the chat live through one event; true when the run has ended. */
+  async #heed(run, type, data) {
+    if (type === "connected") return this.#connected(run);
+    if (type === "gone") return this.#settle(run);
+    if (type === "cut") return this.#set(this.state === "stopping" ? "stopping" : "resuming");
+    const isOver = apply(run.reply, type, data);
+    if (!isOver) this.#onchange("text");
+    return isOver;
   }
 
-  #noteConnected(run) {
-    const isNews = !run.accepted;
-    run.accepted = run.connected = true;
-    this.cutAt = 0;
+  #connected(run) {
     if (this.state === "resuming") this.#set("running");
-    if (isNews) this.#onchange("news");
-  }
-
-  #noteCut(run) {
-    run.connected = false;
-    this.cutAt ||= Date.now();
-    if (this.state !== "stopping") this.#set("resuming");
-  }
-
-  #open(run) {
-    if (run.accepted) return this.#api.attach(this.id, run.last, run.cut.signal);
-    const { replaces, onBusy } = run.options;
-    const body = { message: run.message, agent: this.agent, run_id: run.id, on_busy: onBusy };
-    return this.#api.start(this.id, replaces ? { ...body, replaces } : body, run.cut.signal);
+    if (run.undo) this.#onchange("news");
+    run.undo = null;
   }
 
   /** The stream has no more to say: what the service kept of the run is the truth; what only we saw stays shown. */
   async #settle(run) {
-    const kept = await this.#api.chat(this.id);
-    if (this.#run !== run) return true;
-    if (kept.run?.run_id === run.id) return false;
+    const kept = await this.#api.chat(this.id).catch(() => null);
+    if (!kept || this.run !== run || kept.run?.run_id === run.id) return false;
     const turns = turnsOf(kept);
-    const ended = turns.find((turn) => turn.role === "assistant" && turn.runId === run.id);
-    if (!ended) run.reply.error = { code: "run_lost", message: "" };
+    const ended = turns.find(({ role, runId }) => role === "assistant" && runId === run.id);
+    if (!ended) run.reply.error = { code: "run_lost" };
     Object.assign(run.reply, ended ?? { outcome: "failed" }, { held: null, stop: run.reply.stop });
     if (ended) this.turns = merged(this.turns, turns);
     return true;
   }
 
   #finish(run) {
-    if (this.#run !== run) return;
-    this.#run = null;
-    this.cutAt = 0;
-    this.#set("idle", "turns");
+    if (this.run !== run) return;
+    this.run = null;
+    this.#set("idle");
     this.#onchange("news");
     const next = this.queued;
     this.queued = null;
@@ -212,22 +178,19 @@ export class Chat {
 
   /** The service would not take it: the chat is as it was, the message waits in `refused`. */
   #refuse(run, problem) {
-    this.#run = null;
-    if (!run.before) apply(run.reply, "end", { outcome: "failed", error: problem });
-    else {
-      this.turns = run.before;
-      this.refused = { message: run.message, options: run.options, problem };
-      if (this.queued !== null) this.refused.message += `\n\n${this.queued}`;
-      this.queued = null;
-    }
-    this.#set("idle", "turns");
+    if (this.run !== run) return;
+    this.run = null;
+    if (run.undo) this.refused = { ...run.undo(), problem };
+    else apply(run.reply, "end", { outcome: "failed", error: problem });
+    if (this.queued !== null && this.refused) this.refused.message += `\n\n${this.queued}`;
+    this.queued = null;
+    this.#set("idle");
   }
 
   /** Another message takes the place of the running reply: what is shown of it stays, marked as stopped. */
   #dismiss() {
-    const { reply: shown, cut } = this.#run;
-    this.#run = null;
-    cut.abort();
+    const { reply: shown } = this.run;
+    this.leave();
     shown.held = null;
     shown.outcome = "stopped";
   }
@@ -237,38 +200,23 @@ export class Chat {
       try {
         return await this.#api.stop(this.id, run.id);
       } catch (problem) {
-        if (tries === STOP_TRIES || this.#run !== run || !problem.isLost) throw problem;
-        await new Promise((resolve) => setTimeout(resolve, STEP_MS * tries));
+        if (tries === STOP_TRIES || this.run !== run || !problem.isLost) throw problem;
+        await new Promise((resolve) => setTimeout(resolve, STOP_STEP_MS * tries));
       }
     }
   }
 
-  /** The stop was answered but the stream did not end: believe the answer. */
-  #giveUpOn(run) {
-    if (this.#run !== run || !run.reply.stop) return;
-    run.cut.abort();
+  /** The stop was answered but the stream did not end: the answer counts. */
+  #believe(run) {
+    if (this.run !== run || !run.reply.stop) return;
+    run.leave();
     apply(run.reply, "end", { outcome: "stopped" });
     this.#finish(run);
   }
 
-  async #pause(tries) {
-    const step = Math.min(STEP_MS * 2 ** tries, LONGEST_STEP_MS) * (0.7 + 0.6 * Math.random());
-    await new Promise((resolve) => {
-      this.#wake = resolve;
-      setTimeout(resolve, step);
-    });
-  }
-
-  #take(kept) {
-    this.isNew = kept.status === "new";
-    this.title = kept.title ?? "";
-    if (!this.isNew && kept.agent) this.agent = kept.agent;
-    this.turns = merged(this.turns, turnsOf(kept));
-  }
-
-  #set(state, what = "state") {
+  #set(state) {
     this.state = state;
-    this.#onchange(what);
-    if (what !== "state") this.#onchange("state");
+    this.#onchange("turns");
+    this.#onchange("state");
   }
 }

@@ -199,7 +199,7 @@ export class View {
 }
 
 /** Calm words for a broken connection; they say so when it takes long, instead of turning in circles. */
-function reconnecting({ isAccepted, cutAt }) {
+function reconnecting({ run: { isAccepted, cutAt } }) {
   const what = isAccepted ? "answer" : "message";
   if (Date.now() - cutAt < PATIENCE_MS) return `Reconnecting, your ${what} is safe`;
   return `The server has not answered for a while. Your ${what} is safe, this page keeps trying.`;

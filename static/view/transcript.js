@@ -46,7 +46,7 @@ export class Transcript {
     elements.forEach((element, index) => {
       if (this.#log.children[index] !== element) this.#log.insertBefore(element, this.#log.children[index] ?? null);
     });
-    for (const view of views.slice(-2)) view.update();
+    for (const view of views) view.update();
     this.#log.setAttribute("aria-busy", String(Boolean(live)));
     this.#showTail();
     this.#tell();

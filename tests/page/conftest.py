@@ -1,0 +1,39 @@
+"""Fixtures of the page: one browser, a person in front of the cluster, a cluster that plays the demo."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from tests.cluster import Cluster
+from tests.page.person import Person, launch, people
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await launch(playwright)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def person(browser: Browser, cluster: Cluster) -> AsyncIterator[Person]:
+    """Somebody new, in front of the fake Ollama."""
+    async with people(browser, cluster.port) as person:
+        yield person
+
+
+@pytest.fixture(scope="session")
+async def the_demo(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> AsyncIterator[Cluster]:
+    where = tmp_path_factory.mktemp("demo")
+    env = {"PROVIDER": "demo", "REDIS_URL": redis_url.removesuffix("/0") + "/1"}
+    async with Cluster(where, redis_url, env=env) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def visitor(browser: Browser, the_demo: Cluster) -> AsyncIterator[Person]:
+    """Somebody new, in front of the demo."""
+    async with people(browser, the_demo.port) as person:
+        yield person

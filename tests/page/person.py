@@ -1,0 +1,112 @@
+"""A person at the page: what one sees and does there, and whatever went wrong unseen."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, expect
+
+LAN = "chat.lan"  # resolves to this machine, yet is no secure context, as http://192.168.… is none
+ARGS = (
+    f"--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    f"--disable-component-update --disable-sync --host-resolver-rules=MAP|{LAN}|127.0.0.1"
+).split()
+SECONDS = 30_000  # milliseconds to wait for something on a busy machine
+HARMLESS = ("Cross-Origin-Opener-Policy", "Failed to load resource", "net::ERR")
+
+WATCH = """
+addEventListener("securitypolicyviolation", (event) => {
+  console.error(`CSP ${event.effectiveDirective} ${event.blockedURI}`);
+});
+"""
+
+
+def chromium() -> str:
+    """Where Debian's Chromium is; the tests need it and nothing downloads another."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert found, "the page's tests need Chromium: sudo apt install -y chromium"
+    return found
+
+
+async def launch(playwright: Playwright) -> Browser:
+    args = [arg.replace("|", " ") for arg in ARGS]
+    return await playwright.chromium.launch(executable_path=chromium(), args=args)
+
+
+class Person:
+    """Talks through `page` to the service at `port`."""
+
+    def __init__(self, page: Page, port: int) -> None:
+        self.page = page
+        self.origin = f"http://{LAN}:{port}"
+        self.trouble: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+        self.box = page.locator("#box")
+        self.button = page.locator("#send")
+        self.questions = page.locator(".question:not(.unsent)")
+        self.replies = page.locator(".reply")
+        self.bar = page.locator("#bar")
+        self.alert = page.locator(".trouble:visible")
+        self.chats = page.locator("#chats li")
+
+    def _heard(self, message: Any) -> None:
+        if message.type in {"error", "warning"} and not any(word in message.text for word in HARMLESS):
+            self.trouble.append(f"console: {message.text}")
+
+    @property
+    def foreign_requests(self) -> list[str]:
+        return [url for url in self.requests if not url.startswith((f"{self.origin}/", "data:", "blob:"))]
+
+    @property
+    def last(self) -> Locator:
+        """The newest reply."""
+        return self.replies.last
+
+    @property
+    def text(self) -> Locator:
+        """The text of the newest reply."""
+        return self.last.locator(".parts")
+
+    async def open(self, chat_id: str = "", page: str = "") -> None:
+        await self.page.goto(f"{self.origin}/#/{page}" if page else f"{self.origin}/#/chat/{chat_id}")
+
+    async def ask(self, text: str) -> None:
+        await self.box.fill(text)
+        await self.box.press("Enter")
+
+    async def sees(self, part: str | re.Pattern[str]) -> None:
+        """Wait until the newest reply contains `part`."""
+        await expect(self.text).to_contain_text(part, timeout=SECONDS)
+
+    async def state(self, name: str) -> None:
+        """Wait for a state of the chat: idle, running, stopping, resuming."""
+        await expect(self.page.locator("body")).to_have_attribute("data-state", name, timeout=SECONDS)
+
+    async def hears(self, words: str | re.Pattern[str]) -> None:
+        """Wait for what screen readers are told."""
+        await expect(self.page.locator("#said")).to_have_text(words, timeout=SECONDS)
+
+    async def value(self, script: str) -> Any:
+        return await self.page.evaluate(script)
+
+
+@asynccontextmanager
+async def people(browser: Browser, port: int, **context: Any) -> AsyncIterator[Person]:
+    """One person with a browser profile of their own; afterwards nothing may have gone wrong unseen."""
+    async with await browser.new_context(**{"viewport": {"width": 1180, "height": 800}, **context}) as own:
+        person = await another_tab(own, port)
+        yield person
+        assert person.trouble == []
+        assert person.foreign_requests == []
+
+
+async def another_tab(context: BrowserContext, port: int) -> Person:
+    page = await context.new_page()
+    page.set_default_timeout(SECONDS)
+    await page.add_init_script(WATCH)
+    return Person(page, port)
