@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGKILL, SIGQUIT, SIGTERM
+from signal import SIGKILL, SIGTERM
 
 import httpx
 
@@ -157,7 +157,7 @@ class Chaos:
         self.rough.cluster.reload_nginx()
 
     async def kill_nginx(self) -> None:
-        await self.rough.cluster.nginx.end(SIGQUIT, within=0)
+        await self.rough.cluster.nginx.end()
         await self.a_while(0.1, 1)
         await self.rough.cluster.nginx.start()
 
