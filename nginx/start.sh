@@ -58,6 +58,11 @@ listen() {
     [ ! -s /proc/net/if_inet6 ] || echo "        listen [::]:${LISTEN:-8080} default_server ipv6only=on backlog=4096;"
 }
 
+# A master that was killed leaves its workers on the port: they are in its process group.
+if [ "${1:-}" != --render ] && [ -s "$run/nginx.pid" ]; then
+    pkill -TERM -g "$(cat "$run/nginx.pid")" -x nginx 2>/dev/null || true
+fi
+
 mkdir -p "$run"
 upstreams >"$run/upstream.conf"
 extras >>"$run/upstream.conf"

@@ -135,24 +135,18 @@ def _wait_for_the_end(seconds: float) -> None:
 
 def ours() -> list[int]:
     """Processes that were started here, known by the mark in their environment or, as Nginx and Redis write their
-    titles over it, by their pid files."""
-    folders = {int(folder.name): folder for folder in Path("/proc").glob("[0-9]*")}
-    found = {pid for pid, folder in folders.items() if _marked(folder)}
-    found |= {pid for pid in map(_pid_in, PID_FILES) if pid in folders and _works_here(folders[pid])}
-    return sorted(found - {os.getpid()})
+    titles over it, by the process groups in their pid files."""
+    groups = {_pid_in(file) for file in PID_FILES} - {None}
+    folders = [folder for folder in Path("/proc").glob("[0-9]*") if int(folder.name) != os.getpid()]
+    return sorted(int(folder.name) for folder in folders if _is_ours(folder, groups))
 
 
-def _marked(folder: Path) -> bool:
+def _is_ours(folder: Path, groups: set[int | None]) -> bool:
     try:
-        return f"{OURS}={ROOT}".encode() in (folder / "environ").read_bytes().split(b"\0")
+        if f"{OURS}={ROOT}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            return True
+        return os.getpgid(int(folder.name)) in groups and (folder / "cwd").resolve().is_relative_to(ROOT)
     except OSError:  # gone, or not ours to look at
-        return False
-
-
-def _works_here(folder: Path) -> bool:
-    try:
-        return (folder / "cwd").resolve().is_relative_to(ROOT)
-    except OSError:
         return False
 
 
