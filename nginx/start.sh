@@ -14,6 +14,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 run=${RUN_DIR:-/tmp/nginx}
 nginx=${NGINX:-nginx}
+unset NGINX # Nginx itself means inherited sockets by it
 backends=${BACKENDS:-127.0.0.1:8000}
 resolver=${RESOLVER:-}
 [ "$resolver" != auto ] || resolver=$(awk '$1 == "nameserver" { print ($2 ~ /:/) ? "[" $2 "]" : $2; exit }' /etc/resolv.conf)

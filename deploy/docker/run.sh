@@ -50,7 +50,11 @@ choose_port() {
     export HTTP_PORT
 }
 
-health() { compose exec -T nginx wget -q -O - http://127.0.0.1:8080/health 2>/dev/null; }
+# With ALLOWED_HOSTS the backends answer only to one of them.
+health() {
+    host=$(setting ALLOWED_HOSTS | sed 's/[ ,].*//')
+    compose exec -T nginx wget -q -O - --header "Host: ${host:-localhost}" http://127.0.0.1:8080/health 2>/dev/null
+}
 field() { health | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }
 
 summary() {
@@ -153,7 +157,7 @@ shift
 case $verb in
 start | restart | stop | logs | doctor | clean) "$verb" "$@" ;;
 status) compose ps ;;
-health) health || { compose exec -T nginx wget -q -S -O - http://127.0.0.1:8080/health 2>&1 | tail -n 3; exit 1; } ;;
+health) health && echo || die "unhealthy (make logs)" ;;
 shell) compose exec $tty backend1 sh ;;
 redis) redis_cli ;;
 redis-monitor) redis_cli monitor ;;
