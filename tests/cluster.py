@@ -24,6 +24,7 @@ class Cluster:
     """Backends `backend-1` … on free ports, and Nginx before them.
 
     `env` is for all backends, `env_of` for single ones (1, 2 …). Logs lie in `where`. Backends count from 1.
+    `module` is what `python -m` runs.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Cluster:
         env: Mapping[str, str] | None = None,
         env_of: Mapping[int, Mapping[str, str]] | None = None,
         backends: int = 3,
+        module: str = "app",
     ) -> None:
         self.where = where
+        self.module = module
         self.redis_url = redis_url
         self.numbers = range(1, backends + 1)
         self.ports = {n: free_port() for n in self.numbers}
@@ -48,7 +51,7 @@ class Cluster:
 
     def _backend(self, n: int, env: Mapping[str, str]) -> Program:
         own = {"BACKEND_ID": f"backend-{n}", "HOST": "127.0.0.1", "PORT": str(self.ports[n]), "LOG_LEVEL": "INFO"}
-        return Program([sys.executable, "-m", "app"], self.where / f"backend-{n}.log", env={**own, **env})
+        return Program([sys.executable, "-m", self.module], self.where / f"backend-{n}.log", env={**own, **env})
 
     def _nginx(self) -> Program:
         env = {

@@ -15,7 +15,7 @@ from tests.fakes import bedrock as aws
 from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.model import FakeModel
 from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, Failure, Fault, Reply
+from tests.fakes.reply import FLOWING, HELD, Failure, Fault, Reply, ToolCall
 from tests.invariants import Witness, assert_invariants
 from tests.waiting import eventually
 
@@ -39,8 +39,11 @@ async def mixed(
     tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
 ) -> AsyncIterator[Cluster]:
     """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
+    where = tmp_path_factory.mktemp("mixed")
+    (where / "sleeper.toml").write_text('description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n')
     env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
-    async with Cluster(tmp_path_factory.mktemp("mixed"), redis_url, env_of=env_of) as cluster:
+    env = {"AGENTS_DIR": str(where)}
+    async with Cluster(where, redis_url, env=env, env_of=env_of, module="tests.with_slow_tool") as cluster:
         yield cluster
 
 
@@ -115,6 +118,48 @@ async def test_a_stop_closes_the_connection_to_the_model_in_every_phase(side: Si
     assert exchange.left_at - told < 2
     assert exchange.tokens_sent < 5000
     await assert_invariants(side.cluster, [witness], models=[side.fake])
+
+
+async def test_a_stop_ends_a_tool(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(tool=ToolCall("slow", {"seconds": 100}))
+    log = side.cluster.backends[NUMBER[side.name]]
+    async with side.client() as client, side.cluster.client(3) as other:
+        async with client.chat(chat_id, "wait", agent="sleeper") as stream:
+            await stream.until(lambda s: [event["status"] for event in s.of("tool")] == ["running"])
+            await eventually(lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over") + 1)
+            assert (await other.stop(chat_id, wait=5000))["result"] == "stopped"
+            assert (await stream.rest()).outcome == "stopped"
+        await eventually(lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over"))
+        assert len(side.fake.of("wait")) == 1
+        side.fake.default = Reply()
+        assert (await client.ask(chat_id, "next")).outcome == "done"
+    await assert_invariants(side.cluster, models=[side.fake])
+
+
+async def test_a_tool_is_used_and_its_result_goes_to_the_model(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(
+        tokens=["It is 42."], tool=ToolCall("calculate", {"expression": "6 * 7"}), thinking=["hm"]
+    )
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "six times seven", agent="sleeper")
+        assert [(event["name"], event["status"]) for event in stream.of("tool")] == [
+            ("calculate", "running"), ("calculate", "done"),
+        ]  # fmt: skip
+        assert stream.of("tool")[0]["input"] == {"expression": "6 * 7"}
+        assert stream.of("tool")[1]["output"] == "42"
+        assert (stream.text, stream.outcome) == ("It is 42.", "done")
+        assert stream.end["usage"] == {"input_tokens": 22, "output_tokens": 2, "exact": True}
+    first, second = side.fake.of("six times seven")
+    assert "42" not in str(first.body["messages"])
+    assert "42" in str(second.body["messages"][-1])
+
+
+async def test_a_tool_the_model_made_up_is_no_reason_to_fail(side: Side, chat_id: str) -> None:
+    side.fake.default = Reply(tokens=["sorry"], tool=ToolCall("launch_rockets", {"at": "once"}))
+    async with side.client() as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.text, stream.outcome) == ("sorry", "done")
+    assert [event["status"] for event in stream.of("tool")][-1] == "failed"
 
 
 FAULTS: list[tuple[Fault, Failure, set[str]]] = [
