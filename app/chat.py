@@ -30,7 +30,7 @@ from app.watcher import Watcher
 TRIES = 5
 UNDO_SECONDS = 1.0
 
-_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):(\d{1,9})")
+_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,8 @@ class Chats:
             self._keep(self._undo(chat, live))
             raise
         parts.runs.add(run)
+        if met.crowded:
+            self._keep(parts.memory.evict(chat.owner))
         self._keep(parts.turns.live(run, question.text, met.history))
         parts.watcher.started()
         return run

@@ -51,7 +51,7 @@ class Stopping:
         met = await self._stops.request(chat, run_id)
         if not met.run:
             return _not_running(met)
-        if await self._leases.gone(met.run.process):
+        if not met.alive and self._leases.trusted():
             settled = await self._settler.settle(chat, met.run)
             return Stopped("owner_lost" if settled else "already_finished", met.run_id, met.run.backend)
         following = self._follow(chat, met.run, began)

@@ -41,13 +41,14 @@ class Watcher:
         kind, _, rest = bell.partition(" ")
         if kind == "ended":
             self._ended(rest)
-        elif kind == "stop" and self._runs.get(rest):
-            self._rung.add(rest)
-            self._wake.set()
-        elif kind == "full":
-            value, _, name = rest.partition(" ")
-            if (run := self._runs.get(name)) and self._meant(run, value):
+        elif kind == "stop":
+            name, _, value = rest.partition(" ")
+            run = self._runs.get(name)
+            if run and self._meant(run, value):
                 run.cut()
+            if run:  # the key is the record, and is to be consumed
+                self._rung.add(name)
+                self._wake.set()
 
     def missed(self) -> None:
         """Bells may have been lost: looks at every run."""

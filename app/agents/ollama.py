@@ -78,19 +78,15 @@ class LeanOllamaModel(OllamaModel):
             if response.status != 200:
                 raise _refused(response.status, await response.content.read(2000))
             async for lines in _batches(response.content):
-                text = thinking = ""
-                for line in lines:
-                    last = json.loads(line)
-                    message = last.get("message") or {}
-                    text += message.get("content") or ""
-                    thinking += message.get("thinking") or ""
-                    tools += message.get("tool_calls") or []
-                    if "error" in last:
-                        raise _refused(200, str(last["error"]).encode())
-                if thinking:
-                    yield {"contentBlockDelta": {"delta": {"reasoningContent": {"text": thinking}}}}
-                if text:
-                    yield {"contentBlockDelta": {"delta": {"text": text}}}
+                piece = _Piece(lines)
+                if piece.thinking:
+                    yield {"contentBlockDelta": {"delta": {"reasoningContent": {"text": piece.thinking}}}}
+                if piece.text:
+                    yield {"contentBlockDelta": {"delta": {"text": piece.text}}}
+                if piece.error:
+                    raise piece.error
+                tools += piece.tools
+                last = piece.last
                 if last.get("done"):
                     break
         yield {"contentBlockStop": {}}
@@ -98,6 +94,32 @@ class LeanOllamaModel(OllamaModel):
             return
         for chunk in _ending(last, tools):
             yield chunk
+
+
+class _Piece:
+    """What some lines of the answer say; an error among them counts after what stands before it."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.text = self.thinking = ""
+        self.tools: list[dict[str, Any]] = []
+        self.last: dict[str, Any] = {}
+        self.error: Exception | None = None
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except (OllamaError, ContextWindowOverflowException) as error:
+            self.error = error
+        except (ValueError, AttributeError, TypeError):
+            self.error = OllamaError(200, "not a line of an answer")
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "error" in line:
+            raise _refused(200, str(line["error"]).encode())
+        message = line.get("message") or {}
+        self.text += message.get("content") or ""
+        self.thinking += message.get("thinking") or ""
+        self.tools += message.get("tool_calls") or []
+        self.last = line
 
 
 async def _batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:

@@ -43,10 +43,6 @@ _HEADERS = [
 ]
 
 
-class TooLarge(Exception):
-    """The body turned out to be over the limit while it was read."""
-
-
 class Door:
     """The outermost application."""
 
@@ -71,29 +67,32 @@ class Door:
         elif _length(headers.get(b"content-length", b"0")) > MOST_BODY:
             await plain(413)(scope, receive, answer)
         else:
-            await self._bounded(scope, receive, answer)
+            await self._with_body(scope, receive, answer)
 
     def _foreign(self, headers: dict[bytes, bytes]) -> bool:
         """Whether a browser says that a page of another site, which CORS_ORIGINS does not name, sends this."""
         origin = headers.get(b"origin", b"").decode("latin-1")
         return headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self._origins
 
-    async def _bounded(self, scope: Scope, receive: Receive, answer: Send) -> None:
-        """A body without a length is counted while it is read."""
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
+    async def _with_body(self, scope: Scope, receive: Receive, answer: Send) -> None:
+        """Reads the body, which has a limit whether it says its length or not, before anybody works on it."""
+        body, more = b"", scope["method"] not in SAFE
+        while more:
             message = await receive()
-            size += len(message.get("body", b""))
-            if size > MOST_BODY:
-                raise TooLarge
-            return message
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MOST_BODY:
+                await plain(413)(scope, receive, answer)
+                return
+        if not _is_text(body):
+            await plain(422)(scope, receive, answer)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        try:
-            await self._app(scope, counted, answer)
-        except TooLarge:
-            await plain(413)(scope, receive, answer)
+        async def once() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, once, answer)
 
     def _stamped(self, send: Send) -> Send:
         own = [*_HEADERS, (b"x-request-id", request_id.get().encode()), (b"x-backend", self._backend)]
@@ -125,7 +124,7 @@ class Keys:
 _bearer = HTTPBearer(auto_error=False, description="Needed when the server has API_KEYS")
 
 
-def owner(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)) -> str:
+async def owner(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)) -> str:
     """The owner whose chats this request may see; empty where no keys are set. Answers 401 otherwise."""
     keys: Keys = request.app.state.keys
     if not keys:
@@ -139,6 +138,15 @@ def owner(request: Request, credentials: HTTPAuthorizationCredentials | None = D
 def _host(header: bytes) -> str:
     host = header.decode("latin-1").strip().lower()
     return host.rsplit(":", 1)[0] if re.search(r":\d*$", host) and not host.endswith("]") else host
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether this is UTF-8 without NUL, as JSON is; Python would also guess UTF-16 and UTF-32."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in body
 
 
 def _length(header: bytes) -> int:

@@ -57,7 +57,9 @@ class Rename(BaseModel):
     title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_not_blank)]
 
 
-def path_chat(chat_id: Annotated[ChatId, Path(examples=["test-chat-001"])], of: Annotated[str, Depends(owner)]) -> Chat:
+async def path_chat(
+    chat_id: Annotated[ChatId, Path(examples=["test-chat-001"])], of: Annotated[str, Depends(owner)]
+) -> Chat:
     """The chat in the path, among those of the caller."""
     return Chat(of, chat_id)
 

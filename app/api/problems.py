@@ -40,6 +40,7 @@ _PLAIN = {
     404: ("not_found", "Not found", "There is nothing at this address."),
     405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
     413: ("too_large", "Too large", "The body is over 256 KiB."),
+    422: ("invalid", "Invalid request", "The body must be JSON in UTF-8."),
     421: ("wrong_host", "Wrong host", "This server does not answer to that host name."),
 }
 

@@ -52,7 +52,7 @@ class Leases:
             raise
         self._well_since = self._well_since or time.monotonic()
         dead, self._missing = missing & self._missing, missing
-        return sorted(dead) if self._trusted() else []
+        return sorted(dead) if self.trusted() else []
 
     async def _without_heartbeat(self, processes: list[str]) -> set[str]:
         beats = await self._redis.calls([("EXISTS", alive(process)) for process in processes])
@@ -60,9 +60,10 @@ class Leases:
 
     async def gone(self, process: str) -> bool:
         """Whether this process has no heartbeat, as far as that can be trusted right now."""
-        return self._trusted() and bool(await self._without_heartbeat([process]))
+        return self.trusted() and bool(await self._without_heartbeat([process]))
 
-    def _trusted(self) -> bool:
+    def trusted(self) -> bool:
+        """Whether a missing heartbeat means a dead process: Redis has been well for a while."""
         return self._well_since is not None and time.monotonic() - self._well_since >= TRUST_SECONDS
 
     def hold(self, chat: Chat, run: LiveRun) -> Command:

@@ -27,6 +27,7 @@ from app.store.records import (
 )
 from app.store.scripts import DELETE, END, RENAME, START, TOUCH, UNDO
 
+SKIPPED = 1000  # running chats that eviction may have to pass over
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 
 SCRIPTS = (START, END, UNDO, DELETE, TOUCH, RENAME)
@@ -44,6 +45,7 @@ class Memory:
         self._life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
         self._life_running = max(self._life, int(settings.run_timeout_seconds) + 120)
         self._most = settings.memory_max_conversations
+        self._evicting: set[str] = set()
 
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
@@ -58,16 +60,14 @@ class Memory:
         )
         touch = [TOUCH((index(chat.owner),), chat.id, "")] if self._keeps else []
         results = await self._redis.calls([*also, script, *touch])
-        answer = self._answer(results[len(also)])
-        if touch and results[-1] > self._most and isinstance(answer, Started):
-            await self._evict(chat, results[-1] - self._most)
-        return answer, results[: len(also)]
+        crowded = bool(touch) and results[-1] > self._most
+        return self._answer(results[len(also)], crowded), results[: len(also)]
 
     @staticmethod
-    def _answer(row: list[Any]) -> Started | Known | LiveRun:
+    def _answer(row: list[Any], crowded: bool) -> Started | Known | LiveRun:
         match row[0]:
             case b"started":
-                return Started(int(row[1]), bool(row[2]), [Message.read(line) for line in row[3]])
+                return Started(int(row[1]), bool(row[2]), [Message.read(line) for line in row[3]], crowded)
             case b"known":
                 return Known(row[1].decode().split(" ")[0], bool(row[2]))
             case b"busy":
@@ -128,17 +128,36 @@ class Memory:
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
-        keys = (chat.key, chat.messages, chat.runs, chat.early, chat.events(""))
-        answer: bytes = await self._redis.call(*DELETE(keys, DELETED_LOG_MS))
+        answer: bytes = await self._redis.call(*self._deletion(chat))
         if answer != b"running":
             await self._redis.call("ZREM", index(chat.owner), chat.id)
         return answer.decode()
 
-    async def _evict(self, newest: Chat, surplus: int) -> None:
-        oldest = await self._redis.call("ZRANGE", index(newest.owner), 0, surplus + 50)
-        for one in oldest:
-            if surplus > 0 and one.decode() != newest.id:
-                surplus -= await self.delete(Chat(newest.owner, one.decode())) != "running"
+    async def evict(self, owner: str) -> None:
+        """Deletes the least recently used chats beyond `MEMORY_MAX_CONVERSATIONS`, never one that is running."""
+        if not self._keeps or owner in self._evicting:
+            return
+        self._evicting.add(owner)
+        try:
+            while (surplus := await self._redis.call("ZCARD", index(owner)) - self._most) > 0:
+                if not await self._delete_oldest(owner, surplus):
+                    return
+        finally:
+            self._evicting.discard(owner)
+
+    async def _delete_oldest(self, owner: str, surplus: int) -> int:
+        oldest = [one.decode() for one in await self._redis.call("ZRANGE", index(owner), 0, surplus + SKIPPED)]
+        running = await self.live([Chat(owner, one) for one in oldest])
+        idle = [one for one, live in zip(oldest, running, strict=True) if live is None][:surplus]
+        answers = await self._redis.calls([self._deletion(Chat(owner, one)) for one in idle])
+        gone = [one for one, answer in zip(idle, answers, strict=True) if answer != b"running"]
+        if gone:
+            await self._redis.call("ZREM", index(owner), *gone)
+        return len(gone)
+
+    @staticmethod
+    def _deletion(chat: Chat) -> Command:
+        return DELETE((chat.key, chat.messages, chat.runs, chat.early, chat.events("")), DELETED_LOG_MS)
 
     async def _forget_expired(self, owner: str) -> None:
         key = index(owner)

@@ -46,11 +46,15 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run has the chat; `history` ends with its own message (empty where nothing is remembered)."""
+    """The run has the chat; `history` ends with its own message (empty where nothing is remembered).
+
+    `crowded` when there are more chats now than may be kept.
+    """
 
     at_ms: int
     stop_at_birth: bool
     history: list[Message]
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

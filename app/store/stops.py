@@ -1,4 +1,4 @@
-"""The stop keys: the record of every stop. The bell that follows only wakes whoever holds the run.
+"""The stop keys: the record of every stop. The bell that follows wakes whoever holds the run, and says the same.
 
 `stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is read first, acted
 on, and only then consumed (GETDEL, after a comparison in the same script), so a reply lost on the way loses no stop.
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
-from app.store.connect import Command, Connection, Script
-from app.store.keys import BELLS, STOPPED, Chat
+from app.store.connect import Command, Connection, Script, translated
+from app.store.keys import BELLS, STOPPED, Chat, alive
 from app.store.records import Ending, LiveRun, live_run, read_ending
 
 EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
@@ -57,6 +57,7 @@ class Met:
     """What a stop met: a live run, one that ended before, or nothing (yet)."""
 
     what: Literal["live", "ended", "idle"]
+    alive: bool = True
     run: LiveRun | None = None
     run_id: str | None = None
     ending: Ending | None = None
@@ -78,20 +79,27 @@ class Stops:
         if row[0] == b"live":
             live = live_run(*(part.decode() for part in row[1:]))
             assert live  # noqa: S101  # the script answers with all three
-            await self._record(chat, live.run_id, "EX", self._run_seconds)
-            return Met("live", live, live.run_id)
+            beats = await self._record(chat, live.run_id, "EX", self._run_seconds, live.process)
+            return Met("live", beats, live, live.run_id)
         if row[0] == b"ended":
-            return Met("ended", None, row[1].decode(), read_ending(row[2]))
+            return Met("ended", True, None, row[1].decode(), read_ending(row[2]))
         if run_id is None and self._grace_ms:
             await self._record(chat, row[1].decode(), "PX", self._grace_ms)
-        return Met("idle", None, run_id)
+        return Met("idle", True, None, run_id)
 
-    async def _record(self, chat: Chat, value: str, unit: str, life: int) -> None:
-        written, _ = await self._redis.calls(
-            [("SET", chat.stop, value, unit, life), ("PUBLISH", BELLS, f"stop {chat.name}")], check=False
+    async def _record(self, chat: Chat, value: str, unit: str, life: int, process: str = "") -> bool:
+        """Writes the key and rings; whether the process that holds the run has a heartbeat, which goes along."""
+        written, _, beats = await self._redis.calls(
+            [
+                ("SET", chat.stop, value, unit, life),
+                ("PUBLISH", BELLS, f"stop {chat.name} {value}"),
+                ("EXISTS", alive(process)),
+            ],
+            check=False,
         )
-        if isinstance(written, OutOfMemoryError):  # Redis is full: the bell alone has to carry the stop
-            await self._redis.call("PUBLISH", BELLS, f"full {value} {chat.name}")
+        if isinstance(written, RedisError) and not isinstance(written, OutOfMemoryError):
+            raise translated(written)
+        return bool(beats)
 
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""
