@@ -1,0 +1,36 @@
+"""Random requests made from the API description: nothing answers with a 5xx or beside its description."""
+
+import os
+import sys
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import Reply
+from tests.processes import Program
+
+EVERYWHERE = "not_a_server_error"
+DIRECTLY = f"{EVERYWHERE},status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+@pytest.mark.parametrize(
+    ("through", "checks"), [("nginx", EVERYWHERE), ("backend", DIRECTLY)], ids=["through nginx", "directly"]
+)
+async def test_random_requests_find_nothing(
+    cluster: Cluster, ollama: FakeOllama, where: Path, through: str, checks: str
+) -> None:
+    ollama.default = Reply(tokens=1)
+    url = cluster.url if through == "nginx" else cluster.url_of(1)
+    examples = os.environ.get("SOAK_EXAMPLES", "15")
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", checks]
+    command += ["--max-examples", examples, "--seed", "4711", "--phases", "examples,coverage,fuzzing", "--no-color"]
+    random_requests = Program(command, where / "schemathesis.log", env={"PYTHONWARNINGS": "ignore"})
+    await random_requests.start()
+    try:
+        assert await random_requests.wait(110) == 0, random_requests.output[-6000:]
+    finally:
+        await random_requests.end(SIGTERM)
+    assert all(program.running for program in cluster.backends.values())
