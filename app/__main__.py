@@ -61,7 +61,11 @@ def serve(settings: Settings) -> None:
     """Serves until a signal comes; exit code 2 with one line when something in the settings cannot be used."""
     from app.main import build
 
-    app, door = build(settings)
+    try:
+        app, door = build(settings)
+    except ValueError as error:
+        sys.stderr.write(f"Wrong setting: {error}\n")
+        sys.exit(2)
     config = uvicorn.Config(
         door,
         host=settings.host,
@@ -77,11 +81,7 @@ def serve(settings: Settings) -> None:
         ws="none",
         lifespan="on",
     )
-    try:
-        Server(config, app, settings.shutdown_grace_seconds).run()
-    except ValueError as error:
-        sys.stderr.write(f"Wrong setting: {error}\n")
-        sys.exit(2)
+    Server(config, app, settings.shutdown_grace_seconds).run()
 
 
 if __name__ == "__main__":

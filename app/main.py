@@ -38,12 +38,16 @@ ENDING_SECONDS = 4.0  # for the endings of runs that were cut at the end of the 
 
 
 def build(settings: Settings) -> tuple[FastAPI, App]:
-    """The application with its routes, and the same behind the door that every request passes."""
+    """The application with its routes, and the same behind the door that every request passes.
+
+    Raises `ValueError` with one line when an agent file or its folder cannot be used.
+    """
+    answerer = Answerer(settings)
     app = FastAPI(
         title="FastAPI Agent Chat",
         version=__version__,
         summary="Chat with agents; stop them the moment you say so, on any backend.",
-        lifespan=lambda app: lifespan(app, settings),
+        lifespan=lambda app: lifespan(app, settings, answerer),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
@@ -70,13 +74,13 @@ def build(settings: Settings) -> tuple[FastAPI, App]:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> AsyncIterator[None]:
     """Opens everything, runs the tasks, and closes in the opposite order."""
     process = uuid.uuid4().hex
     scripts = (*memory.SCRIPTS, *eventlog.SCRIPTS, *stop_keys.SCRIPTS)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(Connection(settings, scripts))
-        answerer = await stack.enter_async_context(Answerer(settings))
+        await stack.enter_async_context(answerer)
         chat_memory = memory.Memory(redis, settings)
         log = eventlog.EventLog(redis, int(settings.run_timeout_seconds) + settings.replay_ttl_seconds)
         keys = stop_keys.Stops(redis, settings)
