@@ -47,7 +47,7 @@ async def stop_once(chat_port: int, stop_port: int, asked: str) -> Stop:
     async with asyncio.timeout(15):
         await reply.closed
     if status != 202 or reply.ending != b"data: [STOPPED]":
-        raise RuntimeError(f"stop {status} {answer}, ending {reply.ending!r}")
+        raise RuntimeError(f"chat {reply.status}, ending {reply.ending!r}, stop {status} {answer}")
     return Stop(tag, sent_at, (reply.ended_at - sent_at) * 1000, reply.tokens - reply.marked)
 
 
