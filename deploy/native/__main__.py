@@ -1,4 +1,4 @@
-"""The commands: `python -m deploy.native start|stop|restart|status|health|logs|redis|redis-monitor|shell|clean`."""
+"""The commands of the stack without Docker: `python -m deploy.native start`, `stop` … (COMMANDS, at the end)."""
 
 import dataclasses
 import json
@@ -176,6 +176,13 @@ def shell() -> NoReturn:
     os.execv(program, [program])
 
 
+def doctor() -> NoReturn:
+    """The checks of the app, with the stack's own Redis when it runs."""
+    if supervisor.running():
+        os.environ["REDIS_URL"] = redis_url()
+    os.execv(PYTHON, [str(PYTHON), "-m", "app", "doctor"])
+
+
 def clean() -> None:
     """Stops, and removes what was made here: chats, logs, environments."""
     stop()
@@ -194,6 +201,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "redis": redis,
     "redis-monitor": lambda: redis("monitor"),
     "shell": shell,
+    "doctor": doctor,
     "clean": clean,
 }
 
