@@ -6,7 +6,7 @@
  */
 
 import { Run } from "./run.js";
-import { apply, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
+import { apply, conclude, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
 
 const STOP_TRIES = 3;
 const STOP_STEP_MS = 300;
@@ -160,8 +160,7 @@ export class Chat {
     if (!kept || this.run !== run || kept.run?.run_id === run.id) return false;
     const turns = turnsOf(kept);
     const ended = turns.find(({ role, runId }) => role === "assistant" && runId === run.id);
-    if (!ended) run.reply.error = { code: "run_lost" };
-    Object.assign(run.reply, ended ?? { outcome: "failed" }, { held: null, stop: run.reply.stop });
+    conclude(run.reply, ended);
     if (ended) this.turns = merged(this.turns, turns);
     return true;
   }

@@ -60,6 +60,14 @@ export function apply(target, type, data) {
   return type === "end";
 }
 
+/** Ends `target` as the service kept it (`ended`, or nothing); what was seen and is not kept stays shown. */
+export function conclude(target, ended) {
+  const { outcome, error, facts, parts } = ended ?? { outcome: "failed", error: { code: "run_lost" }, facts: {}, parts: [] };
+  if (textOf({ parts }).length > textOf(target).length) target.parts = parts;
+  Object.assign(target.facts, facts);
+  Object.assign(target, { outcome, error, held: null });
+}
+
 /** Nothing that arrives from now on is shown, until it is known how the reply ended. */
 export function freeze(target) {
   target.held ??= [];

@@ -135,6 +135,7 @@ export class View {
       "show-keys": showKeys,
       "demo-close": () => (remember("demo-seen", "1"), ($("demo").hidden = true)),
       "bar-now": this.actions.hurry,
+      side: ({ target }) => target.closest("a") && this.#drawer(false),
       skip: (event) => (event.preventDefault(), $("box").focus()),
     };
     for (const [id, onclick] of Object.entries(clicks)) $(id).addEventListener("click", onclick);
