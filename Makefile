@@ -8,7 +8,7 @@ DEV := @sh deploy/native/setup.sh dev
 PYTHON := .venv/bin/python
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
-        doctor test check chaos bench audit image-multiarch clean
+        doctor test test-containers check chaos bench audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ test: ## Set up and run all tests (ARGS="-k stop" for some)
 	$(DEV)
 	$(PYTHON) -m pytest $(ARGS)
 
+test-containers: ## Run the tests of the containers (needs a Docker engine)
+	$(DEV)
+	CONTAINER_TESTS=1 $(PYTHON) -m pytest tests/containers $(ARGS)
+
 check: ## Linter, format and types
 	$(DEV)
 	.venv/bin/ruff check .
@@ -66,7 +70,7 @@ check: ## Linter, format and types
 
 chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and print what held
 	$(DEV)
-	$(PYTHON) -m tests.chaos $(ARGS)
+	$(PYTHON) -m tests.chaos --seconds $(or $(CHAOS_SECONDS),120) $(ARGS)
 
 bench: ## Measure speed, stops and memory against the baselines
 	$(DEV)

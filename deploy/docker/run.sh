@@ -12,7 +12,7 @@ setting() {
     echo "$value"
 }
 
-VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export VERSION REVISION
 
@@ -143,7 +143,8 @@ doctor() {
 }
 
 clean() {
-    compose --profile ollama down --volumes --rmi local --remove-orphans
+    compose --profile ollama down --volumes --remove-orphans
+    docker image rm "fastapi-agent-chat:$VERSION" 2>/dev/null || true
     rm -rf .venv .venv-tools
 }
 

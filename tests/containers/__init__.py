@@ -1,0 +1,1 @@
+"""The stack as `make start` runs it with Docker Compose, and the swarm stack. Run by `make test-containers`."""
