@@ -16,6 +16,7 @@ const CLEAN = {
   ],
   ALLOWED_ATTR: ["href", "title", "class", "start", "align", "target", "rel"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
+  ADD_URI_SAFE_ATTR: ["start", "align", "target", "rel"], // whose values are no addresses
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,

@@ -8,6 +8,7 @@ import { blocksOf, calm, codeNodes, hasDefinitions, highlighted, languageOf, nod
 import { copyButton, h } from "./dom.js";
 
 const HIGHLIGHT_MAX = 40_000; // characters; beyond it colours are not worth the pause
+const HALF_FENCE = /(^|\n)[ \t]*[`~]+$/; // the first letters of the fence that closes a block
 
 export class Blocks {
   #settled = 0; // characters whose blocks will not change any more
@@ -60,7 +61,7 @@ export class Blocks {
   /** A code block grows by its new characters alone. */
   #showCode(block, grows) {
     if (grows && !block.raw.includes("\n")) return; // the name of the language is still being written
-    const text = block.token.text;
+    const text = grows ? block.token.text.replace(HALF_FENCE, "") : block.token.text;
     const element = this.#place("block code");
     if (!this.#last.code) {
       this.#last.code = h("code", {});

@@ -1,0 +1,104 @@
+"""Hostile model text stays text: no script runs, no request leaves the origin, no report of the CSP."""
+
+import asyncio
+import re
+
+from playwright.async_api import expect
+
+from tests.cluster import Cluster
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import Reply
+from tests.page.hostile import RUN, TRICKS, payloads
+from tests.page.person import Person
+
+PER_CHAT = 90  # a chat keeps 200 messages
+ALLOWED = (
+    "article a blockquote br button code del details div em footer h3 h4 h5 h6 hr i b u s ins kbd li mark ol p pre small "
+    "span strong sub summary sup table tbody td th thead tr ul svg use"
+).split()
+
+LOOK = """
+() => {
+  const inside = [...document.querySelectorAll("#log *")];
+  const odd = new Set();
+  for (const element of inside) {
+    for (const { name } of element.attributes) if (/^on|^style$|^src|^data-(?!run)|^name$|^form/.test(name)) odd.add(name);
+    if (element.closest(".text") && element.id) odd.add(`id ${element.id}`);
+  }
+  return {
+    tags: [...new Set(inside.map((element) => element.localName))],
+    odd: [...odd],
+    links: [...new Set([...document.querySelectorAll("#log a")].map((link) => `${link.protocol} ${link.target} ${link.rel}`))],
+    pwned: window.pwned ?? null,
+  };
+}
+"""
+
+POKE = """
+() => {
+  for (const element of document.querySelectorAll("#log .text *")) {
+    for (const kind of ["mouseover", "pointerenter", "focus", "toggle", "load", "error", "animationstart"])
+      element.dispatchEvent(new Event(kind));
+    element.focus?.();
+    if (element.localName === "summary") element.click();
+  }
+}
+"""
+
+
+async def test_hundreds_of_hostile_payloads_stay_text(person: Person, cluster: Cluster, ollama: FakeOllama) -> None:
+    hostile = payloads()
+    assert len(hostile) >= 500
+    for number, payload in enumerate(hostile):
+        ollama.on(f"#{number}#", Reply([payload]))
+    parts = [range(first, min(first + PER_CHAT, len(hostile))) for first in range(0, len(hostile), PER_CHAT)]
+    await asyncio.gather(*(_stored(cluster, f"hostile-{part.start}", part) for part in parts))
+    for part in parts:
+        await person.open(f"hostile-{part.start}")
+        await expect(person.replies).to_have_count(len(part), timeout=60_000)
+        await _is_calm(person)
+
+
+async def _stored(cluster: Cluster, chat_id: str, part: range) -> None:
+    async with cluster.client() as client:
+        for number in part:
+            assert (await client.ask(chat_id, f"#{number}#")).outcome == "done"
+
+
+async def test_hostile_text_is_harmless_while_it_streams(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+    text = "\n\n".join(trick.format(run=RUN) for trick in TRICKS)
+    ollama.default = Reply(re.findall(r"[\s\S]{1,3}", text), pace=0.002)
+    await person.open(chat_id)
+    await person.ask("hello")
+    await person.state("idle")
+    await expect(person.replies).to_have_count(1)
+    await _is_calm(person)
+
+
+async def _is_calm(person: Person) -> None:
+    await person.value(POKE)
+    seen = await person.value(LOOK)
+    assert seen["pwned"] is None
+    assert seen["odd"] == []
+    assert set(seen["tags"]) <= set(ALLOWED)
+    assert set(seen["links"]) <= {
+        f"{scheme} _blank noopener noreferrer nofollow" for scheme in ("http:", "https:", "mailto:")
+    }
+    assert person.trouble == []
+    assert person.foreign_requests == []
+
+
+async def test_the_answers_carry_the_strict_policy(person: Person, chat_id: str) -> None:
+    answer = await person.page.goto(f"{person.origin}/")
+    assert answer
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "script-src 'self'" in policy
+
+
+async def test_a_question_is_shown_as_it_was_typed(person: Person, chat_id: str) -> None:
+    await person.open(chat_id)
+    await person.ask("<img src=x onerror=alert(1)> **not bold** `x`")
+    await expect(person.questions.locator(".bubble")).to_have_text("<img src=x onerror=alert(1)> **not bold** `x`")
+    await person.state("idle")
