@@ -1,6 +1,6 @@
 """Carries the events of all runs held here into their logs in Redis: one task, one round trip for all of them.
 
-Readers on this backend never wait for it; those on others are behind by one round at the most.
+What is in the log is shown to the readers here; those on other backends are behind by one round at the most.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from app.runs import Run
 from app.store.connect import Connection
 from app.store.eventlog import BATCH, EventLog
 
-ROUND_SECONDS = 0.05
+REST_SECONDS = 0.00025  # after a round, for each run in it: many streams are written in larger, rarer batches
+LONGEST_REST = 0.02
+TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
 RETRY_SECONDS = 0.5
 
 LOST = Failure("backend_lost", "The backend that made this reply was out of touch, so the reply was ended.")
@@ -27,9 +29,12 @@ class LogWriter:
         self._log = log
         self._news: dict[Run, None] = {}
         self._more = asyncio.Event()
+        self._trouble = False
 
     def mark(self, run: Run) -> None:
         """This run has events that its log lacks."""
+        if self._trouble:
+            run.feed.show(len(run.feed.events))
         if run not in self._news:
             self._news[run] = None
             self._more.set()
@@ -40,28 +45,42 @@ class LogWriter:
             await self._more.wait()
             self._more.clear()
             runs, self._news = [run for run in self._news if not run.feed.ended], {}
+            slow = asyncio.get_running_loop().call_later(TROUBLE_SECONDS, self._show, runs)
             try:
                 await self._round(runs)
             except RedisUnavailable as error:
                 logger.warning("runs=<{}>, error=<{}> | events wait", len(runs), error.detail)
-                await self._again(runs, RETRY_SECONDS)
-            await asyncio.sleep(ROUND_SECONDS)
+                await self._again(runs)
+            slow.cancel()
+            await asyncio.sleep(min(LONGEST_REST, len(runs) * REST_SECONDS))
 
     async def _round(self, runs: list[Run]) -> None:
         batches = [(run, run.logged, run.feed.events[run.logged : run.logged + BATCH]) for run in runs]
         commands = [self._log.append(run.chat, run.run_id, events, first + 1) for run, first, events in batches]
-        answers = await self._redis.calls(commands, check=False) if commands else []
+        answers = await self._redis.calls(commands, check=False)
+        self._trouble = False
+        refused = []
         for (run, first, events), answer in zip(batches, answers, strict=True):
             if answer == 1:
                 run.logged = first + len(events)
+                run.feed.show(run.logged)
                 if run.logged < len(run.feed.events):
                     self.mark(run)
             elif answer == 0:
                 run.cut(LOST)
             else:
-                await self._again([run], RETRY_SECONDS)
+                refused.append(run)
+        if refused:
+            await self._again(refused)
 
-    async def _again(self, runs: list[Run], seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def _again(self, runs: list[Run]) -> None:
+        self._show(runs)
+        await asyncio.sleep(RETRY_SECONDS)
         for run in runs:
             self.mark(run)
+
+    def _show(self, runs: list[Run]) -> None:
+        """Redis is in trouble: readers here see events that are in memory only, until it is well again."""
+        self._trouble = True
+        for run in runs:
+            run.feed.show(len(run.feed.events))

@@ -74,7 +74,7 @@ class Run:
 
     def open(self, event: Start) -> None:
         """The first event."""
-        self.feed.add(event)
+        self.feed.events.append(event)
         self._on_event(self)
 
     def asked(self) -> None:
@@ -135,7 +135,7 @@ class Run:
         if self.first_token is None:
             self.first_token = time.monotonic()
         self._await(self._settings.token_timeout_seconds, "The model stopped sending in the middle of its answer.")
-        self.feed.add(event)
+        self.feed.events.append(event)
         self._on_event(self)
 
 

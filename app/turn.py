@@ -96,6 +96,7 @@ class Turns:
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end
+        run.feed.forget_unshown()
         if ending and ending.outcome == "failed":
             return _failed(end, LOST)
         return End("stopped", "stopped", end.usage, end.duration_ms, end.first_token_ms)

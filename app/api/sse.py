@@ -96,8 +96,8 @@ class RunStream(Response):
                 await self._put(HEARTBEAT if self._comments else b"")
                 continue
             if feed.ended:  # a reader may have seen more than the log of a lost backend kept
-                sent = min(sent, len(feed.events) - 1)
-            first, sent = sent, len(feed.events)
+                sent = min(sent, feed.shown - 1)
+            first, sent = sent, feed.shown
             frame, run_id = self._frame, feed.run_id
             piece = "".join([frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)])
             await self._put(piece.encode())
