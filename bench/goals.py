@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
-Numbers = dict[str, float]
+from bench.load import LONG, SHORT, Numbers
+
 Formula = Callable[[Numbers], float]
 
 
@@ -44,6 +45,22 @@ def ratio(above: str, below: str) -> Formula:
 def grown(*names: str) -> Formula:
     """The largest growth among several counts."""
     return lambda figures: max(figures.get(f"leak.{name}_growth", nan) for name in names)
+
+
+def token_us(name: str) -> Formula:
+    """What one more token costs, in microseconds of CPU: from replies of two lengths."""
+
+    def formula(figures: Numbers) -> float:
+        short, long = (figures.get(f"{name}.{what}.cpu_ms_per_1000", nan) for what in ("ceiling", "long"))
+        return (long * LONG - short * SHORT) / (LONG - SHORT)
+
+    return formula
+
+
+def chat_ms(name: str) -> Formula:
+    """What a chat costs beside its tokens, in milliseconds of CPU."""
+    per_token = token_us(name)
+    return lambda figures: (figures.get(f"{name}.{CPU}", nan) - per_token(figures)) * SHORT / 1000
 
 
 CPU, RATE = "ceiling.cpu_ms_per_1000", "ceiling.tokens_per_s"
@@ -114,14 +131,16 @@ def system_table(rounds: Sequence[Numbers]) -> list[str]:
         return _shown(Goal("", formula, 0).value(rounds))
 
     lines = [
-        "| | CPU ms per 1000 tokens | x limit | tokens/s | first token, ms | streams at 20 tokens/s | MB per stream "
+        "| | CPU ms per 1000 tokens | x limit | of it per token, µs | per chat, ms | tokens/s | first token, ms | streams at 20 tokens/s | MB per stream "
         "| stop p50 / p99, ms | silent model p50, ms |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, name, stop, silent in _SYSTEMS:
         cells = [
             cell(figure(f"{name}.{CPU}")),
             cell(ratio(f"{name}.{CPU}", f"limit.{CPU}")),
+            cell(token_us(name)),
+            cell(chat_ms(name)),
             cell(figure(f"{name}.{RATE}")),
             cell(figure(f"{name}.first.p50")),
             cell(figure(f"{name}.paced.streams")),

@@ -19,6 +19,7 @@ from bench.processes import pin_here
 from bench.systems import Ground, System, baseline, ground, product
 
 Numbers = dict[str, float]
+SHORT, LONG = 200, 2000  # tokens per reply; the difference tells the cost of a chat from that of a token
 _ids = itertools.count(1)
 
 
@@ -33,7 +34,7 @@ def percentile(values: "list[float] | array[float]", share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-async def ceiling(system: System, *, seconds: float = 3, chats: int = 20, tokens: int = 200) -> Numbers:
+async def ceiling(system: System, *, seconds: float = 3, chats: int = 20, tokens: int = SHORT) -> Numbers:
     """`chats` readers, one unthrottled reply after the other: tokens/s, and CPU per 1000 tokens of the process."""
     await asyncio.gather(*(chat(system.port, chat_id(), "tokens=200") for _ in range(chats)))
     began, cpu = time.monotonic(), system.process.cpu_seconds()

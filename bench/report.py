@@ -13,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.goals import Numbers, goal_table, system_table
+from bench.goals import goal_table, system_table
+from bench.load import SHORT, Numbers
 from bench.processes import BENCH_CORE, ROOT, SERVER_CORE
 
 RESULTS = ROOT / "bench" / "results"
@@ -71,7 +72,8 @@ def block(result: dict[str, Any]) -> list[str]:
     lines = [
         f"Measured on {result['at'][:10]} at commit {result['commit']}: {on['cpu']}, {on['cores']} cores, "
         f"{on['memory_gb']} GB, {on['system']}, Python {on['python']}; {on['pinned']}. "
-        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside one round.",
+        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside one round; replies of {SHORT} "
+        "tokens unless said otherwise.",
         "",
         *system_table(rounds),
         "",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from bench.footprint import footprint
 from bench.leak import growth
-from bench.load import Numbers, ceiling, first_token, memory, most_paced
+from bench.load import LONG, Numbers, ceiling, first_token, memory, most_paced
 from bench.stops import FLOWING, SILENT, alive_after, stops, three, under_load
-from bench.systems import Ground, System, baseline, ground, product
+from bench.systems import Ground, System, baseline, behind_nginx, ground, product
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes(1.5, 40, 30, 100, 400, (400,), (25, 50), (400,))
+QUICK = Sizes(1.5, 40, 30, 100, 400, (400,), (25, 50), (200, 400))
 
 
 @dataclass
@@ -78,6 +78,7 @@ async def _load(done: Round, under: Ground) -> None:
     ):
         async with _system(name, under) as system:
             await done.note(f"{name}.ceiling", ceiling(system, seconds=sizes.seconds))
+            await done.note(f"{name}.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
             await done.note(f"{name}.first", first_token(system, times=sizes.first_tokens))
             await done.note(f"{name}.paced", most_paced(system, ladder))
         async with _system(name, under) as system:
@@ -85,6 +86,7 @@ async def _load(done: Round, under: Ground) -> None:
             await done.note(f"{name}.beside", first_token(system, times=sizes.first_tokens, beside=50))
     async with product(under, provider="bedrock") as system:
         await done.note("bedrock.ceiling", ceiling(system, seconds=sizes.seconds))
+        await done.note("bedrock.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
         await done.note("bedrock.first", first_token(system, times=sizes.first_tokens))
         await done.note("bedrock.paced", most_paced(system, sizes.product_ladder))
 
@@ -133,7 +135,5 @@ async def _three(done: Round, under: Ground) -> None:
 
 async def three_naive(under: Ground, stack: AsyncExitStack) -> System:
     """Three naive services behind the project's Nginx."""
-    from bench.systems import behind_nginx
-
     backends = [await stack.enter_async_context(baseline("naive", under)) for _ in range(3)]
     return await stack.enter_async_context(behind_nginx(tuple(backends)))

@@ -14,7 +14,7 @@ from itertools import cycle
 
 import uvloop
 
-from bench.client import Ask, ask, open_reply
+from bench.client import Ask, ask, chat, open_reply
 from bench.load import Numbers, background, chat_id, percentile
 from bench.processes import pin_here
 from bench.systems import Ground, System, behind_nginx, ground, product
@@ -52,12 +52,13 @@ async def stop_once(chat_port: int, stop_port: int, asked: str) -> Stop:
 
 
 async def closed_ms(under: Ground, stops: list[Stop]) -> list[float]:
-    """When the stub saw each reader leave; waits a moment for the last ones."""
+    """When the stub saw each reader leave, waiting for the last; a stop before the model was asked does not count."""
     async with asyncio.timeout(15):
         while True:
-            closed = (await under.stub())["closed"]
-            if all(stop.tag in closed for stop in stops):
-                return [(closed[stop.tag]["at"] - stop.sent_at) * 1000 for stop in stops]
+            calls = (await under.stub())["calls"]
+            seen = [(calls[stop.tag], stop) for stop in stops if stop.tag in calls]
+            if all(call for call, _ in seen):
+                return [(call["at"] - stop.sent_at) * 1000 for call, stop in seen]
             await asyncio.sleep(0.05)
 
 
@@ -112,11 +113,13 @@ async def alive_after(under: Ground, system: System, *, chats: int = 300, second
 
 
 async def three(under: Ground, stack: AsyncExitStack, provider: str = "ollama") -> System:
-    """Three backends of the product behind the project's Nginx."""
+    """Three backends of the product behind the project's Nginx, each warmed up by a few chats."""
     backends = [
         await stack.enter_async_context(product(under, provider=provider, backend=f"bench-{number}"))
         for number in (1, 2, 3)
     ]
+    for backend in backends * 3:
+        await chat(backend.port, chat_id(), "tokens=5")
     return await stack.enter_async_context(behind_nginx(tuple(backends)))
 
 

@@ -39,13 +39,13 @@ class Plan:
 
 @dataclass
 class Ledger:
-    """What the stub has seen; `tokens_sent` of ended replies, `closed` by tag: time, tokens, whether it was whole."""
+    """What the stub has seen: `tokens_sent` of ended replies; `calls` by tag, None while the call is open."""
 
     streams_started: int = 0
     streams_open: int = 0
     tokens_sent: int = 0
     disconnects: int = 0
-    closed: dict[str, dict[str, float]] = field(default_factory=dict)
+    calls: dict[str, dict[str, float] | None] = field(default_factory=dict)
 
 
 class Stream:
@@ -61,6 +61,8 @@ class Stream:
         self._next = self._loop.call_later(plan.delay_ms / 1000, self._begin)
         ledger.streams_started += 1
         ledger.streams_open += 1
+        if plan.tag:
+            ledger.calls[plan.tag] = None
 
     def _begin(self) -> None:
         self._transport.write(self._wire.opening)
@@ -113,7 +115,7 @@ class Stream:
         ledger.tokens_sent += self._sent
         ledger.disconnects += not whole
         if self._plan.tag:
-            ledger.closed[self._plan.tag] = {"at": time.monotonic(), "tokens": self._sent, "whole": whole}
+            ledger.calls[self._plan.tag] = {"at": time.monotonic(), "tokens": self._sent, "whole": whole}
 
 
 class Connection(asyncio.Protocol):
