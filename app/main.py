@@ -1,6 +1,7 @@
 """Builds the application: settings, connections, tasks, routes. The only file that knows everyone."""
 
 import asyncio
+import gc
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -108,6 +109,8 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
             asyncio.create_task(writer.write(), name="log writer"),
         ]
         _say(settings)
+        gc.collect()
+        gc.freeze()  # else each full collection walks what start-up left, and stops every stream for 0.1 s
         yield
         await chat.close(ENDING_SECONDS)
         await followers.close()

@@ -85,14 +85,18 @@ class Turns:
                 await asyncio.sleep(RETRY_SECONDS)
         if not run.feed.ended:
             self._tell(run, written)
-        await self._clean_up(run)
 
     async def _write_end(self, run: Run, end: End) -> End:
         """The end as it was written: ours, or what others decided when we had lost the run."""
         events = run.feed.events[run.logged :]
         reply = Message("assistant", reply_text(run.feed.events), 0, run.run_id, end.outcome, facts(run.live, end))
         words = LastWords(reply, events if run.feed.ended else [*events, end], run.logged + 1)
-        commands = self.memory.end(run.chat, run.live, self.leases.process, words)
+        commands = [
+            *self.memory.end(run.chat, run.live, self.leases.process, words),
+            ("PUBLISH", BELLS, f"ended {run.run_id}"),
+            self.stops.taken(run.chat, run.run_id),
+            self.leases.release(run.live),
+        ]
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end
@@ -108,17 +112,6 @@ class Turns:
             "run_id=<{}>, chat_id=<{}>, outcome=<{}>, reason=<{}>, ms=<{}>, tokens=<{}> | ended",
             *(run.run_id, run.chat.id, end.outcome, end.stop_reason, end.duration_ms, end.usage.output_tokens),
         )
-
-    async def _clean_up(self, run: Run) -> None:
-        commands = [
-            ("PUBLISH", BELLS, f"ended {run.run_id}"),
-            self.stops.taken(run.chat, run.run_id),
-            self.leases.release(run.live),
-        ]
-        try:
-            await self.redis.calls(commands)
-        except RedisUnavailable as error:
-            logger.warning("run_id=<{}>, error=<{}> | leftovers lapse by themselves", run.run_id, error.detail)
 
 
 def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
