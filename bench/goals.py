@@ -131,7 +131,8 @@ def system_table(rounds: Sequence[Numbers]) -> list[str]:
         return _shown(Goal("", formula, 0).value(rounds))
 
     lines = [
-        "| | CPU ms per 1000 tokens | x limit | of it per token, µs | per chat, ms | tokens/s | first token, ms | streams at 20 tokens/s | MB per stream "
+        "| | CPU ms per 1000 tokens | x limit | of it per token, µs | per chat, ms | tokens/s | first token, ms "
+        "| streams at 20 tokens/s | MB per stream "
         "| stop p50 / p99, ms | silent model p50, ms |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
