@@ -12,6 +12,7 @@ from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.ollama import FakeOllama
 from tests.redis_server import choice, ordinary_redis
 from tests.rough import Rough, rough_cluster
+from tests.sides import Side
 
 _numbers = itertools.count(1)
 
@@ -55,7 +56,7 @@ def ollama(the_ollama: FakeOllama) -> FakeOllama:
 
 @pytest.fixture
 def bedrock(the_bedrock: FakeBedrock) -> FakeBedrock:
-    """The Bedrock behind `bedrock_cluster`, as new."""
+    """The Bedrock behind `mixed`, as new."""
     the_bedrock.forget()
     return the_bedrock
 
@@ -87,6 +88,24 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
     """A person who talks through Nginx."""
     async with cluster.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def mixed(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
+) -> AsyncIterator[Cluster]:
+    """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
+    where = tmp_path_factory.mktemp("mixed")
+    (where / "sleeper.toml").write_text('description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n')
+    env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
+    env = {"AGENTS_DIR": str(where)}
+    async with Cluster(where, redis_url, env=env, env_of=env_of, module="tests.with_slow_tool") as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["ollama", "bedrock"])
+def side(request: pytest.FixtureRequest, mixed: Cluster, ollama: FakeOllama, bedrock: FakeBedrock) -> Side:
+    return Side(request.param, mixed, {"ollama": ollama, "bedrock": bedrock}[request.param])
 
 
 @pytest.fixture(scope="session")

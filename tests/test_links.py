@@ -72,6 +72,33 @@ async def test_a_cut_link_to_the_model_keeps_what_was_said(rough: Rough, chat_id
     await assert_invariants(rough.cluster, [witness], models=[rough.ollama])
 
 
+async def test_requests_given_up_in_the_middle_give_nobody_the_answer_of_another(
+    rough: Rough, new_chat: Callable[[], str]
+) -> None:
+    chance = random.Random(int(os.environ.get("SOAK_SEED", "1")))
+    chats = [new_chat() for _ in range(12)]
+    async with rough.cluster.client(1) as client:
+        for chat_id in chats:
+            await client.ask(chat_id, f"canary of {chat_id}")
+        rough.redis_link.delay = 0.01
+
+        async def look(chat_id: str) -> None:
+            assert (await client.messages(chat_id))[0]["content"] == f"canary of {chat_id}"
+
+        async def give_up(chat_id: str) -> None:
+            looking = asyncio.create_task(look(chat_id))
+            await asyncio.wait([looking], timeout=chance.uniform(0, 0.05))
+            looking.cancel()
+            await asyncio.wait([looking])
+            if not looking.cancelled():
+                looking.result()
+
+        for _ in range(int(os.environ.get("SOAK_GIVE_UP", "10"))):
+            await asyncio.gather(*(give_up(chat_id) for chat_id in chats), *(look(chat_id) for chat_id in chats))
+    rough.redis_link.heal()
+    await assert_invariants(rough.cluster, models=[rough.ollama])
+
+
 @pytest.mark.soak
 async def test_many_chats_leave_nothing_behind(rough: Rough, new_chat: Callable[[], str]) -> None:
     rough.ollama.default = Reply(tokens=20, pace=0.005)

@@ -1,55 +1,18 @@
-"""Each provider on the wire: its replies, its errors, and that a stop reaches it in every phase."""
+"""Each provider on the wire: its replies, its tools, and that a stop reaches it in every phase."""
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import pytest
 
-from tests.client import Client
 from tests.cluster import Cluster
-from tests.conftest import bedrock_env, ollama_env
-from tests.fakes import bedrock as aws
-from tests.fakes.bedrock import FakeBedrock
-from tests.fakes.model import FakeModel
 from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, Failure, Fault, Reply, ToolCall
+from tests.fakes.reply import FLOWING, HELD, Reply, ToolCall
 from tests.invariants import Witness, assert_invariants
+from tests.sides import NUMBER, Side
 from tests.waiting import eventually
-
-NUMBER = {"ollama": 1, "bedrock": 2, "demo": 3}
-
-
-@dataclass(frozen=True)
-class Side:
-    """One provider: the backend that uses it and the fake behind."""
-
-    name: str
-    cluster: Cluster
-    fake: FakeModel
-
-    def client(self) -> Client:
-        return self.cluster.client(NUMBER[self.name])
-
-
-@pytest.fixture(scope="module")
-async def mixed(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
-) -> AsyncIterator[Cluster]:
-    """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
-    where = tmp_path_factory.mktemp("mixed")
-    (where / "sleeper.toml").write_text('description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n')
-    env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
-    env = {"AGENTS_DIR": str(where)}
-    async with Cluster(where, redis_url, env=env, env_of=env_of, module="tests.with_slow_tool") as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["ollama", "bedrock"])
-def side(request: pytest.FixtureRequest, mixed: Cluster, ollama: FakeOllama, bedrock: FakeBedrock) -> Side:
-    return Side(request.param, mixed, {"ollama": ollama, "bedrock": bedrock}[request.param])
 
 
 async def test_a_reply_with_its_exact_usage(side: Side, chat_id: str) -> None:
@@ -162,83 +125,6 @@ async def test_a_tool_the_model_made_up_is_no_reason_to_fail(side: Side, chat_id
     assert [event["status"] for event in stream.of("tool")][-1] == "failed"
 
 
-FAULTS: list[tuple[Fault, Failure, set[str]]] = [
-    ("error", aws.BROKEN_IN_STREAM, {"model_error"}),
-    ("drop", Failure(), {"model_error", "model_unavailable"}),
-    ("truncate", Failure(), {"model_error"}),
-    ("malformed", Failure(), {"model_error"}),
-]
-
-
-@pytest.mark.parametrize("after", [0, 3])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault[0]))
-async def test_a_stream_that_breaks_fails_with_what_was_said_so_far(
-    side: Side, chat_id: str, fault: tuple[Fault, Failure, set[str]], after: int
-) -> None:
-    kind, failure, codes = fault
-    side.fake.default = Reply(fault=kind, fault_after=after, failure=failure)
-    witness = Witness(chat_id)
-    async with side.client() as client:
-        stream = await client.ask(chat_id, "hello")
-        witness.saw(stream, "hello")
-        assert stream.outcome == "failed"
-        assert stream.end["error"]["code"] in codes
-        assert "provider-secret-detail" not in stream.raw.decode()
-        assert stream.text == "".join(f"word{n} " for n in range(after))
-        assert len(side.fake.of("hello")) == 1, "asked again after text had been seen"
-    await assert_invariants(side.cluster, [witness], models=[side.fake])
-
-
-OLLAMA_REFUSALS = [
-    (Failure(404, message="model 'x' not found"), {"model_not_found"}),
-    (Failure(401, message="unauthorized"), {"model_auth"}),
-    (Failure(429, message="slow down"), {"model_throttled"}),
-    (Failure(500, message="llama runner process has terminated"), {"model_error"}),
-    (Failure(503, message="server busy, please try again. maximum pending requests exceeded"),
-     {"model_throttled", "model_unavailable"}),
-]  # fmt: skip
-BEDROCK_REFUSALS = [
-    (aws.THROTTLED, {"model_throttled"}),
-    (aws.DENIED, {"model_auth"}),
-    (aws.EXPIRED, {"model_auth"}),
-    (aws.OVERFLOW, {"context_overflow"}),
-    (aws.UNKNOWN_MODEL, {"model_not_found"}),
-    (Failure(400, "ValidationException", "The provided model identifier is invalid."), {"model_not_found"}),
-    (Failure(503, "ServiceUnavailableException", "try later"), {"model_unavailable"}),
-    (Failure(500, "InternalServerException", "oops"), {"model_error", "model_unavailable"}),
-    (Failure(408, "ModelTimeoutException", "too slow"), {"model_timeout"}),
-    (Failure(429, "ModelNotReadyException", "warming up"), {"model_unavailable", "model_throttled"}),
-]
-REFUSALS = [("ollama", *case) for case in OLLAMA_REFUSALS] + [("bedrock", *case) for case in BEDROCK_REFUSALS]
-
-
-@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]} {case[1].status} {case[1].code}")
-async def test_a_refusal_of_the_model_has_its_code_and_a_sentence_of_ours(
-    mixed: Cluster, chat_id: str, ollama: FakeOllama, bedrock: FakeBedrock, case: tuple[str, Failure, set[str]]
-) -> None:
-    name, failure, codes = case
-    fake: FakeModel = {"ollama": ollama, "bedrock": bedrock}[name]
-    fake.default = Reply(refuse=True, failure=failure)
-    async with mixed.client(NUMBER[name]) as client:
-        stream = await client.ask(chat_id, "hello")
-        assert stream.outcome == "failed"
-        assert stream.end["error"]["code"] in codes
-        assert len(stream.end["error"]["message"]) > 10
-        assert failure.message not in stream.raw.decode()
-        older = await client.http.post("/chat", json={"message": "hello"})
-        assert (older.status_code, older.json()["code"]) == (502, stream.end["error"]["code"])
-
-
-async def test_a_throttle_inside_the_stream_is_not_tried_again(
-    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
-) -> None:
-    bedrock.default = Reply(fault="error", fault_after=3, failure=aws.THROTTLED_IN_STREAM)
-    async with mixed.client(2) as client:
-        stream = await client.ask(chat_id, "hello")
-    assert (stream.text, stream.end["error"]["code"]) == ("word0 word1 word2 ", "model_throttled")
-    assert len(bedrock.exchanges) == 1
-
-
 async def test_a_model_without_tools_is_asked_without_them(mixed: Cluster, chat_id: str, ollama: FakeOllama) -> None:
     agents = {}
     async with mixed.client(1) as client:
@@ -247,38 +133,6 @@ async def test_a_model_without_tools_is_asked_without_them(mixed: Cluster, chat_
         stream = await client.ask(chat_id, "hello", agent=with_tools)
         assert stream.outcome == "done"
         assert ollama.of("hello")[0].body["tools"]
-
-
-@pytest.fixture(scope="module")
-async def impatient(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
-) -> AsyncIterator[Cluster]:
-    """backend-1 (Ollama) and backend-2 (Bedrock) wait 2 s for the model; backend-3 has no AWS credentials."""
-    where = tmp_path_factory.mktemp("impatient")
-    env = {"FIRST_TOKEN_TIMEOUT_SECONDS": "2", "TOKEN_TIMEOUT_SECONDS": "1", "RUN_TIMEOUT_SECONDS": "5"}
-    nothing = {"PROVIDER": "bedrock", "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(where)}
-    env_of = {1: {**env, **ollama_env(the_ollama)}, 2: {**env, **bedrock_env(the_bedrock)}, 3: nothing}
-    async with Cluster(where, redis_url, env_of=env_of) as cluster:
-        yield cluster
-
-
-@pytest.mark.parametrize("phase", ["before the headers", "before the first token", "stalled", "endless"])
-async def test_a_model_that_takes_too_long_is_given_up(
-    impatient: Cluster, side: Side, chat_id: str, phase: str
-) -> None:
-    fake = side.fake
-    fake.default = PHASES.get(phase) or Reply(tokens=100_000, pace=0.1)
-    async with impatient.client(NUMBER[side.name]) as client:
-        stream = await client.ask(chat_id, "hello")
-    assert (stream.outcome, stream.end["error"]["code"]) == ("failed", "model_timeout")
-    await eventually(lambda: fake.open_streams == 0)
-    assert len(fake.of("hello")) == 1
-
-
-async def test_without_credentials_the_reply_fails_as_model_auth(impatient: Cluster, chat_id: str) -> None:
-    async with impatient.client(3) as client:
-        stream = await client.ask(chat_id, "hello")
-    assert stream.end["error"]["code"] == "model_auth"
 
 
 async def test_the_demo_says_what_it_is_and_shows_what_can_be_done(mixed: Cluster, new_chat: Callable[[], str]) -> None:

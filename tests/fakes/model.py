@@ -141,7 +141,7 @@ class FakeModel(ABC):
             answer = await self._play(request, exchange, reply)
         except (asyncio.CancelledError, ClientConnectionResetError):
             exchange.left_at = time.monotonic()
-            raise
+            raise asyncio.CancelledError from None  # which aiohttp takes for what it is: the client has left
         exchange.finished_at = time.monotonic()
         return answer
 
