@@ -41,7 +41,7 @@ const marked = new Marked({
     },
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     heading({ tokens, depth }) {
-      const level = Math.min(depth + 2, 6); // the page's own headings are above those of a reply
+      const level = Math.min(Math.max(depth, 2), 4); // the page's own heading is above those of a reply
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
     },
   },

@@ -7,7 +7,7 @@
 import { recall, remember } from "./device.js";
 import { Composer } from "./view/composer.js";
 import { askForKey, ChatDialog, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
-import { $, announce, h } from "./view/dom.js";
+import { $, h } from "./view/dom.js";
 import { ChatList } from "./view/list.js";
 import { StatusView } from "./view/status.js";
 import { Transcript } from "./view/transcript.js";
@@ -100,7 +100,6 @@ export class View {
     $("toast-action").textContent = action;
     $("toast-action").onclick = () => (close(), onclick());
     $("toast").hidden = false;
-    announce(words);
     this.#toastTimer = setTimeout(close, ms);
   }
 

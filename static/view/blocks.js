@@ -95,7 +95,7 @@ function dress(pre, isFinished, language = languageIn(pre)) {
   const code = pre.querySelector("code") ?? pre;
   pre.tabIndex = 0;
   pre.setAttribute("aria-label", language ? `Code, ${language}` : "Code");
-  pre.setAttribute("role", "region");
+  pre.setAttribute("role", "group");
   const head = h(
     "div",
     { class: "code-head" },
@@ -119,7 +119,7 @@ async function colour(code, language) {
 
 /** A wide table scrolls in a frame of its own. */
 function frame(table) {
-  const box = h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" });
+  const box = h("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" });
   table.replaceWith(box);
   box.append(table);
 }

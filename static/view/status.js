@@ -80,6 +80,6 @@ const redis = ({ status, version, latency_ms: latency, used_memory_bytes: used, 
   h("p", {}, `${status} · version ${version} · answers in ${duration(latency)} · ${bytes(used ?? 0)} used · ${policy}`);
 
 const table = (heads, rows) =>
-  h("div", { class: "table", tabindex: "0", role: "region", "aria-label": heads[0] },
+  h("div", { class: "table", tabindex: "0", role: "group", "aria-label": heads[0] },
     h("table", {}, h("thead", {}, h("tr", {}, ...heads.map((head) => h(head ? "th" : "td", head ? { scope: "col" } : {}, head)))),
       h("tbody", {}, ...rows.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell)))))));

@@ -206,5 +206,5 @@ class ToolView {
 function field(label, value) {
   if (value === undefined || value === null) return [];
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return [h("p", { class: "label" }, label), h("pre", { tabindex: "0", role: "region", "aria-label": label }, text)];
+  return [h("p", { class: "label" }, label), h("pre", { tabindex: "0", role: "group", "aria-label": label }, text)];
 }

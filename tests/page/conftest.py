@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.cluster import Cluster
-from tests.page.person import Person, launch, people
+from tests.page.person import SECONDS, Person, launch, people
+
+expect.set_options(timeout=SECONDS)
 
 
 @pytest.fixture(scope="session")

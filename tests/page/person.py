@@ -81,15 +81,15 @@ class Person:
 
     async def sees(self, part: str | re.Pattern[str]) -> None:
         """Wait until the newest reply contains `part`."""
-        await expect(self.text).to_contain_text(part, timeout=SECONDS)
+        await expect(self.text).to_contain_text(part)
 
     async def state(self, name: str) -> None:
         """Wait for a state of the chat: idle, running, stopping, resuming."""
-        await expect(self.page.locator("body")).to_have_attribute("data-state", name, timeout=SECONDS)
+        await expect(self.page.locator("body")).to_have_attribute("data-state", name)
 
     async def hears(self, words: str | re.Pattern[str]) -> None:
         """Wait for what screen readers are told."""
-        await expect(self.page.locator("#said")).to_have_text(words, timeout=SECONDS)
+        await expect(self.page.locator("#said")).to_have_text(words)
 
     async def value(self, script: str) -> Any:
         return await self.page.evaluate(script)

@@ -113,7 +113,7 @@ async def test_leaving_a_chat_and_coming_back_finds_the_reply(person: Person, ne
     await expect(person.chats.first.locator(".dot")).to_be_visible()
     await person.page.go_back()
     await person.state("running")
-    await expect(person.text).to_have_text(WHOLE, timeout=30_000)
+    await expect(person.text).to_have_text(WHOLE)
 
 
 async def test_the_text_stays_when_the_backend_is_killed_and_one_can_go_on(
@@ -128,7 +128,7 @@ async def test_the_text_stays_when_the_backend_is_killed_and_one_can_go_on(
         await person.sees(HELD_TEXT.strip())
         backend = await person.last.locator(".badge").inner_text()
         await cluster.kill(cluster.number(backend))
-        await expect(person.alert).to_contain_text("Interrupted", timeout=30_000)  # noticed within 15 s
+        await expect(person.alert).to_contain_text("Interrupted")  # noticed within 15 s
         await expect(person.alert).to_contain_text(re.compile("backend", re.I))
         await expect(person.text).to_have_text(HELD_TEXT.strip())
         await person.state("idle")

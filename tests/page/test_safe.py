@@ -13,7 +13,7 @@ from tests.page.person import Person
 
 PER_CHAT = 90  # a chat keeps 200 messages
 ALLOWED = (
-    "article a blockquote br button code del details div em footer h3 h4 h5 h6 hr i b u s ins kbd li mark ol p pre small "
+    "article a blockquote br button code del details div em footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small "
     "span strong sub summary sup table tbody td th thead tr ul svg use"
 ).split()
 

@@ -44,7 +44,7 @@ async def test_every_kind_of_block(person: Person, chat_id: str, ollama: FakeOll
     text = person.last.locator(".text")
     await expect(text.locator("strong")).to_have_text("bold")
     await expect(text.locator("a")).to_have_attribute("href", "https://example.org/x")
-    await expect(text.locator("h4")).to_have_text("A heading")
+    await expect(text.locator("h2")).to_have_text("A heading")
     await expect(text.locator("ol > li ul > li")).to_have_text("inner")
     await expect(text.locator("tbody td")).to_have_text(["1", "2"])
     await expect(text.locator("blockquote")).to_have_text("quoted")

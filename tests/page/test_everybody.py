@@ -1,0 +1,155 @@
+"""WCAG 2.2 AA by axe-core on each view in both themes, and what a screen reader meets."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.client import Client
+from tests.cluster import Cluster
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
+from tests.page.person import Person, people
+from tests.page.test_text import RICH
+from tests.processes import ROOT
+
+AXE = ROOT / "tests" / "page" / "vendor" / "axe-4.14.1.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+Scene = Callable[[Person, FakeOllama, Client], Awaitable[None]]
+
+
+async def empty(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await person.open("axe-empty")
+    await expect(person.page.locator("#empty")).to_be_visible()
+
+
+async def conversation(person: Person, ollama: FakeOllama, client: Client) -> None:
+    ollama.default = Reply([RICH], thinking=["So."], tool=ToolCall("calculate", {"expression": "2+2"}))
+    await client.ask("axe-conversation", "hello")
+    await person.open("axe-conversation")
+    await person.ask("again")
+    await person.state("running")
+    await person.state("idle")
+    for folded in await person.page.locator("summary").all():
+        await folded.click()
+    await expect(person.page.locator(".hljs-keyword").last).to_be_visible()
+
+
+async def running_with_choice(person: Person, ollama: FakeOllama, client: Client) -> None:
+    ollama.default = HELD
+    await person.open("axe-running")
+    await person.ask("hello")
+    await person.sees(HELD_TEXT.strip())
+    await person.ask("more")
+    await expect(person.page.locator("#choice")).to_be_visible()
+
+
+async def stopped(person: Person, ollama: FakeOllama, client: Client) -> None:
+    ollama.default = HELD
+    await person.open("axe-stopped")
+    await person.ask("hello")
+    await person.sees(HELD_TEXT.strip())
+    await person.page.keyboard.press("Escape")
+    await person.state("idle")
+
+
+async def editing(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await stopped(person, ollama, client)
+    await person.box.press("ArrowUp")
+    await expect(person.page.get_by_label("Edit your question")).to_be_visible()
+
+
+async def failed(person: Person, ollama: FakeOllama, client: Client) -> None:
+    ollama.default = Reply(refuse=True)
+    await person.open("axe-failed")
+    await person.ask("hello")
+    await expect(person.alert).to_be_visible()
+
+
+async def about(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await client.ask("axe-about", "hello")
+    await person.open("axe-about")
+    await expect(person.last).to_be_visible()
+    await person.page.click("#about")
+
+
+async def keys(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.page.keyboard.press("Control+/")
+
+
+async def deleted(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await about(person, ollama, client)
+    await person.page.click("#about-delete")
+    await expect(person.page.locator("#toast")).to_be_visible()
+
+
+async def status(person: Person, ollama: FakeOllama, client: Client) -> None:
+    ollama.default = HELD
+    await person.open("axe-status")
+    await person.ask("hello")
+    await person.sees(HELD_TEXT.strip())
+    await person.open(page="status")
+    await expect(person.page.get_by_role("button", name="Stop the run of axe-status")).to_be_visible()
+
+
+SCENES: list[Scene] = [empty, conversation, running_with_choice, stopped, editing, failed, about, keys, deleted, status]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.__name__))
+async def test_axe_finds_nothing(
+    scene: Scene, browser: Browser, cluster: Cluster, client: Client, ollama: FakeOllama
+) -> None:
+    async with people(browser, cluster.port, reduced_motion="reduce") as person:
+        await scene(person, ollama, client)
+        for theme in ("light", "dark"):
+            await person.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            assert await violations(person) == []
+        await person.page.set_viewport_size({"width": 390, "height": 780})
+        assert await violations(person) == []
+    async with cluster.client() as other:
+        await other.stop("axe-running")
+        await other.stop("axe-status")
+
+
+async def violations(person: Person) -> list[Any]:
+    """What axe-core objects to, in short."""
+    if not await person.value("typeof axe === 'object'"):
+        await person.value(AXE.read_text())
+    found = await person.page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
+    return [(it["id"], [node["html"][:160] for node in it["nodes"]]) for it in found["violations"]]
+
+
+async def test_what_screen_readers_are_told(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+    ollama.default = FLOWING
+    await person.open(chat_id)
+    log = person.page.get_by_role("log")
+    await expect(log).to_have_attribute("aria-live", "off")
+    await person.ask("hello")
+    await person.hears("Answering")
+    await person.page.keyboard.press("Escape")
+    await person.hears("Stopped")
+    ollama.forget()
+    await person.ask("again")
+    await person.hears(re.compile(r"^Done, 5 words$"))
+
+
+async def test_everything_can_be_reached_with_the_keyboard(person: Person, chat_id: str) -> None:
+    await person.open(chat_id)
+    await person.ask("hello")
+    await person.sees("word4")
+    await person.state("idle")
+    await person.page.locator("#skip").focus()
+    reached = []
+    for _ in range(60):
+        await person.page.keyboard.press("Tab")
+        reached.append(await person.value("document.activeElement.ariaLabel ?? document.activeElement.textContent.trim()"))
+        if reached[-1] == "Send":
+            break
+    for name in ("New chat", "Filter chats by title", "Who is at work", "Keys", "Copy reply", "Message", "Send"):
+        assert name in reached, reached
+    await person.page.keyboard.press("Enter")  # nothing to send: nothing happens
+    await expect(person.questions).to_have_count(1)
