@@ -104,7 +104,7 @@ class Chats:
                 if isinstance(met, Run):
                     return Reading(met.feed, 0, met.cut) if leaving_ends else self._reading(met, 0)
                 if isinstance(met, Known):
-                    return await self._join(chat, question.run_id, met.digest == question.digest)
+                    return await self._join(chat, question, met)
                 busy.extra = {"run_id": met.run_id, "backend": met.backend}
                 if not await self._made_way(chat, met, question.on_busy):
                     break
@@ -202,13 +202,17 @@ class Chats:
             except RedisUnavailable:
                 await asyncio.sleep(UNDO_SECONDS)
 
-    async def _join(self, chat: Chat, run_id: str, same_message: bool) -> Reading:
-        reading = await self.attach(chat, None) if same_message else None
-        if reading and reading.feed.run_id == run_id:
+    async def _join(self, chat: Chat, question: Question, known: Known) -> Reading:
+        reading = await self.attach(chat, None) if known.digest == question.digest else None
+        if reading and reading.feed.run_id == question.run_id:
             return reading
         if reading:
             reading.close()
-        raise RunIdUsed("This run_id has been used in this chat before. Choose a new one.", run_id=run_id)
+        raise RunIdUsed(
+            "This run_id has been used in this chat before. Choose a new one.",
+            run_id=question.run_id,
+            backend=known.backend,
+        )
 
     async def _made_way(self, chat: Chat, live: LiveRun, on_busy: str) -> bool:
         """Whether the run in the way is gone: its backend was, or it was to be replaced."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 from app.api.problems import plain
@@ -67,14 +68,14 @@ class Door:
         elif _length(headers.get(b"content-length", b"0")) > MOST_BODY:
             await plain(413)(scope, receive, answer)
         else:
-            await self._with_body(scope, receive, answer)
+            await self._with_body(scope, receive, answer, headers.get(b"content-type", b""))
 
     def _foreign(self, headers: dict[bytes, bytes]) -> bool:
         """Whether a browser says that a page of another site, which CORS_ORIGINS does not name, sends this."""
         origin = headers.get(b"origin", b"").decode("latin-1")
         return headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self._origins
 
-    async def _with_body(self, scope: Scope, receive: Receive, answer: Send) -> None:
+    async def _with_body(self, scope: Scope, receive: Receive, answer: Send, content_type: bytes) -> None:
         """Reads the body, which has a limit whether it says its length or not, before anybody works on it."""
         body, more = b"", scope["method"] not in SAFE
         while more:
@@ -84,7 +85,7 @@ class Door:
             if len(body) > MOST_BODY:
                 await plain(413)(scope, receive, answer)
                 return
-        if not _is_text(body):
+        if not _well_formed(body, content_type):
             await plain(422)(scope, receive, answer)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -140,13 +141,15 @@ def _host(header: bytes) -> str:
     return host.rsplit(":", 1)[0] if re.search(r":\d*$", host) and not host.endswith("]") else host
 
 
-def _is_text(body: bytes) -> bool:
-    """Whether this is UTF-8 without NUL, as JSON is; Python would also guess UTF-16 and UTF-32."""
+def _well_formed(body: bytes, content_type: bytes) -> bool:
+    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone surrogates."""
+    if not body or b"json" not in content_type:
+        return True
     try:
-        body.decode()
-    except UnicodeDecodeError:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
         return False
-    return b"\0" not in body
+    return True
 
 
 def _length(header: bytes) -> int:

@@ -90,7 +90,7 @@ async def attach(
     chat: OneChat,
     request: Request,
     format: Annotated[Format, Query()] = "text",
-    after: Annotated[str | None, Query(max_length=200, description="Same as the header Last-Event-ID")] = None,
+    after: Annotated[str | None, Query(description="Same as the header Last-Event-ID")] = None,
     last_event_id: Annotated[str | None, Header(description="<run_id>:<n> of the last event seen")] = None,
 ) -> Response:
     """Attach to the live or last reply of a chat, behind the last event seen."""

@@ -13,8 +13,8 @@ from app.api.chats import ChatId, MessageText, chats, check_length
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
 from app.chat import Question, Reading
-from app.errors import ModelFailure
-from app.events import End, reply_text
+from app.errors import Draining, ModelFailure, RedisUnavailable
+from app.events import Failure, reply_text
 from app.store.keys import Chat
 
 router = APIRouter(tags=["older API"])
@@ -66,7 +66,8 @@ async def _whole(reading: Reading, conversation_id: str, request: Request) -> An
         ending.cancel()
         reading.close()
     end = ending.result()
-    _raise_failure(end)
+    if end.error:
+        _raise(end.error)
     settings = request.app.state.settings
     return OlderReply(
         reply=reply_text(reading.feed.events),
@@ -101,9 +102,12 @@ async def agents(request: Request, _: Annotated[str, Depends(owner)]) -> dict[st
     return {"agents": listed}
 
 
-def _raise_failure(end: End) -> None:
-    if end.outcome == "failed" and end.error:
-        raise ModelFailure(end.error.code, end.error.message)
+def _raise(failure: Failure) -> None:
+    """A reply that could only not be remembered is an answer all the same."""
+    if failure.code == Draining.code:
+        raise Draining(failure.message)
+    if failure.code != RedisUnavailable.code:
+        raise ModelFailure(failure.code, failure.message)
 
 
 async def _gone(request: Request) -> None:

@@ -15,7 +15,7 @@ FOREVER = "public, max-age=31536000, immutable"  # vendored files carry their ve
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 async def page() -> FileResponse:
     """The chat page."""
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": FRESH})

@@ -72,7 +72,8 @@ def problem(status: int, code: str, title: str, detail: str, **extra: Any) -> Pr
 def plain(status: int) -> ProblemResponse:
     """The error answer for a status that needs no further words."""
     code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
-    return problem(status, code, title, detail)
+    extra: dict[str, Any] = {"errors": []} if status == 422 else {}
+    return problem(status, code, title, detail, **extra)
 
 
 def install(app: FastAPI) -> None:

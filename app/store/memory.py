@@ -3,6 +3,7 @@
 Times come from Redis alone, so the clocks of the backends may differ.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,9 @@ class Memory:
             case b"started":
                 return Started(int(row[1]), bool(row[2]), [Message.read(line) for line in row[3]], crowded)
             case b"known":
-                return Known(row[1].decode().split(" ")[0], bool(row[2]))
+                ending = read_ending(row[1])
+                backend = ending.backend if ending else json.loads(row[2]).get("backend")
+                return Known(row[1].decode().split(" ")[0], backend)
             case b"busy":
                 live = live_run(*(part.decode() for part in row[1:]))
                 assert live  # noqa: S101  # the script answers with all three

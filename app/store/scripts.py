@@ -20,7 +20,7 @@ local chat, messages, runs, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run_at', 'run')
 local known = redis.call('HGET', runs, ARGV[1])
 local repeated = live[1] == ARGV[1] and live[2] == ARGV[2]
-if known and not repeated then return {'known', known, live[1] == ARGV[1] and 1 or 0} end
+if known and not repeated then return {'known', known, live[1] == ARGV[1] and live[4] or '{}'} end
 if live[1] and not repeated then return {'busy', live[1], live[3], live[4]} end
 if not repeated then
   if ARGV[8] ~= '' then
