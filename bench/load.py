@@ -19,7 +19,7 @@ from bench.processes import pin_here
 from bench.systems import Ground, System, baseline, ground, product
 
 Numbers = dict[str, float]
-SHORT, LONG = 200, 2000  # tokens per reply; the difference tells the cost of a chat from that of a token
+SHORT, LONG = 300, 3000  # tokens per reply; the difference tells the cost of a chat from that of a token
 _ids = itertools.count(1)
 
 
