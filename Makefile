@@ -8,7 +8,7 @@ DEV := @sh deploy/native/setup.sh dev
 PYTHON := .venv/bin/python
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
-        doctor test test-containers check chaos bench audit image-multiarch clean
+        doctor test test-containers check chaos bench vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and 
 bench: ## Measure speed, stops and memory against the baselines
 	$(DEV)
 	$(PYTHON) -m bench $(ARGS)
+
+vendor: ## Fetch the page's libraries again and check their hashes
+	@sh static/vendor/fetch.sh
 
 audit: ## Known holes in the locked packages, and a list of what is in the product (SBOM)
 	$(DEV)
