@@ -131,11 +131,12 @@ class Ask:
         self._writer.close()
         head, _, shown = answer.partition(b"\r\n\r\n")
         if b"\r\ntransfer-encoding: chunked" in head.lower():
-            shown = _unchunked(shown)
+            shown = unchunked(shown)
         return int(head[9:12]), json.loads(shown) if b"application/" in head.lower() and shown else None
 
 
-def _unchunked(data: bytes) -> bytes:
+def unchunked(data: bytes) -> bytes:
+    """The body that chunked encoding carries."""
     whole = b""
     while data:
         size, _, data = data.partition(b"\r\n")
