@@ -13,6 +13,7 @@ import { StatusView } from "./view/status.js";
 import { Transcript } from "./view/transcript.js";
 
 const PATIENCE_MS = 20_000;
+const KEYBOARD_PX = 120;
 const THEMES = { "": "System", light: "Light", dark: "Dark" };
 
 export class View {
@@ -191,9 +192,11 @@ export class View {
     this.actions.stop();
   }
 
-  /** Phones whose keyboard covers the page without changing its height. */
+  /** Phones whose keyboard covers the page without changing its height: the box stays above it. */
   #fitViewport() {
-    document.documentElement.style.setProperty("--height", `${visualViewport.height}px`);
+    const { height, scale } = visualViewport;
+    const isCovered = scale === 1 && innerHeight - height > KEYBOARD_PX;
+    document.documentElement.style.setProperty("--height", isCovered ? `${height}px` : "");
     this.transcript.keep();
   }
 }

@@ -18,6 +18,7 @@ export class Composer {
     $("composer").addEventListener("submit", (event) => (event.preventDefault(), this.#press()));
     this.#box.addEventListener("input", () => this.#changed());
     this.#box.addEventListener("keydown", (event) => this.#key(event));
+    $("send-too").addEventListener("click", () => this.#ask());
     $("choice-replace").addEventListener("click", () => this.#send("replace"));
     $("choice-wait").addEventListener("click", () => this.#send("wait"));
     $("choice-cancel").addEventListener("click", () => this.closeChoice());
@@ -47,6 +48,7 @@ export class Composer {
     this.#button.title = this.#isLive ? "Stop (Esc)" : "Send (Enter)";
     this.#button.setAttribute("aria-disabled", String(state === "stopping"));
     this.#button.replaceChildren(icon(this.#isLive ? "stop" : "send"));
+    this.#offer();
     if (!this.#isLive) this.closeChoice(false);
     if (isOver && document.activeElement === this.#button) this.focus();
   }
@@ -91,8 +93,14 @@ export class Composer {
     this.actions.draft(this.#box.value);
   }
 
+  /** While a reply runs the button is Stop; another one sends what has been written. */
+  #offer() {
+    $("send-too").hidden = !this.#isLive || !this.#box.value.trim();
+  }
+
   #fit() {
     this.#box.style.height = "auto";
     this.#box.style.height = `${this.#box.scrollHeight}px`;
+    this.#offer();
   }
 }

@@ -152,7 +152,7 @@ function factsLine({ agent, provider, model, backend, first_token_ms: first, dur
     [provider, model].filter(Boolean).join(" "),
     first != null && `first token ${duration(first)}`,
     total != null && `total ${duration(total)}`,
-    tokens != null && `${usage.exact === false ? "about " : ""}${plural(tokens, "token")}`,
+    tokens > 0 && `${usage.exact === false ? "about " : ""}${plural(tokens, "token")}`,
   ].filter(Boolean);
   return h("p", { class: "facts" }, h("span", {}, words.join(" · ")), backend ? badge(backend) : null);
 }

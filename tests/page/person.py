@@ -76,8 +76,14 @@ class Person:
         await self.page.goto(f"{self.origin}/#/{page}" if page else f"{self.origin}/#/chat/{chat_id}")
 
     async def ask(self, text: str) -> None:
+        """Write and send; on a touch screen Enter would only break the line."""
         await self.box.fill(text)
-        await self.box.press("Enter")
+        if not await self.value("matchMedia('(pointer: coarse)').matches"):
+            await self.box.press("Enter")
+        elif await self.button.get_attribute("aria-label") == "Send":
+            await self.button.click()
+        else:
+            await self.page.click("#send-too")
 
     async def sees(self, part: str | re.Pattern[str]) -> None:
         """Wait until the newest reply contains `part`."""

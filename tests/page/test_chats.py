@@ -258,7 +258,6 @@ async def test_a_server_with_keys_asks_once_and_kindly(
         await person.page.keyboard.press("Enter")
         await expect(asked).to_be_hidden()
         await person.ask("What is 2 + 2?")
-        await person.state("running")
         await person.state("idle")
         await person.page.reload()
         await expect(person.replies).to_have_count(1)

@@ -31,7 +31,6 @@ async def conversation(person: Person, ollama: FakeOllama, client: Client) -> No
     await client.ask("axe-conversation", "hello")
     await person.open("axe-conversation")
     await person.ask("again")
-    await person.state("running")
     await person.state("idle")
     for folded in await person.page.locator("summary").all():
         await folded.click()

@@ -152,7 +152,6 @@ async def test_edit_and_send_again_cuts_the_chat_there(person: Person, chat_id: 
     await person.open(chat_id)
     for text in ("first", "second"):
         await person.ask(text)
-        await person.state("running")
         await person.state("idle")
     await person.questions.first.hover()
     await person.questions.first.get_by_role("button", name="Edit and send again").click()

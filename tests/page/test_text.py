@@ -101,7 +101,6 @@ async def test_finished_blocks_stay_and_markers_never_flash(person: Person, chat
     await person.open(chat_id)
     await person.value(WATCH_NODES)
     await person.ask("hello")
-    await person.state("running")
     first = person.last.locator(".block").first
     await expect(person.last.locator(".block").nth(1)).to_be_visible()
     handle = await first.element_handle()

@@ -1,0 +1,191 @@
+"""Pictures of the page in every mood, to be looked at: `python -m tests.page.screenshots OUT_DIR`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.async_api import Browser, async_playwright, expect
+
+from tests.cluster import Cluster
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import Reply, ToolCall
+from tests.page.person import Person, launch, people
+from tests.redis_server import PrivateRedis
+
+ANSWER = """The mean is the sum divided by the count. Two things to keep in mind:
+
+1. An **empty list** has no mean; the function below says `0.0`.
+2. Large numbers lose digits when they are added one by one. `math.fsum` does not.
+
+```python
+from math import fsum
+
+def mean(numbers: list[float]) -> float:
+    \"\"\"The arithmetic mean; 0.0 for nothing at all.\"\"\"
+    return fsum(numbers) / len(numbers) if numbers else 0.0
+
+print(mean([3, 4, 8]))  # 5.0
+```
+
+| numbers | mean | note |
+|---|---:|---|
+| 3, 4, 8 | 5.0 | the example |
+| none | 0.0 | guarded |
+
+> A mean without its spread says little.
+
+See [the manual](https://docs.python.org/3/library/statistics.html) for more.
+"""
+STORY = "Once upon a time there was a lighthouse that no ship had ever needed. " * 40
+
+WIDE = {"width": 1180, "height": 800}
+PHONE = {"width": 390, "height": 780}
+Scene = Callable[[Person, FakeOllama], Awaitable[None]]
+
+
+async def empty(person: Person, ollama: FakeOllama) -> None:
+    await person.open("a-new-chat")
+    await expect(person.page.locator("#empty")).to_be_visible()
+
+
+async def answered(person: Person, ollama: FakeOllama) -> None:
+    ollama.default = Reply([ANSWER])
+    await person.open("the-mean")
+    await person.ask("Write a function for the mean, with an example.")
+    await expect(person.page.locator(".hljs-keyword").first).to_be_visible()
+    await expect(person.last.locator(".facts")).to_contain_text("total")
+
+
+async def running(person: Person, ollama: FakeOllama) -> None:
+    ollama.default = Reply([f"{word} " for word in STORY.split(" ")], fault="stall", fault_after=60)
+    await person.open("a-story")
+    await person.ask("Tell me a long story.")
+    await person.sees("lighthouse that no ship had ever needed. Once upon")
+
+
+async def choice(person: Person, ollama: FakeOllama) -> None:
+    await running(person, ollama)
+    await person.ask("Something else, please.")
+    await expect(person.page.locator("#choice")).to_be_visible()
+
+
+async def stopped(person: Person, ollama: FakeOllama) -> None:
+    await running(person, ollama)
+    await person.button.click()
+    await expect(person.last.locator(".stopped")).to_contain_text("Stopped in")
+    await person.state("idle")
+
+
+async def editing(person: Person, ollama: FakeOllama) -> None:
+    await stopped(person, ollama)
+    await person.questions.hover()
+    await person.questions.get_by_role("button", name="Edit and send again").click()
+
+
+async def tools(person: Person, ollama: FakeOllama) -> None:
+    tool = ToolCall("calculate", {"expression": "12 * (3 + 4)"})
+    ollama.default = Reply(["The result is **84**: first the bracket, then the product."], thinking=["Brackets first."], tool=tool)
+    await person.open("a-sum")
+    await person.ask("What is 12 * (3 + 4)?")
+    await person.sees("84")
+    await expect(person.last.locator(".facts")).to_contain_text("total")
+    await person.last.locator(".tool summary").click()
+
+
+async def error(person: Person, ollama: FakeOllama) -> None:
+    await stopped(person, ollama)
+    ollama.default = Reply(refuse=True)
+    await person.ask("And how does it end?")
+    await expect(person.alert).to_be_visible()
+
+
+async def refused(person: Person, ollama: FakeOllama) -> None:
+    await answered(person, ollama)
+    problem = (
+        '{"code":"redis_unavailable","detail":"The chat memory (Redis) is away. Try again in a few seconds.",'
+        '"request_id":"8f41c02d77aa"}'
+    )
+    await person.page.route("**/api/v1/chat/*?format=json", lambda route: route.fulfill(status=503, body=problem))
+    await person.ask("And the median?")
+    await expect(person.alert).to_be_visible()
+
+
+async def reconnecting(person: Person, ollama: FakeOllama) -> None:
+    await person.open("a-story")
+    await person.page.route("**/api/v1/chat/*?format=json", lambda route: route.abort())
+    await person.ask("Tell me a long story.")
+    await expect(person.bar).to_be_visible()
+
+
+async def about(person: Person, ollama: FakeOllama) -> None:
+    await answered(person, ollama)
+    await person.page.click("#about")
+
+
+async def keys(person: Person, ollama: FakeOllama) -> None:
+    await empty(person, ollama)
+    await person.page.keyboard.press("Control+/")
+
+
+async def deleted(person: Person, ollama: FakeOllama) -> None:
+    await about(person, ollama)
+    await person.page.click("#about-delete")
+
+
+async def status(person: Person, ollama: FakeOllama) -> None:
+    await stopped(person, ollama)
+    await running(person, ollama)
+    await person.open(page="status")
+    await expect(person.page.get_by_role("button", name="Stop the run of a-story")).to_be_visible()
+
+
+async def drawer(person: Person, ollama: FakeOllama) -> None:
+    await answered(person, ollama)
+    await person.page.click("#menu")
+    await expect(person.page.locator("#side")).to_be_in_viewport(ratio=1)
+
+
+SCENES: list[Scene] = [
+    empty, answered, running, choice, stopped, editing, tools, error, refused, reconnecting, about, keys, deleted, status,
+]  # fmt: skip
+
+
+async def take(browser: Browser, cluster: Cluster, ollama: FakeOllama, out: Path) -> None:
+    for scene in [*SCENES, drawer]:
+        for theme in ("light", "dark"):
+            for size, view in (("wide", WIDE), ("phone", PHONE)):
+                if scene is drawer and size == "wide":
+                    continue
+                context = {"viewport": view, "color_scheme": theme, "reduced_motion": "reduce"}
+                if size == "phone":
+                    context |= {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+                async with people(browser, cluster.port, **context) as person:
+                    await _shoot(scene, person, ollama, out / f"{scene.__name__}-{theme}-{size}.png")
+                async with cluster.client() as client:
+                    await client.http.delete("/api/v1/chat/a-story")
+
+
+async def _shoot(scene: Scene, person: Person, ollama: FakeOllama, path: Path) -> None:
+    await scene(person, ollama)
+    await person.page.screenshot(path=path)
+    print(path)
+    person.trouble.clear()
+    ollama.forget()
+
+
+async def main(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        where = Path(folder)
+        async with FakeOllama() as ollama, PrivateRedis(where) as redis, async_playwright() as playwright:
+            env = {"PROVIDER": "ollama", "OLLAMA_HOST": ollama.url}
+            async with Cluster(where, redis.url, env=env) as cluster:
+                browser = await launch(playwright)
+                await take(browser, cluster, ollama, out)
+                await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")))
