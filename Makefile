@@ -6,9 +6,10 @@ ARGS ?=
 STACK := @sh deploy/chat.sh
 DEV := @sh deploy/native/setup.sh dev
 PYTHON := .venv/bin/python
+UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
-        doctor test test-containers check chaos bench vendor audit image-multiarch clean
+        doctor test test-containers check check-kubernetes chaos bench vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,10 @@ check: ## Linter, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+check-kubernetes: ## The manifests against the published schemas
+	$(DEV)
+	$(UV) run -q --no-project --script deploy/kubernetes/check.py
 
 chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and print what held
 	$(DEV)
