@@ -38,9 +38,10 @@ class Server(uvicorn.Server):
 
     def _leave(self, number: int) -> None:
         """The first signal drains; the second one ends the running replies at once."""
-        hurry = self.should_exit
-        logger.info("signal=<{}>, runs=<{}> | leaving", signal.Signals(number).name, len(self._app.state.runs))
-        self.should_exit = True
+        hurry, self.should_exit = self.should_exit, True
+        logger.info("signal=<{}> | leaving", signal.Signals(number).name)
+        if not self.started:
+            return
         for server in self.servers:
             server.close()
         if self._drain is None or hurry:

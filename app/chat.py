@@ -98,7 +98,7 @@ class Chats:
         """
         live = self._described(question)
         busy = ChatBusy("A reply is being made in this chat. Stop it first, or send with on_busy=replace.")
-        with self._with.runs:
+        with self._with.runs.place():
             for _ in range(TRIES):
                 met = await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
                 if isinstance(met, Run):
@@ -136,7 +136,7 @@ class Chats:
         raise RedisUnavailable("The reply in this chat could not be stopped. Try again in a few seconds.")
 
     async def drain(self, grace: float) -> None:
-        """Lets the runs end for so many seconds, then cuts the rest and waits for their endings to be written."""
+        """Lets the runs end for so many seconds, then cuts the rest; who reads other backends' runs comes back there."""
         self._with.runs.draining = True
         try:
             async with asyncio.timeout(grace):
@@ -144,6 +144,7 @@ class Chats:
         except TimeoutError:
             for run in self._with.runs:
                 run.cut(Failure("draining", "The server is restarting. What was written is kept; ask again to go on."))
+        self._with.followers.abandon()
 
     async def close(self, seconds: float) -> None:
         """Waits so long for the endings, then gives up on them."""

@@ -19,6 +19,7 @@ class Feed:
         self.events: list[Event] = []
         self.shown = 0
         self.readers = 0
+        self.abandoned = False
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -36,10 +37,12 @@ class Feed:
         if number <= self.shown:
             return
         self.shown = number
-        waiting, self._waiting = self._waiting, []
-        for reader in waiting:
-            if not reader.done():
-                reader.set_result(None)
+        self._wake()
+
+    def abandon(self) -> None:
+        """No more will come here, though the run goes on elsewhere."""
+        self.abandoned = True
+        self._wake()
 
     def forget_unshown(self) -> None:
         """Drops what nobody has seen and nobody will."""
@@ -47,7 +50,7 @@ class Feed:
 
     async def beyond(self, number: int) -> None:
         """Returns when an event with a higher number is shown, or never will be."""
-        while self.shown <= number and not self.ended:
+        while self.shown <= number and not self.ended and not self.abandoned:
             reader = asyncio.get_running_loop().create_future()
             self._waiting.append(reader)
             await reader
@@ -59,3 +62,9 @@ class Feed:
         last = self.events[-1]
         assert isinstance(last, End)  # noqa: S101  # what `ended` says, for the type checker
         return last
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for reader in waiting:
+            if not reader.done():
+                reader.set_result(None)

@@ -41,8 +41,13 @@ class Followers:
             del self._feeds[chat.name, run_id]
             task.cancel()
 
+    def abandon(self) -> None:
+        """Lets all readers go; they see the stream close without an ending and come back on another backend."""
+        for feed, _ in self._feeds.values():
+            feed.abandon()
+
     async def close(self) -> None:
-        """Ends every follower; their readers see the stream close and come back elsewhere."""
+        """Ends every follower."""
         tasks = [task for _, task in self._feeds.values()]
         self._feeds.clear()
         for task in tasks:

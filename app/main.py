@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -103,10 +103,13 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
         app.state.chats = chat = Chats(parts)
         about = {"backend": settings.backend_id, "version": __version__, "started_at": iso(int(time.time() * 1000))}
         tasks = [
-            asyncio.create_task(_heartbeats(leases, settler, about, runs, bells), name="heartbeats"),
-            asyncio.create_task(bells.listen(), name="bells"),
-            asyncio.create_task(watcher.watch(), name="watcher"),
-            asyncio.create_task(writer.write(), name="log writer"),
+            asyncio.create_task(_for_ever(work), name=name)
+            for name, work in {
+                "heartbeats": lambda: _heartbeats(leases, settler, about, runs, bells),
+                "bells": bells.listen,
+                "watcher": watcher.watch,
+                "log writer": writer.write,
+            }.items()
         ]
         _say(settings)
         gc.collect()
@@ -117,6 +120,16 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
         await stopping.close()
         await _end(tasks)
         await _leave(leases)
+
+
+async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """None of these tasks may end in silence: whatever happens is logged, and it begins again."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001  # the root of a task
+            logger.exception("a task failed and begins again")
+        await asyncio.sleep(1)
 
 
 async def _heartbeats(leases: Leases, settler: Settler, about: dict[str, Any], runs: Runs, bells: Bells) -> None:

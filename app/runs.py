@@ -7,6 +7,7 @@ or when it is cut, and what cut it first decides how it ended.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from app.clean import Cleaner
@@ -159,16 +160,18 @@ class Runs:
     def get(self, name: str) -> Run | None:
         return self._held.get(name)
 
-    def __enter__(self) -> None:
-        """Reserves a place for a run about to start; raises `Overloaded` or `Draining`."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Reserves a place for a run about to start. Raises `Overloaded`, `Draining`."""
         if self.draining:
             raise Draining("This backend is shutting down. Send the message again; another one will answer.")
         if len(self._held) + self._starting >= self._most:
             raise Overloaded("Too many replies are being made right now. Try again in a few seconds.")
         self._starting += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._starting -= 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
 
     def add(self, run: Run) -> None:
         self._held[run.chat.name] = run

@@ -95,6 +95,8 @@ class RunStream(Response):
             except TimeoutError:
                 await self._put(HEARTBEAT if self._comments else b"")
                 continue
+            if feed.abandoned:
+                return
             if feed.ended:  # a reader may have seen more than the log of a lost backend kept
                 sent = min(sent, feed.shown - 1)
             first, sent = sent, feed.shown
