@@ -65,6 +65,7 @@ class Stream:
 
     async def more(self) -> None:
         """Take what the network brings next: frames, parts of one, comments, or the end."""
+        assert self.status in {200, 204}, f"{self.status} {self.response.text}"
         try:
             chunk = await anext(self._chunks)
         except StopAsyncIteration:

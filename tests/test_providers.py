@@ -159,7 +159,7 @@ async def test_a_long_story_of_the_demo_can_be_stopped(mixed: Cluster, chat_id: 
 
 @pytest.mark.soak
 async def test_many_streams_in_one_process_move_together(side: Side, new_chat: Callable[[], str]) -> None:
-    side.fake.default = FLOWING
+    side.fake.default = Reply(tokens=10_000, pace=0.2)
     count = int(os.environ.get("SOAK_STREAMS", "40"))
     first: list[float] = []
     async with side.client() as client, side.cluster.client(3) as other:
@@ -171,11 +171,12 @@ async def test_many_streams_in_one_process_move_together(side: Side, new_chat: C
                 return (await stream.rest()).outcome
 
         ids = [new_chat() for _ in range(count)]
-        talking = [asyncio.create_task(talk(chat_id)) for chat_id in ids]
-        await eventually(lambda: len(first) == count, within=30)
-        assert side.fake.open_streams == count
-        answer = await other.http.post("/api/v1/stop/bulk", json={"chat_ids": ids})
-        assert answer.json()["successful"] == count
-        assert await asyncio.gather(*talking) == ["stopped"] * count
+        async with asyncio.TaskGroup() as group:
+            talking = [group.create_task(talk(chat_id)) for chat_id in ids]
+            await eventually(lambda: len(first) == count, within=60)
+            assert side.fake.open_streams == count
+            answer = await other.http.post("/api/v1/stop/bulk", json={"chat_ids": ids})
+            assert answer.json()["successful"] == count
+        assert [task.result() for task in talking] == ["stopped"] * count
     await eventually(lambda: side.fake.open_streams == 0)
     await assert_invariants(side.cluster, models=[side.fake])
