@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import redis_url
+
 OWNER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -32,7 +34,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field("", description="Host names we answer to, separated by commas; empty: any")
     api_keys: SecretStr = Field(SecretStr(""), description="name:key pairs, separated by commas; empty: open to all")
 
-    redis_url: SecretStr = Field(SecretStr(""), description="redis:// or rediss:// URL; wins over the four below")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="redis:// or rediss:// URL, also for Sentinel and Cluster; wins over the four below"
+    )
     redis_host: str = Field("127.0.0.1", description="Redis host")
     redis_port: int = Field(6379, ge=1, le=65535, description="Redis port")
     redis_db: int = Field(0, ge=0, description="Redis database number")
@@ -98,9 +102,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _readable_lists(self) -> Self:
         _ = self.keys
-        url = self.redis_url.get_secret_value()
-        if url and not re.match(r"(redis|rediss|unix)://", url):
-            raise ValueError("REDIS_URL must begin with redis://, rediss:// or unix://")
+        if url := self.redis_url.get_secret_value():
+            redis_url.read(url)
         return self
 
     @property

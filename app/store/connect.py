@@ -1,36 +1,32 @@
-"""The one door to Redis: connections, deadlines, scripts, and its errors turned into ours.
+"""The one door to Redis: the choice of the set-up, deadlines, scripts, and its errors turned into ours.
 
 Every command that passes here may run twice (a reply can be lost after the command was carried out), so everything
-that must not is a script guarded by the id of its run. That is why one client with a single retry is enough.
+that must not is a script guarded by the id of its run. That is why a plain retry is enough, also after a failover.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff, NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from app.errors import RedisUnavailable
+from app.redis_url import Place, read
 from app.settings import Settings
+from app.store.cluster import Cluster
+from app.store.node import BLOCK_SECONDS, Command, Entries, Guarded, Node, direct
 
-Command = tuple[Any, ...]
-
-COMMAND_SECONDS = 1.0
-CONNECT_SECONDS = 0.7
-CALL_SECONDS = 2.4  # one call with its retry; below the 3 s in which a start is refused
-BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
+CALL_SECONDS = 2.4  # one call with its retries; below the 3 s in which a start is refused
 
 _AWAY = "The chat memory (Redis) does not answer right now. Nothing was changed; try again in a few seconds."
 _FULL = "The chat memory (Redis) is full. Delete some chats or raise its memory limit, then try again."
 
 
 class Script:
-    """A Lua script and the SHA-1 by which Redis knows it."""
+    """A Lua script and the SHA-1 by which Redis knows it. On a cluster all its keys must share a hash tag."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -44,54 +40,54 @@ class StorageFull(RedisUnavailable):
     """Redis refused a write because its memory is used up (`noeviction`)."""
 
 
+class Servers(Protocol):
+    """One Redis (`Node`, `Guarded`) or many (`Cluster`). `spread` when one command cannot take keys of two chats."""
+
+    @property
+    def spread(self) -> bool: ...
+    @property
+    def bells(self) -> Redis: ...
+    async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]: ...
+    async def everywhere(self, commands: Sequence[Command]) -> None: ...
+    async def read_stream(self, key: str, after: int) -> Entries: ...
+    async def aclose(self) -> None: ...
+
+
 class Connection:
     """Opened once per process by `async with`; safe for any number of tasks."""
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
         self._scripts = scripts
-        self._url = _url(settings)
-        self._main = Redis(
-            connection_pool=BlockingConnectionPool.from_url(
-                self._url,
-                max_connections=64,
-                timeout=1,
-                retry=Retry(ConstantBackoff(0.05), 1),
-                **_timeouts(COMMAND_SECONDS),
-            )
-        )
-        self._blocking = Redis(
-            connection_pool=ConnectionPool.from_url(
-                self._url, max_connections=512, retry=Retry(NoBackoff(), 0), **_timeouts(BLOCK_SECONDS + 3)
-            )
-        )
-        self.bells = Redis(
-            connection_pool=ConnectionPool.from_url(
-                self._url, max_connections=2, retry=Retry(NoBackoff(), 0), **_timeouts(COMMAND_SECONDS)
-            )
-        )
+        self._servers = _servers(_place(settings))
+
+    @property
+    def bells(self) -> Redis:
+        """The client that listens to the bells; asked anew for each link."""
+        return self._servers.bells
 
     async def __aenter__(self) -> "Connection":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in (self._main, self._blocking, self.bells):
-            await client.aclose()
-            await client.connection_pool.disconnect()
+        await self._servers.aclose()
 
     async def call(self, *command: Any) -> Any:
         """Runs one command."""
         return (await self.calls([command]))[0]
 
     async def calls(self, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
-        """Runs commands in one round trip, in order; without `check` errors are left in the list."""
+        """Runs commands in one round trip, in order; without `check` errors are left in the list.
+
+        On a cluster the order holds for the first command against all others, and with `check` only.
+        """
         if not commands:
             return []
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                results = await self._execute(commands)
+                results = await self._servers.execute(commands, each_alone=not check)
                 if any(isinstance(result, NoScriptError) for result in results):
-                    await self._execute([("SCRIPT LOAD", script.text) for script in self._scripts])
-                    results = await self._execute(commands)
+                    await self._servers.everywhere([("SCRIPT LOAD", script.text) for script in self._scripts])
+                    results = await self._servers.execute(commands, each_alone=not check)
         except (RedisError, OSError, TimeoutError) as error:
             raise RedisUnavailable(_AWAY) from error
         if check:
@@ -100,21 +96,20 @@ class Connection:
                     raise translated(result) from result
         return results
 
-    async def read_stream(self, key: str, after: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    async def values(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The strings under these keys, in one round trip."""
+        if self._servers.spread:
+            return await self.calls([("GET", key) for key in keys])
+        values: list[bytes | None] = await self.call("MGET", *keys)
+        return values
+
+    async def read_stream(self, key: str, after: int) -> Entries:
         """New entries of a stream behind entry `after-max`, waiting a moment for them; empty when none came."""
         try:
             async with asyncio.timeout(BLOCK_SECONDS + CALL_SECONDS):
-                found: Any = await self._blocking.xread({key: f"{after}-0"}, count=200, block=int(BLOCK_SECONDS * 1000))
+                return await self._servers.read_stream(key, after)
         except (RedisError, OSError, TimeoutError) as error:
             raise RedisUnavailable(_AWAY) from error
-        entries: list[tuple[bytes, dict[bytes, bytes]]] = found[0][1] if found else []
-        return entries
-
-    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        async with self._main.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
 
 
 def translated(error: RedisError) -> RedisUnavailable:
@@ -124,19 +119,19 @@ def translated(error: RedisError) -> RedisUnavailable:
     return RedisUnavailable(_AWAY)
 
 
-def _timeouts(seconds: float) -> dict[str, Any]:
-    return {
-        "socket_timeout": seconds,
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_keepalive": True,
-        "protocol": 2,
-        "health_check_interval": 0,
-    }
+def _servers(place: Place) -> Servers:
+    match place.kind:
+        case "sentinel":
+            return Guarded(place)
+        case "cluster":
+            return Cluster(place.hosts, lambda address: Node(direct(place, address), retries=0))
+        case _:
+            return Node(direct(place))
 
 
-def _url(settings: Settings) -> str:
+def _place(settings: Settings) -> Place:
     if url := settings.redis_url.get_secret_value():
-        return url
+        return read(url)
     password = settings.redis_password.get_secret_value()
     login = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{login}{settings.redis_host}:{settings.redis_port}/{settings.redis_db}"
+    return Place("one", f"redis://{login}{settings.redis_host}:{settings.redis_port}/{settings.redis_db}")

@@ -4,8 +4,9 @@ One entry holds the events of one batch; its id is the number of the last one, s
 """
 
 from app.events import Event, decode, encode, name
-from app.store.connect import Command, Connection, Script
+from app.store.connect import Connection, Script
 from app.store.keys import Chat
+from app.store.node import Command
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
 READER_SECONDS = 15

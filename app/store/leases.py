@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import RedisUnavailable
-from app.store.connect import Command, Connection
+from app.store.connect import Connection
 from app.store.keys import BACKENDS, Chat, alive, held
+from app.store.node import Command
 from app.store.records import LiveRun
 
 LEASE_MS = 9000

@@ -9,9 +9,10 @@ from typing import Any
 
 from app.errors import NotFound
 from app.settings import Settings
-from app.store.connect import Command, Connection
+from app.store.connect import Connection
 from app.store.eventlog import numbered
 from app.store.keys import Chat, index
+from app.store.node import Command
 from app.store.records import (
     Asked,
     ChatState,

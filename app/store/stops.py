@@ -12,8 +12,9 @@ from typing import Any, Literal
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
-from app.store.connect import Command, Connection, Script, translated
+from app.store.connect import Connection, Script, translated
 from app.store.keys import BELLS, STOPPED, Chat, alive
+from app.store.node import Command
 from app.store.records import Ending, LiveRun, live_run, read_ending
 
 EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
@@ -103,7 +104,7 @@ class Stops:
 
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""
-        values = await self._redis.call("MGET", *(chat.stop for chat in chats))
+        values = await self._redis.values([chat.stop for chat in chats])
         return [None if value is None else value.decode("utf-8", "replace") for value in values]
 
     async def at_start(self, chat: Chat, value: str, started_ms: int) -> bool:
