@@ -37,6 +37,12 @@ export class Chat {
     return this.run?.reply ?? null;
   }
 
+  /** What the service has not taken yet. */
+  get unsent() {
+    const asked = this.run && !this.run.isAccepted ? this.run.question.message : this.refused?.message;
+    return [asked, this.queued].filter(Boolean).join("\n\n");
+  }
+
   /** Reads the chat from the service and follows the run that is going, if any. Rejects with `Problem`. */
   load() {
     this.#loading ??= this.#load().finally(() => (this.#loading = null));

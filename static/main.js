@@ -9,7 +9,9 @@ import { Chats } from "./chats.js";
 import { draftOf, keepDraft, recall, remember } from "./device.js";
 import { chatIdIn, newChatId } from "./ids.js";
 import { Key } from "./key.js";
+import { Status } from "./status.js";
 import { View } from "./view.js";
+import { Warm } from "./warm.js";
 import { sentence } from "./words.js";
 
 const LIST_MS = 15_000;
@@ -25,7 +27,9 @@ class Page {
   constructor() {
     this.key = new Key((wasWrong) => this.view.askForKey(wasWrong));
     this.api = new Api(this.key);
+    this.warm = new Warm(this.api);
     this.view = new View(this.#actions());
+    this.status = new Status(this.api, this.view);
     this.chats = new Chats(this.api, () => this.#showList());
     addEventListener("hashchange", () => this.#route());
     addEventListener("pagehide", () => this.chats.flush());
@@ -48,7 +52,8 @@ class Page {
   }
 
   #open(id) {
-    this.#chat?.leave();
+    this.#leave();
+    this.warm.forget(id);
     const chat = new Chat(id, this.api, (what) => this.#changed(chat, what));
     chat.agent = recall("agent", "general");
     chat.title = this.chats.find(id)?.title ?? "";
@@ -61,11 +66,16 @@ class Page {
   }
 
   #openStatus() {
-    this.#chat?.leave();
-    this.#chat = null;
+    this.#leave();
     this.view.openStatus();
     this.#showList();
     this.#lookNow();
+  }
+
+  #leave() {
+    if (this.#chat) this.warm.leave(this.#chat.id, this.#chat.run);
+    this.#chat?.leave();
+    this.#chat = null;
   }
 
   async #read(chat) {
@@ -83,9 +93,14 @@ class Page {
     if (chat !== this.#chat) return;
     if (what === "text") return this.view.transcript.grow();
     if (what === "turns") return this.view.showChat(chat);
+    this.#keepDraft();
     if (what === "news") return this.#tell();
     this.view.showState(chat);
-    if (chat.refused) keepDraft(chat.id, chat.refused.message);
+  }
+
+  /** What is written and what the service has not taken yet: after a refresh it is in the box again. */
+  #keepDraft() {
+    keepDraft(this.#chat.id, [this.#chat.unsent, this.view.composer.text].filter(Boolean).join("\n\n"));
   }
 
   /** The list and the other tabs of this browser hear that something began or ended. */
@@ -112,12 +127,13 @@ class Page {
   async #look() {
     this.#schedule();
     if (document.hidden) return;
-    if (!this.#chat) await this.#readStatus();
+    if (!this.#chat) await this.status.read();
     try {
       await this.chats.refresh();
     } catch {
       return; // the visible chat says what is wrong; the list is read again soon
     }
+    this.warm.touch(this.chats.entries);
     this.#catchUp();
   }
 
@@ -133,14 +149,6 @@ class Page {
     clearTimeout(this.#tick);
     const isBusy = this.chats.entries.some(({ status }) => status === "running");
     this.#tick = setTimeout(() => this.#look(), this.#chat ? (isBusy ? BUSY_LIST_MS : LIST_MS) : STATUS_MS);
-  }
-
-  async #readStatus() {
-    try {
-      this.view.status.show(await this.api.status());
-    } catch (problem) {
-      this.view.status.showProblem(problem);
-    }
   }
 
   async #readAgents() {
@@ -163,23 +171,23 @@ class Page {
       send: (text, how) => this.#send(text, how),
       stop: () => void chat()?.stop(),
       hurry: () => chat()?.hurry(),
-      again: () => (keepDraft(chat().id, ""), chat().again()),
-      replace: () => (keepDraft(chat().id, ""), chat().again({ onBusy: "replace" })),
+      again: () => chat().again(),
+      replace: () => chat().again({ onBusy: "replace" }),
       takeBack: () => this.view.composer.fill(chat().takeBack()),
       unqueue: () => this.#unqueue(),
       edit: (turn, text) => this.#replace(turn, text),
       regenerate: (turn) => this.#regenerate(turn),
       goOn: () => this.#send("Continue exactly where you stopped."),
-      draft: (text) => keepDraft(chat().id, text),
+      draft: () => this.#keepDraft(),
       chooseAgent: (name) => ((chat().agent = name), remember("agent", name)),
       details: (id) => this.#details(id),
-      more: () => void this.chats.more().catch(() => {}),
-      all: () => void this.chats.all().catch(() => {}),
+      more: () => void this.chats.more().catch(ignore),
+      all: () => void this.chats.all().catch(ignore),
       rename: (id, title) => this.chats.rename(id, title).catch((problem) => this.view.toast(sentence(problem))),
       remove: (id) => this.#remove(id),
       exportPath: this.api.exportPath,
       download: (event, id, format) => this.#download(event, id, format),
-      stopRun: (run) => this.#stopRun(run),
+      stopRun: (run) => this.status.stop(run),
       refreshStatus: () => this.#lookNow(),
     };
   }
@@ -188,6 +196,7 @@ class Page {
     const chat = this.#chat;
     if (how === "wait" && chat.live) chat.queued = text;
     else chat.send(text, { onBusy: how === "replace" ? "replace" : "reject" });
+    this.#keepDraft();
     this.view.showChat(chat);
     this.view.transcript.toEnd();
   }
@@ -195,8 +204,8 @@ class Page {
   #unqueue() {
     const chat = this.#chat;
     this.view.composer.fill([chat.queued, this.view.composer.text].filter(Boolean).join("\n"));
-    keepDraft(chat.id, this.view.composer.text);
     chat.queued = null;
+    this.#keepDraft();
     this.view.showChat(chat);
   }
 
@@ -232,16 +241,8 @@ class Page {
     const blob = await this.api.exported(id, format).catch((problem) => void this.view.toast(sentence(problem)));
     if (blob) this.view.save(blob, `${id}.${format === "json" ? "json" : "md"}`);
   }
-
-  async #stopRun({ chat_id: id, run_id: runId }) {
-    try {
-      const { stop_ms: ms, backend } = await this.api.stop(id, runId);
-      this.view.toast(ms == null ? "It had already ended." : `Stopped in ${Math.round(ms)} ms on ${backend}`);
-    } catch (problem) {
-      this.view.toast(sentence(problem));
-    }
-    void this.#look();
-  }
 }
+
+function ignore() {}
 
 new Page();

@@ -16,7 +16,7 @@ const LONGEST_STEP_MS = 5_000;
 export class Run {
   cutAt = 0; // when the connection broke, in ms since 1970; 0 while it holds
   isConnected = false;
-  #last = "";
+  last = ""; // the id of the newest event seen
   #cut = new AbortController();
   #wake = () => {};
   #api;
@@ -76,7 +76,7 @@ export class Run {
 
   #open() {
     const { signal } = this.#cut;
-    if (this.isAccepted) return this.#api.attach(this.#chatId, this.#last, signal);
+    if (this.isAccepted) return this.#api.attach(this.#chatId, this.last, signal);
     return this.#api.start(this.#chatId, { ...this.question, run_id: this.id }, signal);
   }
 
@@ -89,7 +89,7 @@ export class Run {
     if (!body) return;
     for await (const { type, data, id } of events(body, { patience: SILENCE_MS })) {
       if (!id.startsWith(`${this.id}:`)) return yield { type: "gone" }; // another run has taken its place
-      this.#last = id;
+      this.last = id;
       yield { type, data: JSON.parse(data) };
     }
   }

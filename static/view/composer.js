@@ -12,7 +12,7 @@ export class Composer {
   #choice = $("choice");
   #isLive = false;
 
-  /** `actions`: send(text, how), stop(), draft(text), editLast(). */
+  /** `actions`: send(text, how), stop(), draft(), editLast(). */
   constructor(actions) {
     this.actions = actions;
     $("composer").addEventListener("submit", (event) => (event.preventDefault(), this.#press()));
@@ -83,14 +83,13 @@ export class Composer {
     const text = this.#box.value;
     if (!text.trim()) return;
     this.fill("");
-    this.actions.draft("");
     this.actions.send(text, how);
     this.focus();
   }
 
   #changed() {
     this.#fit();
-    this.actions.draft(this.#box.value);
+    this.actions.draft();
   }
 
   /** While a reply runs the button is Stop; another one sends what has been written. */

@@ -20,7 +20,7 @@ export class StatusView {
     this.#painted = painted;
     const focused = document.activeElement?.dataset?.run;
     $("status-body").replaceChildren(
-      section(plural(status.backends.length, "backend"), h("div", { class: "cards" }, ...status.backends.map(backendCard))),
+      section(plural(status.backends.length, "backend"), h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs)))),
       section(plural(status.runs.length, "live run"), this.#runs(status.runs)),
       section("Stops of the last hour", stops(status.stops)),
       section("Redis", redis(status.redis)),
@@ -54,10 +54,18 @@ export class StatusView {
 const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children);
 const quiet = (words) => h("p", { class: "hint" }, words);
 
-const backendCard = ({ backend, version, started_at: at, active_runs: runs, stop_listener: listener }) =>
-  h("div", { class: "card" }, badge(backend), h("p", { class: "figure" }, String(runs)), h("p", {}, runs === 1 ? "live run" : "live runs"),
+function backendCard({ backend, version, started_at: at, stop_listener: listener }, runs) {
+  const count = runs.filter((run) => run.backend === backend).length;
+  const isListening = listener === "listening";
+  return h(
+    "div",
+    { class: "card" },
+    badge(backend),
+    h("p", {}, h("span", { class: "figure" }, String(count)), count === 1 ? " live run" : " live runs"),
     quiet(`version ${version} · up ${ago(at) === "now" ? "just now" : `for ${ago(at)}`}`),
-    quiet(listener === "listening" ? "stops by bell" : "stops by poll: the wake-up link is down"));
+    quiet(isListening ? "hears a stop at once" : "hears a stop by polling: the wake-up link is down"),
+  );
+}
 
 function stops(list) {
   if (list.length === 0) return quiet("No reply was stopped in the last hour.");

@@ -149,7 +149,7 @@ function factsLine({ agent, provider, model, backend, first_token_ms: first, dur
   const tokens = usage?.output_tokens;
   const words = [
     agent,
-    [provider, model].filter(Boolean).join(" "),
+    model ?? provider,
     first != null && `first token ${duration(first)}`,
     total != null && `total ${duration(total)}`,
     tokens > 0 && `${usage.exact === false ? "about " : ""}${plural(tokens, "token")}`,

@@ -22,13 +22,13 @@ async def test_a_refresh_in_mid_reply_shows_the_whole_reply_once(
 ) -> None:
     ollama.default = SLOW
     await person.open(chat_id)
-    await person.ask("hello")
+    await person.ask("alpha")
     await person.sees("word20 ")
     await person.page.reload()
     await expect(person.text).to_have_text(WHOLE)
     await expect(person.replies).to_have_count(1)
     await person.state("idle")
-    assert len(ollama.of("hello")) == 1
+    assert len(ollama.of("alpha")) == 1
 
 
 async def test_a_broken_connection_goes_on_after_the_last_event_seen(
@@ -39,7 +39,7 @@ async def test_a_broken_connection_goes_on_after_the_last_event_seen(
     async with FaultProxy("127.0.0.1", cluster.port) as way, people(browser, way.port) as person:
         person.page.on("request", lambda it: resumed.append(it.headers.get("last-event-id", "")))
         await person.open(chat_id)
-        await person.ask("hello")
+        await person.ask("bravo")
         await person.sees("word20 ")
         way.refuse = True
         way.cut()
@@ -52,7 +52,7 @@ async def test_a_broken_connection_goes_on_after_the_last_event_seen(
         await expect(person.bar).to_be_hidden()
         await expect(person.text).to_have_text(WHOLE)
     assert any(re.fullmatch(r"\w+:\d+", header) for header in resumed)
-    assert len(ollama.of("hello")) == 1
+    assert len(ollama.of("bravo")) == 1
 
 
 async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
@@ -66,8 +66,8 @@ async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
         await person.open(chat_id)
         await person.page.wait_for_load_state("networkidle")
         way.delay = 30  # the question arrives, the answer does not come back
-        await person.ask("hello")
-        await eventually(lambda: ollama.of("hello"))
+        await person.ask("charlie")
+        await eventually(lambda: ollama.of("charlie"))
         way.refuse = True
         way.cut()
         await person.state("resuming")
@@ -78,7 +78,7 @@ async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
         await expect(person.questions).to_have_count(1)
     assert len(asked) > 1
     assert len(set(asked)) == 1
-    assert len(ollama.of("hello")) == 1
+    assert len(ollama.of("charlie")) == 1
 
 
 async def test_a_second_tab_and_another_device_show_the_same(
@@ -89,7 +89,7 @@ async def test_a_second_tab_and_another_device_show_the_same(
     tab = await another_tab(person.page.context, cluster.port)
     await tab.open(chat_id)
     await expect(tab.page.locator("#empty")).to_be_visible()
-    await person.ask("hello")
+    await person.ask("delta")
     await tab.sees("word20 ")
     async with people(browser, cluster.port) as device:
         await device.open(chat_id)
@@ -104,7 +104,7 @@ async def test_a_second_tab_and_another_device_show_the_same(
 async def test_leaving_a_chat_and_coming_back_finds_the_reply(person: Person, new_chat: object, ollama: FakeOllama) -> None:
     ollama.default = SLOW
     await person.open("one")
-    await person.ask("hello")
+    await person.ask("echo")
     await person.sees("word5 ")
     await person.page.click("#new-chat")
     await expect(person.page.locator("#empty")).to_be_visible()
@@ -117,11 +117,11 @@ async def test_the_text_stays_when_the_backend_is_killed_and_one_can_go_on(
     browser: Browser, redis_url: str, where: Path, chat_id: str, the_ollama: FakeOllama
 ) -> None:
     the_ollama.forget()
-    the_ollama.on("hello", HELD)
+    the_ollama.on("foxtrot", HELD)
     env = {"PROVIDER": "ollama", "OLLAMA_HOST": the_ollama.url}
     async with Cluster(where, redis_url, env=env) as cluster, people(browser, cluster.port) as person:
         await person.open(chat_id)
-        await person.ask("hello")
+        await person.ask("foxtrot")
         await person.sees(HELD_TEXT.strip())
         backend = await person.last.locator(".badge").inner_text()
         await cluster.kill(cluster.number(backend))
@@ -145,13 +145,13 @@ async def test_everything_restarts_and_the_page_finds_its_way_back(
     async with Cluster(where, redis_url, env=env, backends=1) as cluster, people(browser, cluster.port) as person:
         await person.open(chat_id)
         await cluster.kill(1)
-        await person.ask("hello")
+        await person.ask("golf")
         await person.state("resuming")
         await expect(person.bar).to_contain_text("Reconnecting, your message is safe")
         await cluster.start_again(1)
         await person.sees("word4")
         await person.state("idle")
-        assert len(the_ollama.of("hello")) == 1
+        assert len(the_ollama.of("golf")) == 1
 
 
 async def test_drafts_are_kept_per_chat(person: Person) -> None:

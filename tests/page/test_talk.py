@@ -17,7 +17,7 @@ async def test_the_page_is_at_home_on_plain_http(person: Person, chat_id: str) -
     await person.open(chat_id)
     assert await person.value("isSecureContext") is False
     assert await person.value("[typeof crypto.randomUUID, typeof navigator.clipboard]") == ["undefined"] * 2
-    await person.ask("hello")
+    await person.ask("question 100")
     await person.sees("word4")
     await person.state("idle")
 
@@ -26,7 +26,7 @@ async def test_stop_is_where_send_was_and_ends_the_model(person: Person, chat_id
     ollama.default = FLOWING
     await person.open(chat_id)
     before = await person.button.bounding_box()
-    await person.ask("hello")
+    await person.ask("question 101")
     await expect(person.button).to_have_attribute("aria-label", "Stop")
     assert await person.button.bounding_box() == before
     assert before
@@ -37,6 +37,7 @@ async def test_stop_is_where_send_was_and_ends_the_model(person: Person, chat_id
     await person.state("idle")
     await person.hears("Stopped")
     await expect(person.button).to_have_attribute("aria-label", "Send")
+    assert await person.button.bounding_box() == before
     await expect(person.box).to_be_focused()
     await eventually(lambda: ollama.open_streams == 0)
 
@@ -44,7 +45,7 @@ async def test_stop_is_where_send_was_and_ends_the_model(person: Person, chat_id
 async def test_stop_works_before_the_first_token(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     ollama.default = Reply(first_delay=100)
     await person.open(chat_id)
-    await person.ask("hello")
+    await person.ask("question 102")
     await expect(person.last.locator(".waiting")).to_be_visible()
     await person.page.keyboard.press("Escape")
     await expect(person.last.locator(".stopped")).to_have_text(STOPPED)
@@ -55,13 +56,13 @@ async def test_the_text_freezes_at_the_click(person: Person, chat_id: str, ollam
     ollama.default = FLOWING
     await person.open(chat_id)
     await person.page.route("**/api/v1/stop/**", lambda route: route.abort())  # the stop is slow to get through
-    await person.ask("hello")
+    await person.ask("question 103")
     await person.sees("word9")
     await person.button.click()
     await person.state("stopping")
     frozen = await person.text.inner_text()
-    asked = ollama.of("hello")[0].tokens_sent
-    await eventually(lambda: ollama.of("hello")[0].tokens_sent > asked + 5)
+    asked = ollama.of("question 103")[0].tokens_sent
+    await eventually(lambda: ollama.of("question 103")[0].tokens_sent > asked + 5)
     assert await person.text.inner_text() == frozen
     await expect(person.alert).to_contain_text("The stop did not get through")
     await person.state("running")  # and it says so, and the text goes on
@@ -73,10 +74,10 @@ async def test_the_text_freezes_at_the_click(person: Person, chat_id: str, ollam
 
 async def test_what_stands_under_a_reply(person: Person, chat_id: str) -> None:
     await person.open(chat_id)
-    await person.ask("hello")
+    await person.ask("question 104")
     facts = person.last.locator(".facts")
     await expect(facts).to_contain_text(
-        re.compile(r"general · ollama \S+ · first token .+ · total .+ · \d+ tokens\s*backend-[123]")
+        re.compile(r"general · llama\S+ · first token .+ · total .+ · \d+ tokens\s*backend-[123]")
     )
     await person.hears(re.compile(r"^Done, \d+ words$"))
     badge = facts.locator(".badge")
@@ -136,7 +137,7 @@ async def test_a_message_can_wait_for_the_end_of_the_reply(person: Person, chat_
 async def test_regenerate_takes_the_place_of_the_reply(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     ollama.script.extend([Reply(["one"]), Reply(["two"])])
     await person.open(chat_id)
-    await person.ask("hello")
+    await person.ask("question 108")
     await person.sees("one")
     await person.state("idle")
     await person.page.get_by_role("button", name="Write this reply again").click()
@@ -170,9 +171,9 @@ async def test_edit_and_send_again_cuts_the_chat_there(person: Person, chat_id: 
 
 
 async def test_a_stopped_reply_can_be_continued(person: Person, chat_id: str, ollama: FakeOllama) -> None:
-    ollama.on("hello", HELD)
+    ollama.on("question 110", HELD)
     await person.open(chat_id)
-    await person.ask("hello")
+    await person.ask("question 110")
     await person.sees(HELD_TEXT.strip())
     await person.page.keyboard.press("Escape")
     await person.state("idle")
@@ -202,7 +203,7 @@ async def test_tools_and_reasoning_are_folded(person: Person, chat_id: str, olla
 async def test_the_agent_is_chosen_per_chat(person: Person, chat_id: str, cluster: Cluster) -> None:
     await person.open(chat_id)
     await person.page.select_option("#agent", "poet")
-    await person.ask("hello")
+    await person.ask("question 112")
     await expect(person.last.locator(".facts")).to_contain_text("poet · ")
     await person.page.reload()
     await expect(person.page.locator("#agent")).to_have_value("poet")
