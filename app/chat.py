@@ -136,7 +136,7 @@ class Chats:
         raise RedisUnavailable("The reply in this chat could not be stopped. Try again in a few seconds.")
 
     async def drain(self, grace: float) -> None:
-        """Lets the runs end for so many seconds, then cuts the rest; who reads other backends' runs comes back there."""
+        """Lets the runs end for so many seconds, then cuts the rest; readers of runs elsewhere are sent away."""
         self._with.runs.draining = True
         try:
             async with asyncio.timeout(grace):

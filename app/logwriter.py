@@ -13,8 +13,8 @@ from app.runs import Run
 from app.store.connect import Connection
 from app.store.eventlog import BATCH, EventLog
 
-REST_SECONDS = 0.00025  # after a round, for each run in it: many streams are written in larger, rarer batches
-LONGEST_REST = 0.02
+RESTS = (0.003, 0.02)  # seconds after a round of more than one run: many streams go in larger, rarer rounds
+REST_PER_RUN = 0.00025
 TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
 RETRY_SECONDS = 0.5
 
@@ -52,7 +52,7 @@ class LogWriter:
                 logger.warning("runs=<{}>, error=<{}> | events wait", len(runs), error.detail)
                 await self._again(runs)
             slow.cancel()
-            await asyncio.sleep(min(LONGEST_REST, len(runs) * REST_SECONDS))
+            await asyncio.sleep(_rest(len(runs)))
 
     async def _round(self, runs: list[Run]) -> None:
         batches = [(run, run.logged, run.feed.events[run.logged : run.logged + BATCH]) for run in runs]
@@ -84,3 +84,10 @@ class LogWriter:
         self._trouble = True
         for run in runs:
             run.feed.show(len(run.feed.events))
+
+
+def _rest(runs: int) -> float:
+    """How long to let events gather after a round of so many runs; a reply alone does not wait."""
+    if runs < 2:
+        return 0
+    return min(max(RESTS[0], runs * REST_PER_RUN), RESTS[1])
