@@ -22,7 +22,7 @@ COMMAND_SECONDS = 1.0
 CONNECT_SECONDS = 0.7
 SENTINEL_SECONDS = 0.4  # for each Sentinel asked; the one that answered is asked first the next time
 BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
-WAIT_SECONDS = 1.0  # for a free connection
+WAIT_SECONDS = 2.0  # for a free connection: a burst of starts shares them
 RETRY_SECONDS = 0.05
 
 
