@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 from app.settings import Settings
 from deploy.native.places import ROOT
 from deploy.native.say import fail, say
@@ -134,8 +136,10 @@ def _free_ports(first: int, count: int, avoid: frozenset[int] | set[int] = froze
 
 
 def nginx_environment(stack: Stack, run: Path) -> dict[str, str]:
-    """What nginx/start.sh wants to know."""
+    """What nginx/start.sh wants to know. TRUSTED_PROXIES is no setting of a backend."""
+    written = dotenv_values(ROOT / ".env").get("TRUSTED_PROXIES") or ""
     return {
+        "TRUSTED_PROXIES": os.environ.get("TRUSTED_PROXIES", written),
         "NGINX": stack.nginx or "",
         "RUN_DIR": str(run / "nginx"),
         "LISTEN": str(stack.http_port),
