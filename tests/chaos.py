@@ -68,7 +68,7 @@ class Chaos:
             if not deck:
                 deck = self.chance.sample(sorted(self.deeds), len(self.deeds))
             name = deck.pop()
-            print(f"{name} …", end="", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {name} …", end="", flush=True)
             await self.deeds[name]()
             recovered = await self.recovery()
             fault = self.faults.setdefault(name, Fault())

@@ -1,5 +1,6 @@
 """Redis restarted, frozen, full, slow, forgetful, or answering into the void: what must hold all the same."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -149,6 +150,50 @@ async def test_lost_answers_of_redis_lose_no_stop_and_stop_nobody_else(
     assert retried < loops / 2
     rough.redis_link.heal()
     await assert_invariants(rough.cluster, models=[rough.ollama])
+
+
+async def test_a_message_sent_again_after_a_503_is_answered_once(rough: Rough, new_chat: Callable[[], str]) -> None:
+    rough.ollama.default = Reply(tokens=20, pace=0.005)
+    witnesses = [Witness(new_chat()) for _ in range(int(os.environ.get("SOAK_RETRIES", "12")))]
+
+    async def insist(client: Client, witness: Witness) -> None:
+        """Retry as a 503 asks for, with the same run id, until the message is accepted."""
+        run_id = f"insisting-{witness.chat_id[-20:]}"
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            async with client.chat(witness.chat_id, "hello", run_id=run_id) as stream:
+                if stream.status == 200:
+                    rough.redis_link.drop_fraction = 0
+                    witness.saw(stream, "hello")
+                    assert (await stream.rest()).outcome == "done"
+                    return
+                assert (stream.status, stream.response.json()["code"]) == (503, "redis_unavailable")
+        raise AssertionError("never accepted")
+
+    async with rough.cluster.client() as client:
+        for witness in witnesses:
+            rough.redis_link.drop_fraction = 0.4
+            await insist(client, witness)
+    await assert_invariants(rough.cluster, witnesses, models=[rough.ollama])
+
+
+async def test_links_cut_again_and_again_end_no_reply(rough: Rough, new_chat: Callable[[], str]) -> None:
+    rough.ollama.default = Reply(tokens=200, pace=0.01)
+    witnesses = [Witness(new_chat()) for _ in range(8)]
+
+    async def talk(client: Client, witness: Witness) -> None:
+        async with client.chat(witness.chat_id, "hello") as stream:
+            witness.saw(stream, "hello")
+            assert (await stream.rest()).outcome == "done"
+
+    async with rough.cluster.client() as client:
+        talking = [asyncio.create_task(talk(client, witness)) for witness in witnesses]
+        await eventually(lambda: all(witness.accepted for witness in witnesses))
+        while not all(task.done() for task in talking):
+            rough.redis_link.cut()
+            await asyncio.sleep(0.2)
+        await asyncio.gather(*talking)
+    await assert_invariants(rough.cluster, witnesses, models=[rough.ollama])
 
 
 async def test_a_slow_redis_slows_no_stream(rough: Rough, chat_id: str) -> None:
