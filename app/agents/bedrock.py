@@ -1,20 +1,25 @@
-"""AWS Bedrock without threads: Strands builds the request, aiobotocore carries it, a cancelled task closes it at once.
+"""AWS Bedrock without threads: Strands builds the request, aiobotocore signs and carries it, we read the answer.
 
-Left out against Strands' own model: guardrail redaction and native structured output, which no setting turns on.
+A cancelled task closes the connection at once, where Strands' own model reads on in a thread. Left out against it:
+guardrail redaction and native structured output, which no setting turns on.
 """
 
-from collections.abc import AsyncGenerator
+import json
+from base64 import b64decode
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import boto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
 from strands.models.bedrock import BEDROCK_CONTEXT_WINDOW_OVERFLOW_MESSAGES, BedrockModel
 from strands.types.content import Messages
 from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
+
+from app.agents.eventstream import Frames
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 300  # silence is bounded earlier, by the deadlines of the run
@@ -38,18 +43,52 @@ class AioBedrockModel(BedrockModel):
     ) -> AsyncGenerator[StreamEvent, None]:
         system = [{"text": system_prompt}] if system_prompt else None
         request = self.format_request(messages, tool_specs, system, tool_choice)  # type: ignore[arg-type]
-        stream = None
+        body, frames = None, Frames()
         try:
-            stream = (await self._aio.converse_stream(**request))["stream"]
-            async for chunk in stream:
-                yield chunk
+            body = (await self._aio.converse_stream(**request))["stream"]._raw_stream  # see eventstream
+            async for piece in body.content.iter_any():
+                for chunk in _chunks(frames.feed(piece)):
+                    yield chunk
         except ClientError as error:
             if any(text in str(error) for text in BEDROCK_CONTEXT_WINDOW_OVERFLOW_MESSAGES):
                 raise ContextWindowOverflowException(str(error)) from error
             raise
         finally:
-            if stream is not None:
-                stream.close()
+            if body is not None:
+                body.close()
+
+
+def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
+    """What these messages tell; text that came together stays together, and comes before what is wrong behind it."""
+    text = ""
+    try:
+        for headers, payload in messages:
+            content = json.loads(payload)
+            delta = content.get("delta") or {}
+            if delta.keys() == {"text"}:
+                text += delta["text"]
+                continue
+            if text:
+                said, text = text, ""
+                yield _text(said)
+            yield _other(headers, content, delta)
+    finally:
+        if text:
+            yield _text(text)
+
+
+def _other(headers: dict[str, str], content: Any, delta: Any) -> Any:
+    """Any chunk but text. Raises `EventStreamError` for an exception in the stream."""
+    if headers.get(":message-type") != "event":
+        code = headers.get(":exception-type") or headers.get(":error-code", "")
+        raise EventStreamError({"Error": {"Code": code, "Message": str(content.get("message"))}}, "ConverseStream")
+    if redacted := (delta.get("reasoningContent") or {}).get("redactedContent"):
+        delta["reasoningContent"]["redactedContent"] = b64decode(redacted)
+    return {headers[":event-type"]: content}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"contentBlockDelta": {"delta": {"text": text}}}
 
 
 async def open_client(stack: AsyncExitStack, region: str, most: int) -> Any:

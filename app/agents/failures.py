@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoC
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from strands.types.exceptions import ContextWindowOverflowException, EventLoopException, ModelThrottledException
 
+from app.agents.eventstream import BadFrame
 from app.errors import ModelFailure
 
 
@@ -82,7 +83,9 @@ def _code(error: BaseException) -> str | None:  # a table by type, most special 
             return "model_timeout"
         case HTTPClientError():
             return "model_unavailable"
-        case TruncatedStream() | aiohttp.ClientError() | BotoCoreError() | json.JSONDecodeError() | ConnectionError():
+        case TruncatedStream() | BadFrame() | json.JSONDecodeError():
+            return "model_error"
+        case aiohttp.ClientError() | BotoCoreError() | ConnectionError():
             return "model_error"
     return "model_error" if type(error).__module__.startswith(("botocore", "aiobotocore", "strands")) else None
 
