@@ -130,3 +130,12 @@ async def test_without_credentials_the_reply_fails_as_model_auth(impatient: Clus
     async with impatient.client(3) as client:
         stream = await client.ask(chat_id, "hello")
     assert stream.end["error"]["code"] == "model_auth"
+
+
+async def test_no_secret_of_a_provider_gets_into_the_logs(mixed: Cluster, chat_id: str, bedrock: FakeBedrock) -> None:
+    bedrock.default = Reply(refuse=True, failure=aws.DENIED)
+    async with mixed.client(2) as client:
+        assert (await client.ask(chat_id, "hello")).outcome == "failed"
+    for program in mixed.backends.values():
+        assert "canary-aws-secret" not in program.output
+        assert "AKIAFAKE" not in program.output
