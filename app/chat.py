@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from loguru import logger
+
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
 from app.events import Failure
 from app.feed import Feed
@@ -29,6 +31,7 @@ from app.watcher import Watcher
 
 TRIES = 5
 UNDO_SECONDS = 1.0
+UNCLEAR_TRIES, UNCLEAR_SECONDS = 25, 0.1
 
 _EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,9})")
 
@@ -100,7 +103,7 @@ class Chats:
         busy = ChatBusy("A reply is being made in this chat. Stop it first, or send with on_busy=replace.")
         with self._with.runs.place():
             for _ in range(TRIES):
-                met = await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
+                met = await self._start_clearly(chat, question, live)
                 if isinstance(met, Run):
                     return Reading(met.feed, 0, met.cut) if leaving_ends else self._reading(met, 0)
                 if isinstance(met, Known):
@@ -155,6 +158,15 @@ class Chats:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # starting
+
+    async def _start_clearly(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
+        """Starts the run. Where one with this id is just beginning, waits until it has, or has been taken back."""
+        for _ in range(UNCLEAR_TRIES):
+            met = await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
+            if not (isinstance(met, Known) and met.live) or await self._with.log.begun(chat, question.run_id):
+                return met
+            await asyncio.sleep(UNCLEAR_SECONDS)
+        raise RedisUnavailable("It is not clear yet whether this reply has begun. Send the same message again.")
 
     async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
         parts = self._with
@@ -240,7 +252,12 @@ class Chats:
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.opt(exception=error).error("a task failed unexpectedly")
 
 
 def _place(last_event_id: str | None, run_id: str) -> int:

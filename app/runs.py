@@ -18,7 +18,6 @@ from app.settings import Settings
 from app.store.keys import Chat
 from app.store.records import LiveRun
 
-CANCEL_SECONDS = 1.0  # a tool that will not be cancelled is left behind after this
 MOST_CHARS = 1_000_000  # a reply that never ends is ended here
 
 
@@ -55,23 +54,27 @@ class Run:
             answer.close()
             return "stopped"
         self._inner = inner = asyncio.create_task(answer, name=f"answer {self.run_id}")
-        inner.add_done_callback(lambda _: self._over.set())
+        inner.add_done_callback(self._is_over)
         try:
             await self._over.wait()
-        finally:
+        except asyncio.CancelledError:
             inner.cancel()
-        if self.is_cut:
-            return "stopped"
-        return inner.result()
+            raise
+        return "stopped" if self.is_cut else inner.result()
 
     def cut(self, failure: Failure | None = None) -> None:
         """Ends the run now: as stopped, or as failed for this reason. Only the first cut counts."""
         if self.is_cut or self.feed.ended:
             return
         self.is_cut, self.cut_by = True, failure
-        if self._inner and not self._inner.done():
+        self._over.set()  # the ending is written while the model's connection closes
+        if self._inner:
             self._inner.cancel()
-            asyncio.get_running_loop().call_later(CANCEL_SECONDS, self._over.set)
+
+    def _is_over(self, inner: asyncio.Task[str]) -> None:
+        self._over.set()
+        if not inner.cancelled():
+            inner.exception()  # one that comes after the cut interests nobody
 
     def open(self, event: Start) -> None:
         """The first event."""

@@ -108,10 +108,7 @@ class Turns:
     def _tell(self, run: Run, end: End) -> None:
         self.runs.remove(run)
         run.feed.add(end)
-        logger.info(
-            "run_id=<{}>, chat_id=<{}>, outcome=<{}>, reason=<{}>, ms=<{}>, tokens=<{}> | ended",
-            *(run.run_id, run.chat.id, end.outcome, end.stop_reason, end.duration_ms, end.usage.output_tokens),
-        )
+        asyncio.get_running_loop().call_soon(_log_end, run, end)  # after the readers have had their turn
 
 
 def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
@@ -137,3 +134,10 @@ def _failed(end: End, failure: Failure) -> End:
 
 def _since(start: float, now: float) -> int:
     return round((now - start) * 1000)
+
+
+def _log_end(run: Run, end: End) -> None:
+    logger.info(
+        "run_id=<{}>, chat_id=<{}>, outcome=<{}>, reason=<{}>, ms=<{}>, tokens=<{}> | ended",
+        *(run.run_id, run.chat.id, end.outcome, end.stop_reason, end.duration_ms, end.usage.output_tokens),
+    )

@@ -46,7 +46,7 @@ class Watcher:
             run = self._runs.get(name)
             if run and self._meant(run, value):
                 run.cut()
-            if run:  # the key is the record, and is to be consumed
+            if run and value != run.run_id:  # its own key a run consumes when it ends
                 self._rung.add(name)
                 self._wake.set()
 

@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 from loguru import logger
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
-from app.store.connect import Connection
+from app.store.connect import TROUBLE, Connection
 from app.store.keys import BELLS
 
 PING_SECONDS = 2.0
@@ -41,7 +40,7 @@ class Bells:
             try:
                 async with self._connection.bells.pubsub() as link:
                     await self._hear(link)
-            except (RedisError, OSError, TimeoutError) as error:
+            except TROUBLE as error:
                 logger.warning("wait=<{:.1f}>, error=<{}> | wake-up link lost", self._retry, type(error).__name__)
             self._heard = -math.inf
             await asyncio.sleep(self._retry)

@@ -17,8 +17,10 @@ from app.errors import RedisUnavailable
 from app.redis_url import Place, read
 from app.settings import Settings
 from app.store.cluster import Cluster
-from app.store.node import BLOCK_SECONDS, Command, Entries, Guarded, Node, direct
+from app.store.node import BLOCK_SECONDS, Command, Entries, Guarded, Lasting, Node, direct
 
+# RuntimeError: what uvloop says when a command meets a connection that is just being closed
+TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
 CALL_SECONDS = 2.4  # one call with its retries; below the 3 s in which a start is refused
 
 _AWAY = "The chat memory (Redis) does not answer right now. Nothing was changed; try again in a few seconds."
@@ -26,14 +28,18 @@ _FULL = "The chat memory (Redis) is full. Delete some chats or raise its memory 
 
 
 class Script:
-    """A Lua script and the SHA-1 by which Redis knows it. On a cluster all its keys must share a hash tag."""
+    """A Lua script and the SHA-1 by which Redis knows it; all its keys share a hash tag.
 
-    def __init__(self, text: str) -> None:
+    What a `lasting` one has answered survives the death of a primary that has a replica.
+    """
+
+    def __init__(self, text: str, *, lasting: bool = False) -> None:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self._kind = Lasting if lasting else tuple
 
     def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+        return self._kind(("EVALSHA", self.sha, len(keys), *keys, *args))
 
 
 class StorageFull(RedisUnavailable):
@@ -88,7 +94,7 @@ class Connection:
                 if any(isinstance(result, NoScriptError) for result in results):
                     await self._servers.everywhere([("SCRIPT LOAD", script.text) for script in self._scripts])
                     results = await self._servers.execute(commands, each_alone=not check)
-        except (RedisError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
         if check:
             for result in results:
@@ -108,7 +114,7 @@ class Connection:
         try:
             async with asyncio.timeout(BLOCK_SECONDS + CALL_SECONDS):
                 return await self._servers.read_stream(key, after)
-        except (RedisError, OSError, TimeoutError) as error:
+        except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
 
 
@@ -124,7 +130,7 @@ def _servers(place: Place) -> Servers:
         case "sentinel":
             return Guarded(place)
         case "cluster":
-            return Cluster(place.hosts, lambda address: Node(direct(place, address), retries=0))
+            return Cluster(place.hosts, lambda address: Node(direct(place, address), retries=0, replicated=True))
         case _:
             return Node(direct(place))
 

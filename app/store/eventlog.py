@@ -66,6 +66,10 @@ class EventLog:
         """The command that appends events, numbered from `first`; it answers 0 when the run was settled."""
         return APPEND((chat.key, chat.events(run_id)), run_id, self._seconds, *numbered(events[:BATCH], first))
 
+    async def begun(self, chat: Chat, run_id: str) -> bool:
+        """Whether the run has written anything."""
+        return bool(await self._redis.call("EXISTS", chat.events(run_id)))
+
     async def read(self, chat: Chat, run_id: str) -> list[Event]:
         """All events in the log, from number 1; empty when there is none (any more)."""
         rows = await self._redis.call("XRANGE", chat.events(run_id), "-", "+")

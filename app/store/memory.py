@@ -73,7 +73,7 @@ class Memory:
             case b"known":
                 ending = read_ending(row[1])
                 backend = ending.backend if ending else json.loads(row[2]).get("backend")
-                return Known(row[1].decode().split(" ")[0], backend)
+                return Known(row[1].decode().split(" ")[0], ending is None, backend)
             case b"busy":
                 live = live_run(*(part.decode() for part in row[1:]))
                 assert live  # noqa: S101  # the script answers with all three

@@ -24,6 +24,13 @@ SENTINEL_SECONDS = 0.4  # for each Sentinel asked; the one that answered is aske
 BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
 WAIT_SECONDS = 2.0  # for a free connection: a burst of starts shares them
 RETRY_SECONDS = 0.05
+REPLICA_MS = 200  # so long a write that must last waits for a replica; without any it counts all the same
+
+
+class Lasting(tuple[Any, ...]):
+    """A command that is answered only when a replica has it too, so that no failover takes it back."""
+
+    __slots__ = ()
 
 
 class Node:
@@ -31,7 +38,8 @@ class Node:
 
     spread = False
 
-    def __init__(self, pool: Pool, *, retries: int = 1) -> None:
+    def __init__(self, pool: Pool, *, retries: int = 1, replicated: bool = False) -> None:
+        self._replicated = replicated
         again = Retry(ConstantBackoff(RETRY_SECONDS), retries)
         self._main = Redis(connection_pool=pool(max_connections=64, **_patience(COMMAND_SECONDS) | {"retry": again}))
         self._blocking = Redis(connection_pool=pool(max_connections=512, **_patience(BLOCK_SECONDS + 3)))
@@ -42,7 +50,9 @@ class Node:
         async with self._main.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
+            if self._replicated and any(isinstance(command, Lasting) for command in commands):
+                pipeline.execute_command("WAIT", 1, REPLICA_MS)
+            return (await pipeline.execute(raise_on_error=False))[: len(commands)]
 
     async def everywhere(self, commands: Sequence[Command]) -> None:
         """Runs commands on every server that takes writes: this one."""
@@ -71,9 +81,10 @@ class Guarded(Node):
         secure = {"ssl": tls} | {name: value for name, value in options.items() if name.startswith("ssl_")}
         theirs = _timeouts(SENTINEL_SECONDS, SENTINEL_SECONDS) | secure | place.sentinel_login
         self._sentinels = Sentinel(place.hosts, sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
-        super().__init__(
-            lambda **ours: _GuardedPool(place.service, self._sentinels, ssl=tls, **(options | ours))  # type: ignore[no-untyped-call]
-        )
+        super().__init__(self._pool(place.service, options | {"ssl": tls}), replicated=True)
+
+    def _pool(self, service: str, options: dict[str, Any]) -> Pool:
+        return lambda **ours: _GuardedPool(service, self._sentinels, **(options | ours))  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         """Closes every connection, also those to the Sentinels."""

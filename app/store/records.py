@@ -62,6 +62,7 @@ class Known:
     """This run id has been used in this chat before."""
 
     digest: str
+    live: bool
     backend: str | None
 
 

@@ -47,7 +47,8 @@ local lapses = redis.call('ZSCORE', early, ARGV[1])
 local stopped = lapses and tonumber(lapses) > tonumber(now)
 local history = redis.call('LRANGE', messages, -ARGV[11], -1)
 return {'started', redis.call('HGET', chat, 'run_at'), stopped and 1 or 0, history}
-"""
+""",
+    lasting=True,
 )
 
 # ARGV: run id, writer, outcome, backend, message, kept messages, chat seconds, replay seconds, last number or '',
@@ -76,7 +77,8 @@ redis.call('HSET', runs, ARGV[1], table.concat({record, ARGV[3], ARGV[4], now, A
 redis.call('ZREM', KEYS[5], ARGV[1])
 for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[7]) end
 return {'ended'}
-"""
+""",
+    lasting=True,
 )
 
 # takes back a start whose answer never reached us; ARGV: run id, attempt, 1 when its message was stored
