@@ -68,15 +68,15 @@ async def one_chat(system: System, number: int) -> None:
         await reply.closed
 
 
-async def chats(system: System, count: int) -> None:
-    """`count` chats, AT_ONCE side by side."""
+async def chats(system: System, count: int, at_once: int = AT_ONCE) -> None:
+    """`count` chats, so many side by side."""
     numbers = iter(range(count))
 
     async def lane() -> None:
         for number in numbers:
             await one_chat(system, number)
 
-    await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(lane() for _ in range(at_once)))
 
 
 async def growth(under: Ground, *, count: int = 2000) -> Numbers:
@@ -84,7 +84,7 @@ async def growth(under: Ground, *, count: int = 2000) -> Numbers:
     with tempfile.TemporaryDirectory(prefix="bench-census-") as folder:
         file = Path(folder) / "census.json"
         async with product(under, watched=True, env={**GRACE, "BENCH_CENSUS": str(file)}) as system:
-            await chats(system, count // 4)
+            await chats(system, count // 4, 3 * AT_ONCE)  # pools of connections reach their size here
             before = await census(system, under, file)
             began = time.monotonic()
             await chats(system, count - count // 4)
