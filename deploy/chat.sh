@@ -1,6 +1,6 @@
 #!/bin/sh
 # Operates the stack: `chat.sh VERB [ARGUMENT]`, with Docker Compose where it works, else with the programs of this
-# machine. MODE=docker or MODE=native decides it by hand.
+# machine. MODE=docker or MODE=native decides it by hand; `chat.sh mode` tells.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,12 @@ elif [ -z "$mode" ]; then
     mode=${reason:+native}
 fi
 
-case ${mode:-docker} in
+mode=${mode:-docker}
+if [ "$1" = mode ]; then
+    echo "$mode${reason:+: $reason}"
+    exit
+fi
+case $mode in
 docker) exec sh deploy/docker/run.sh "$@" ;;
 native) WHY=$reason exec sh deploy/native/run.sh "$@" ;;
 *) echo "MODE is docker or native, not $mode" >&2; exit 2 ;;

@@ -65,31 +65,43 @@ quietly() { # shows what a command said only when it failed
     said=$("$@" 2>&1) || { echo "$said" | tail -n 25 >&2; return 1; }
 }
 
-# A wrong setting ends a backend at once: its own line says more than Compose's.
-explain() {
-    compose logs --no-log-prefix --tail 2 backend1 2>/dev/null | grep -m 1 'Wrong setting' >&2 || true
-    die "The stack does not start (make logs)"
+# The image of this checkout, and that it can be started with these settings at all: one line if not.
+prepare() {
+    quietly compose build backend1 || die "The image does not build"
+    wrong=$(compose run --rm --no-deps -T backend1 python -c 'from app.settings import load; load()' 2>&1) ||
+        die "$(echo "$wrong" | grep -m 1 'Wrong setting' || echo "$wrong" | tail -n 3)"
+}
+
+running() { # SERVICE...: whether all of them do
+    [ "$(compose ps --status running --quiet "$@" 2>/dev/null | wc -l)" = $# ]
 }
 
 start() {
     echo "With Docker Compose $(docker compose version --short)"
+    if running nginx backend1 backend2 backend3 redis; then
+        echo "It runs already (make restart to load changes)"
+        summary
+        return
+    fi
     choose_port
-    [ -n "$(compose ps -q nginx 2>/dev/null)" ] || echo "Building the image and starting (a minute or two the first time)"
-    quietly compose build backend1 || die "The image does not build"
-    quietly compose up --detach --wait --remove-orphans || explain
+    echo "Building the image and starting (a minute or two the first time)"
+    prepare
+    quietly compose up --detach --wait --remove-orphans || die "The stack does not start (make logs)"
     summary
 }
 
 restart() {
-    [ -n "$(public_port)" ] || die "Nothing runs: make start"
-    HTTP_PORT=$(public_port)
-    export HTTP_PORT
-    quietly compose build backend1 || die "The image does not build"
+    running nginx || die "Nothing runs: make start"
+    choose_port
+    prepare
+    # Redis and Nginx only when their settings have changed. (No --no-deps: it changes what Compose compares.)
+    quietly compose up --detach --wait redis || die "Redis does not come back (make logs-redis)"
     for backend in backend1 backend2 backend3; do
         echo "$backend ends its replies and starts again"
-        quietly compose up --detach --wait --no-deps --force-recreate "$backend" ||
+        { quietly compose rm --stop --force "$backend" && quietly compose up --detach --wait "$backend"; } ||
             die "$backend does not come back; the others go on (docker compose logs $backend)"
     done
+    quietly compose up --detach --wait nginx || die "Nginx does not come back (make logs-nginx)"
     reload_nginx
     summary
 }

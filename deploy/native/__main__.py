@@ -93,7 +93,9 @@ def stop() -> None:
 def restart() -> None:
     """One backend after the other: it lets its replies end while the others serve."""
     stack = read_stack()
-    load()  # a wrong setting is said before anything is stopped
+    settings = load()  # a wrong setting is said before anything is stopped
+    if "http_port" in settings.model_fields_set and settings.http_port != stack.http_port:
+        say(f"The port stays {stack.http_port} until make stop start")
     if not stack.nginx:
         say("With one backend a restart is a short outage (make doctor says what to install)")
     for name, port in zip(backend_names(stack), stack.backends, strict=True):

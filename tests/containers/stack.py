@@ -69,8 +69,9 @@ class Stack:
         }
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
-    def make(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return run("make", "--no-print-directory", *words, check=check, cwd=self.folder, env=self.environment)
+    def make(self, *words: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **more}
+        return run("make", "--no-print-directory", *words, check=check, cwd=self.folder, env=environment)
 
     def compose(self, *words: str, check: bool = True) -> str:
         command = ("docker", "compose", "--ansi", "never", *words)

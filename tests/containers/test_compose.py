@@ -24,6 +24,7 @@ def address(stack: Stack, name: str) -> str:
 
 def test_start_tells_the_address_and_three_backends_answer(stack: Stack) -> None:
     again = stack.start()
+    assert "runs already" in again
     assert stack.url.replace("127.0.0.1", "localhost") in again
     assert "demo" in again
     assert stack.names() == ALL
@@ -65,7 +66,7 @@ def test_a_reader_comes_back_after_the_owner_was_killed(stack: Stack) -> None:
         assert kept["messages"][1]["content"]
         assert stack.names() == ALL - {chat.backend}
     finally:
-        stack.compose("up", "--detach", "--wait", "--no-deps", service(chat.backend))
+        stack.compose("up", "--detach", "--wait", service(chat.backend))
     wait_until(lambda: stack.names() == ALL)
 
 
@@ -77,7 +78,7 @@ def test_a_backend_with_a_new_address_is_found_without_a_reload(stack: Stack) ->
     if squatter.returncode != 0:  # the network has no subnet of the user's own: the next free address it is
         squatter = run("docker", "run", "--detach", "--rm", *network[:2], "redis:8-alpine")
     try:
-        stack.compose("up", "--detach", "--wait", "--no-deps", "backend2")
+        stack.compose("up", "--detach", "--wait", "backend2")
         assert address(stack, "backend2") != before
         wait_until(lambda: "backend-2" in stack.names(20), seconds=15)
     finally:
@@ -85,7 +86,19 @@ def test_a_backend_with_a_new_address_is_found_without_a_reload(stack: Stack) ->
     assert stack.inspect("nginx")["State"]["Pid"] == nginx["State"]["Pid"]
 
 
-def test_a_rolling_restart_fails_no_request_and_cuts_no_reply(stack: Stack) -> None:
+def test_a_wrong_setting_is_one_line_and_stops_nothing(stack: Stack) -> None:
+    wrong = stack.make("restart", check=False, PROVIDER="nonsense")
+    assert wrong.returncode != 0
+    assert [line for line in wrong.stderr.splitlines() if not line.startswith("make")] == [
+        "Wrong setting: PROVIDER: Input should be 'demo', 'ollama' or 'bedrock'"
+    ]
+    assert stack.names() == ALL
+
+
+def test_a_rolling_restart_loads_changes_fails_no_request_and_cuts_no_reply(stack: Stack) -> None:
+    (stack.folder / "mine").mkdir()
+    (stack.folder / "mine" / "pirate.toml").write_text('description = "Says arr"\nprompt = "You are a pirate."\n')
+    (stack.folder / ".env").write_text("AGENTS_DIR=mine\n")
     stop, statuses, ends = threading.Event(), set(), []
 
     def ask() -> None:
@@ -111,6 +124,7 @@ def test_a_rolling_restart_fails_no_request_and_cuts_no_reply(stack: Stack) -> N
     assert statuses == {202}
     assert set(ends) == {"data: [DONE]"}
     assert all(stack.inspect(name)["State"]["Pid"] not in pids for name in BACKENDS)
+    assert "pirate" in stack.client.get("/agents").json()["agents"]
 
 
 def test_chats_outlive_a_restart_of_redis(stack: Stack) -> None:
