@@ -45,6 +45,8 @@ class Person:
         self.requests: list[str] = []
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
+        page.on("requestfailed", self._missed)
+        page.on("response", self._answered)
         page.on("request", lambda request: self.requests.append(request.url))
         self.box = page.locator("#box")
         self.button = page.locator("#send")
@@ -57,6 +59,14 @@ class Person:
     def _heard(self, message: Any) -> None:
         if message.type in {"error", "warning"} and not any(word in message.text for word in HARMLESS):
             self.trouble.append(f"console: {message.text}")
+
+    def _missed(self, request: Any) -> None:
+        if "/static/" in request.url:
+            self.trouble.append(f"{request.failure}: {request.url}")
+
+    def _answered(self, response: Any) -> None:
+        if "/static/" in response.url and response.status >= 400:
+            self.trouble.append(f"{response.status}: {response.url}")
 
     @property
     def foreign_requests(self) -> list[str]:
@@ -107,8 +117,8 @@ async def people(browser: Browser, port: int, **context: Any) -> AsyncIterator[P
     async with await browser.new_context(**{"viewport": {"width": 1180, "height": 800}, **context}) as own:
         person = await another_tab(own, port)
         yield person
-        assert person.trouble == []
-        assert person.foreign_requests == []
+        assert not person.trouble, person.trouble
+        assert not person.foreign_requests, person.foreign_requests
 
 
 async def another_tab(context: BrowserContext, port: int) -> Person:

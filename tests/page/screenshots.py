@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from playwright.async_api import Browser, async_playwright, expect
 
@@ -86,7 +87,9 @@ async def editing(person: Person, ollama: FakeOllama) -> None:
 
 async def tools(person: Person, ollama: FakeOllama) -> None:
     tool = ToolCall("calculate", {"expression": "12 * (3 + 4)"})
-    ollama.default = Reply(["The result is **84**: first the bracket, then the product."], thinking=["Brackets first."], tool=tool)
+    ollama.default = Reply(
+        ["The result is **84**: first the bracket, then the product."], thinking=["Brackets first."], tool=tool
+    )
     await person.open("a-sum")
     await person.ask("What is 12 * (3 + 4)?")
     await person.sees("84")
@@ -148,7 +151,8 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 
 SCENES: list[Scene] = [
-    empty, answered, running, choice, stopped, editing, tools, error, refused, reconnecting, about, keys, deleted, status,
+    empty, answered, running, choice, stopped, editing, tools,
+    error, refused, reconnecting, about, keys, deleted, status,
 ]  # fmt: skip
 
 
@@ -158,7 +162,7 @@ async def take(browser: Browser, cluster: Cluster, ollama: FakeOllama, out: Path
             for size, view in (("wide", WIDE), ("phone", PHONE)):
                 if scene is drawer and size == "wide":
                     continue
-                context = {"viewport": view, "color_scheme": theme, "reduced_motion": "reduce"}
+                context: dict[str, Any] = {"viewport": view, "color_scheme": theme, "reduced_motion": "reduce"}
                 if size == "phone":
                     context |= {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
                 async with people(browser, cluster.port, **context) as person:
@@ -176,7 +180,6 @@ async def _shoot(scene: Scene, person: Person, ollama: FakeOllama, path: Path) -
 
 
 async def main(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         where = Path(folder)
         async with FakeOllama() as ollama, PrivateRedis(where) as redis, async_playwright() as playwright:
@@ -188,4 +191,6 @@ async def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(main(folder))

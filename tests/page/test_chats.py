@@ -1,5 +1,6 @@
 """The list of chats, addresses, ids, export, keys, phone, themes, status, the API key."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -114,7 +115,7 @@ async def test_export_by_a_link(person: Person, client: Client) -> None:
             await person.page.get_by_role("link", name=kind, exact=True).click()
         done = await download.value
         assert done.suggested_filename == name
-        text = Path(await done.path()).read_text()
+        text = (await asyncio.to_thread(Path(await done.path()).read_bytes)).decode()
         assert "hello export" in text
         assert kind == "Markdown" or json.loads(text)["messages"]
 

@@ -13,7 +13,9 @@ from tests.page.person import Person
 from tests.processes import ROOT
 
 STATIC = ROOT / "static"
-SOURCES = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and not path.name.startswith("docs"))
+SOURCES = sorted(
+    path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and not path.name.startswith("docs")
+)
 LIBRARIES = sorted((STATIC / "vendor").glob("*.js"))
 PAGE_VENDOR = [path for path in LIBRARIES if path.name.startswith(("marked", "dompurify", "highlight"))]
 
@@ -49,7 +51,9 @@ def test_only_the_view_touches_the_document() -> None:
 
 def test_no_html_is_made_of_strings_outside_the_sanitiser() -> None:
     for path in SOURCES:
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", path.read_text()), path
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", path.read_text()
+        ), path
 
 
 def test_nothing_is_inline_and_nothing_comes_from_outside() -> None:

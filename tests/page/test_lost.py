@@ -101,7 +101,9 @@ async def test_a_second_tab_and_another_device_show_the_same(
         await expect(one.last.locator(".stopped")).to_contain_text("Stopped")
 
 
-async def test_leaving_a_chat_and_coming_back_finds_the_reply(person: Person, new_chat: object, ollama: FakeOllama) -> None:
+async def test_leaving_a_chat_and_coming_back_finds_the_reply(
+    person: Person, new_chat: object, ollama: FakeOllama
+) -> None:
     ollama.default = SLOW
     await person.open("one")
     await person.ask("echo")
@@ -176,27 +178,30 @@ async def test_redis_away_and_model_away_look_different(
 ) -> None:
     the_ollama.forget()
     env = {"PROVIDER": "ollama", "OLLAMA_HOST": the_ollama.url}
-    async with PrivateRedis(where) as redis, Cluster(where, redis.url, env=env, backends=1) as cluster:
-        async with people(browser, cluster.port) as person:
-            the_ollama.on("model", Reply(refuse=True))
-            await person.open(chat_id)
-            await person.ask("model")
-            await expect(person.alert).to_contain_text("The model could not answer")
-            await expect(person.alert).to_have_attribute("role", "alert")
-            the_ollama.forget()
-            await person.alert.get_by_role("button", name="Try again").click()
-            await person.sees("word4")
-            await expect(person.questions).to_have_count(1)  # retry does not repeat the question
-            await person.state("idle")
-            await redis.program.end()
-            await person.ask("memory")
-            await expect(person.alert).to_contain_text("Memory is away")
-            await expect(person.alert.get_by_role("button", name="Copy the id")).to_be_visible()
-            await expect(person.page.locator(".unsent")).to_contain_text("memory")
-            await redis.start()
-            await eventually(lambda: _sent(person), within=30, every=0.5)
-            await person.sees("word4")
-            assert len(the_ollama.of("memory")) == 1
+    async with (
+        PrivateRedis(where) as redis,
+        Cluster(where, redis.url, env=env, backends=1) as cluster,
+        people(browser, cluster.port) as person,
+    ):
+        the_ollama.on("model", Reply(refuse=True))
+        await person.open(chat_id)
+        await person.ask("model")
+        await expect(person.alert).to_contain_text("The model could not answer")
+        await expect(person.alert).to_have_attribute("role", "alert")
+        the_ollama.forget()
+        await person.alert.get_by_role("button", name="Try again").click()
+        await person.sees("word4")
+        await expect(person.questions).to_have_count(1)  # retry does not repeat the question
+        await person.state("idle")
+        await redis.program.end()
+        await person.ask("memory")
+        await expect(person.alert).to_contain_text("Memory is away")
+        await expect(person.alert.get_by_role("button", name="Copy the id")).to_be_visible()
+        await expect(person.page.locator(".unsent")).to_contain_text("memory")
+        await redis.start()
+        await eventually(lambda: _sent(person), within=30, every=0.5)
+        await person.sees("word4")
+        assert len(the_ollama.of("memory")) == 1
 
 
 async def _sent(person: Person) -> bool:

@@ -8,27 +8,29 @@ from playwright.async_api import expect
 from tests.cluster import Cluster
 from tests.fakes.ollama import FakeOllama
 from tests.fakes.reply import Reply
-from tests.page.hostile import RUN, TRICKS, payloads
+from tests.page.hostile import payloads, tricks
 from tests.page.person import Person
 
 PER_CHAT = 90  # a chat keeps 200 messages
-ALLOWED = (
-    "article a blockquote br button code del details div em footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small "
-    "span strong sub summary sup table tbody td th thead tr ul svg use"
-).split()
+TAGS = """
+article a blockquote br button code del details div em footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small span
+strong sub summary sup table tbody td th thead tr ul svg use
+"""
 
 LOOK = """
 () => {
   const inside = [...document.querySelectorAll("#log *")];
+  const links = inside.filter((element) => element.localName === "a");
   const odd = new Set();
   for (const element of inside) {
-    for (const { name } of element.attributes) if (/^on|^style$|^src|^data-(?!run)|^name$|^form/.test(name)) odd.add(name);
+    for (const { name } of element.attributes)
+      if (/^on|^style$|^src|^data-(?!run)|^name$|^form/.test(name)) odd.add(name);
     if (element.closest(".text") && element.id) odd.add(`id ${element.id}`);
   }
   return {
     tags: [...new Set(inside.map((element) => element.localName))],
     odd: [...odd],
-    links: [...new Set([...document.querySelectorAll("#log a")].map((link) => `${link.protocol} ${link.target} ${link.rel}`))],
+    links: [...new Set(links.map((link) => `${link.protocol} ${link.target} ${link.rel}`))],
     pwned: window.pwned ?? null,
   };
 }
@@ -66,7 +68,7 @@ async def _stored(cluster: Cluster, chat_id: str, part: range) -> None:
 
 
 async def test_hostile_text_is_harmless_while_it_streams(person: Person, chat_id: str, ollama: FakeOllama) -> None:
-    text = "\n\n".join(trick.format(run=RUN) for trick in TRICKS)
+    text = "\n\n".join(tricks())
     ollama.default = Reply(re.findall(r"[\s\S]{1,3}", text), pace=0.002)
     await person.open(chat_id)
     await person.ask("hello")
@@ -80,7 +82,7 @@ async def _is_calm(person: Person) -> None:
     seen = await person.value(LOOK)
     assert seen["pwned"] is None
     assert seen["odd"] == []
-    assert set(seen["tags"]) <= set(ALLOWED)
+    assert set(seen["tags"]) <= set(TAGS.split())
     assert set(seen["links"]) <= {
         f"{scheme} _blank noopener noreferrer nofollow" for scheme in ("http:", "https:", "mailto:")
     }

@@ -54,9 +54,7 @@ MEASURE = """
 
 
 @pytest.mark.timeout(180)
-async def test_50_kb_at_200_tokens_a_second_has_no_long_frame(
-    person: Person, chat_id: str, ollama: FakeOllama
-) -> None:
+async def test_50_kb_at_200_tokens_a_second_has_no_long_frame(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     # 50 KB in tokens of 5 characters at 200 a second: 50 s; the first 40 KB come at once, as they would after a refresh
     text = long_markdown(50_000)
     ollama.default = Reply(tokens(text), pace=0.005)

@@ -184,7 +184,9 @@ async def test_a_stopped_reply_can_be_continued(person: Person, chat_id: str, ol
 
 
 async def test_tools_and_reasoning_are_folded(person: Person, chat_id: str, ollama: FakeOllama) -> None:
-    ollama.default = Reply(["It is 4."], thinking=["Let me ", "see."], tool=ToolCall("calculate", {"expression": "2+2"}))
+    ollama.default = Reply(
+        ["It is 4."], thinking=["Let me ", "see."], tool=ToolCall("calculate", {"expression": "2+2"})
+    )
     await person.open(chat_id)
     await person.ask("What is 2+2?")
     tool = person.last.locator(".tool")
