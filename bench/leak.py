@@ -19,7 +19,7 @@ from bench.processes import pin_here
 from bench.systems import Ground, System, ground, product
 
 AT_ONCE = 20
-GRACE = {"DISCONNECT_GRACE_SECONDS": "0", "MEMORY_MAX_CONVERSATIONS": "100", "REPLAY_TTL_SECONDS": "2"}
+GRACE = {"DISCONNECT_GRACE_SECONDS": "0", "MEMORY_MAX_CONVERSATIONS": "250", "REPLAY_TTL_SECONDS": "2"}
 
 
 async def census(system: System, under: Ground, file: Path) -> Numbers:
