@@ -6,7 +6,7 @@
 
 const DEADLINE_MS = 8000;
 
-/** A request that was refused or did not get through; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
+/** A request refused or lost; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
 export class Problem extends Error {
   constructor({ code, detail = "", status = 0, requestId = "", runId = "", backend = "", retryAfter = 0 }) {
     super(detail || code);
@@ -82,7 +82,7 @@ export class Api {
 
 const chatPath = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
 
-/** fetch with a deadline for the headers; a failure of the network becomes a `Problem`, an abort by the caller stays. */
+/** fetch with a deadline for the headers; a failing network becomes a `Problem`, an abort by the caller stays. */
 async function send(path, deadline, signal, options) {
   const cut = new AbortController();
   const timer = deadline ? setTimeout(() => cut.abort(), deadline) : 0;

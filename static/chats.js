@@ -66,7 +66,10 @@ export class Chats {
 
   /** Hides the chat now and deletes it when the time to undo has passed; `onproblem` hears of a failure. */
   remove(id, onproblem) {
-    this.#leaving.set(id, setTimeout(() => this.#forget(id).catch(onproblem), UNDO_MS));
+    this.#leaving.set(
+      id,
+      setTimeout(() => this.#forget(id).catch(onproblem), UNDO_MS),
+    );
     this.#onchange();
     return UNDO_MS;
   }

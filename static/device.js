@@ -27,7 +27,9 @@ export const draftOf = (chatId) => recall(`draft.${chatId}`);
 
 /** Keeps the unsent text of a chat; the oldest drafts go when there are too many. */
 export function keepDraft(chatId, text) {
-  const ids = recall("drafts").split(" ").filter((id) => id && id !== chatId);
+  const ids = recall("drafts")
+    .split(" ")
+    .filter((id) => id && id !== chatId);
   if (text) ids.push(chatId);
   while (ids.length > DRAFTS_KEPT) remember(`draft.${ids.shift()}`, "");
   remember("drafts", ids.join(" "));

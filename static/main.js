@@ -83,7 +83,8 @@ class Page {
     try {
       await chat.load();
     } catch (problem) {
-      if (chat === this.#chat && chat.state === "idle") this.view.showTrouble(sentence(problem), () => this.#read(chat));
+      if (chat === this.#chat && chat.state === "idle")
+        this.view.showTrouble(sentence(problem), () => this.#read(chat));
     }
   }
 
@@ -196,6 +197,7 @@ class Page {
     const chat = this.#chat;
     if (how === "wait" && chat.live) chat.queued = text;
     else chat.send(text, { onBusy: how === "replace" ? "replace" : "reject" });
+    this.view.showTrouble("");
     this.#keepDraft();
     this.view.showChat(chat);
     this.view.transcript.toEnd();

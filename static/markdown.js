@@ -11,7 +11,9 @@ import { Marked } from "./vendor/marked-18.2.1.min.js";
 const PLAIN_TAGS = "br|hr|sub|sup|kbd|b|i|em|strong|u|s|del|ins|mark|small|p|details|summary";
 const CLEAN = {
   ALLOWED_TAGS: [
-    ..."a blockquote br code del details em h1 h2 h3 h4 h5 h6 hr i b u s ins kbd li mark ol p pre small span".split(" "),
+    ..."a blockquote br code del details em h1 h2 h3 h4 h5 h6 hr i b u s ins kbd li mark ol p pre small span".split(
+      " ",
+    ),
     ..."strong sub summary sup table tbody td th thead tr ul".split(" "),
   ],
   ALLOWED_ATTR: ["href", "title", "class", "start", "align", "target", "rel"],
@@ -37,7 +39,11 @@ const marked = new Marked({
       return `<a href="${escape(href)}"${hint} target="_blank" rel="noopener noreferrer nofollow">${words}</a>`;
     },
     image({ href, text }) {
-      return this.link({ href, title: "", tokens: [{ type: "text", raw: text, text: text || "image", escaped: false }] });
+      return this.link({
+        href,
+        title: "",
+        tokens: [{ type: "text", raw: text, text: text || "image", escaped: false }],
+      });
     },
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     heading({ tokens, depth }) {
@@ -73,8 +79,8 @@ const BARE_MARKER = /(^|\n)[ \t]*(?:[-*+]|\d+[.)]?|#{1,6}|`{1,2}|[|>]|-{2,}|={1,
 const HALF_LINK = /!?\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$/;
 
 /**
- * What to show of a block that is still growing, so that nothing flickers: a marker without its words waits, half a link
- * shows its words, bold and code that are open are closed.
+ * What to show of a block that is still growing, so that nothing flickers: a marker without its words waits, half a
+ * link shows its words, bold and code that are open are closed.
  */
 export function calm(text) {
   if (odd(text, /^\s*(?:```|~~~)/gm)) return text; // inside a fence of a list or a quotation
@@ -88,7 +94,11 @@ export function calm(text) {
 const odd = (text, pattern) => (text.match(pattern) ?? []).length % 2 === 1;
 
 /** The words of a language's name behind a fence: "```Python title=…" -> "python". */
-export const languageOf = ({ token }) => (token.lang ?? "").trim().split(/[\s,{]/)[0].toLowerCase();
+export const languageOf = ({ token }) =>
+  (token.lang ?? "")
+    .trim()
+    .split(/[\s,{]/)[0]
+    .toLowerCase();
 
 let highlighter = null;
 

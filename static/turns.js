@@ -4,7 +4,7 @@
  * Pure: no network, no document, no clock.
  * question: {role: "user", runId, text, at}
  * reply:    {role: "assistant", runId, parts, held, outcome, facts, stop, error, at}
- *   parts   [{kind: "text" | "reasoning", text} | {kind: "tool", id, name, status, input, output}] in the order they came
+ *   parts   [{kind: "text" | "reasoning", text} | {kind: "tool", id, name, status, input, output}], as they came
  *   held    parts that arrived after the click on Stop and are not shown, or null
  *   outcome null while the reply is being made, then done, stopped or failed
  */
@@ -45,7 +45,11 @@ export const merged = (shown, fresh) =>
   );
 
 /** The text of a reply, without reasoning and tools. */
-export const textOf = ({ parts }) => parts.filter(({ kind }) => kind === "text").map(({ text }) => text).join("");
+export const textOf = ({ parts }) =>
+  parts
+    .filter(({ kind }) => kind === "text")
+    .map(({ text }) => text)
+    .join("");
 
 /** The index of the question of a run, or -1. */
 export const questionIndex = (turns, runId) => turns.findIndex((turn) => turn.role === "user" && turn.runId === runId);
@@ -62,7 +66,12 @@ export function apply(target, type, data) {
 
 /** Ends `target` as the service kept it (`ended`, or nothing); what was seen and is not kept stays shown. */
 export function conclude(target, ended) {
-  const { outcome, error, facts, parts } = ended ?? { outcome: "failed", error: { code: "run_lost" }, facts: {}, parts: [] };
+  const { outcome, error, facts, parts } = ended ?? {
+    outcome: "failed",
+    error: { code: "run_lost" },
+    facts: {},
+    parts: [],
+  };
   if (textOf({ parts }).length > textOf(target).length) target.parts = parts;
   Object.assign(target.facts, facts);
   Object.assign(target, { outcome, error, held: null });

@@ -76,7 +76,7 @@ export class Blocks {
   #place(kind) {
     if (this.#last?.element.className !== kind) {
       this.#last?.element.remove();
-      const element = h("div", { class: kind });
+      const element = h("div", { class: kind, dir: "auto" });
       this.element.append(element);
       this.#last = { element, code: null };
     }

@@ -34,7 +34,10 @@ export const iconButton = (name, label, onclick, props = {}) =>
 /** Copies without the clipboard API, which plain HTTP does not have. True when it worked. */
 export async function copy(text) {
   if (navigator.clipboard) {
-    const worked = await navigator.clipboard.writeText(text).then(() => true, () => false);
+    const worked = await navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
     if (worked) return true;
   }
   const box = h("textarea", { class: "offscreen", readonly: true, "aria-hidden": "true" });
@@ -50,12 +53,17 @@ export async function copy(text) {
 
 /** A button that copies `text()` and says so for a moment. */
 export function copyButton(label, text, props = {}) {
-  const button = iconButton("copy", label, async () => {
-    const worked = await copy(text());
-    button.replaceChildren(icon(worked ? "check" : "copy"));
-    announce(worked ? "Copied" : "Copying is not allowed here");
-    setTimeout(() => button.replaceChildren(icon("copy")), 1600);
-  }, props);
+  const button = iconButton(
+    "copy",
+    label,
+    async () => {
+      const worked = await copy(text());
+      button.replaceChildren(icon(worked ? "check" : "copy"));
+      announce(worked ? "Copied" : "Copying is not allowed here");
+      setTimeout(() => button.replaceChildren(icon("copy")), 1600);
+    },
+    props,
+  );
   return button;
 }
 

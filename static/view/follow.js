@@ -1,5 +1,5 @@
 /**
- * Scrolling that lets go: follows the end of the transcript until the person scrolls away, and takes up again at the end.
+ * Scrolling that lets go: follows the end of the transcript until the person scrolls away, and again from the end on.
  *
  * Part of the view. Whoever knows that something was sent says so with `toEnd`; nothing is guessed from the content.
  */
@@ -37,7 +37,8 @@ export class Follow {
 
   #scrolled() {
     const top = this.#scroller.scrollTop;
-    if (top < this.#top - 1 && this.#gap() > NEAR) this.#letGo(); // dragged up by the scroll bar
+    if (top < this.#top - 1 && this.#gap() > NEAR)
+      this.#letGo(); // dragged up by the scroll bar
     else if (this.#gap() <= NEAR && top >= this.#top) this.isFollowing = true;
     this.#top = top;
     this.#button.hidden = this.isFollowing || this.#gap() <= NEAR;

@@ -59,7 +59,9 @@ export class ChatList {
         "a",
         { href: `#/chat/${encodeURIComponent(id)}`, "aria-current": id === this.#current ? "page" : null },
         h("span", { class: "title" }, name),
-        isRunning ? h("span", { class: "dot", role: "img", "aria-label": "running" }) : h("span", { class: "when" }, ago(at)),
+        isRunning
+          ? h("span", { class: "dot", role: "img", "aria-label": "running" })
+          : h("span", { class: "when" }, ago(at)),
       ),
       iconButton("more", `Options of ${name}`, () => this.actions.details(id)),
     );

@@ -20,7 +20,10 @@ export class StatusView {
     this.#painted = painted;
     const focused = document.activeElement?.dataset?.run;
     $("status-body").replaceChildren(
-      section(plural(status.backends.length, "backend"), h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs)))),
+      section(
+        plural(status.backends.length, "backend"),
+        h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs))),
+      ),
       section(plural(status.runs.length, "live run"), this.#runs(status.runs)),
       section("Stops of the last hour", stops(status.stops)),
       section("Redis", redis(status.redis)),
@@ -44,8 +47,17 @@ export class StatusView {
         run.agent,
         badge(run.backend),
         ago(run.started_at) === "now" ? "under 1 min" : ago(run.started_at),
-        h("button", { type: "button", class: "plain", "data-run": run.run_id, "aria-label": `Stop the run of ${run.chat_id}`,
-          onclick: () => this.actions.stopRun(run) }, "Stop"),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "plain",
+            "data-run": run.run_id,
+            "aria-label": `Stop the run of ${run.chat_id}`,
+            onclick: () => this.actions.stopRun(run),
+          },
+          "Stop",
+        ),
       ]),
     );
   }
@@ -69,25 +81,45 @@ function backendCard({ backend, version, started_at: at, stop_listener: listener
 
 function stops(list) {
   if (list.length === 0) return quiet("No reply was stopped in the last hour.");
-  const times = list.map(({ stop_ms: ms }) => ms).filter((ms) => ms != null).sort((one, other) => one - other);
+  const times = list
+    .map(({ stop_ms: ms }) => ms)
+    .filter((ms) => ms != null)
+    .sort((one, other) => one - other);
   const middle = times[Math.floor(times.length / 2)];
-  const words = times.length > 0 ? `${plural(list.length, "stop")} · median ${duration(middle)} · slowest ${duration(times.at(-1))}` : "";
-  return h("div", {}, quiet(words), table(
-    ["When", "Chat", "Ran on", "Asked through", "Took"],
-    list.slice(0, 20).map((stop) => [
-      new Date(stop.at).toLocaleTimeString(),
-      h("a", { href: `#/chat/${encodeURIComponent(stop.chat_id)}` }, stop.chat_id),
-      stop.backend ? badge(stop.backend) : "",
-      stop.answered_by ? badge(stop.answered_by) : "",
-      duration(stop.stop_ms),
-    ]),
-  ));
+  const words =
+    times.length > 0
+      ? `${plural(list.length, "stop")} · median ${duration(middle)} · slowest ${duration(times.at(-1))}`
+      : "";
+  return h(
+    "div",
+    {},
+    quiet(words),
+    table(
+      ["When", "Chat", "Ran on", "Asked through", "Took"],
+      list
+        .slice(0, 20)
+        .map((stop) => [
+          new Date(stop.at).toLocaleTimeString(),
+          h("a", { href: `#/chat/${encodeURIComponent(stop.chat_id)}` }, stop.chat_id),
+          stop.backend ? badge(stop.backend) : "",
+          stop.answered_by ? badge(stop.answered_by) : "",
+          duration(stop.stop_ms),
+        ]),
+    ),
+  );
 }
 
 const redis = ({ status, version, latency_ms: latency, used_memory_bytes: used, maxmemory_policy: policy }) =>
   h("p", {}, `${status} · version ${version} · answers in ${duration(latency)} · ${bytes(used ?? 0)} used · ${policy}`);
 
 const table = (heads, rows) =>
-  h("div", { class: "table", tabindex: "0", role: "group", "aria-label": heads[0] },
-    h("table", {}, h("thead", {}, h("tr", {}, ...heads.map((head) => h(head ? "th" : "td", head ? { scope: "col" } : {}, head)))),
-      h("tbody", {}, ...rows.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell)))))));
+  h(
+    "div",
+    { class: "table", tabindex: "0", role: "group", "aria-label": heads[0] },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, ...heads.map((head) => h(head ? "th" : "td", head ? { scope: "col" } : {}, head)))),
+      h("tbody", {}, ...rows.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell))))),
+    ),
+  );

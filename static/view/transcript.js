@@ -98,9 +98,19 @@ export class Transcript {
   }
 
   #refusal({ message, problem, options }) {
-    const asked = options.replaces ? [] : [h("article", { class: "question unsent" }, h("div", { class: "bubble" }, message))];
+    const asked = options.replaces
+      ? []
+      : [h("article", { class: "question unsent" }, h("div", { class: "bubble" }, message))];
     const action = this.#wayOn(problem.code);
-    return [...asked, trouble(troubleTitle(problem.code), sentence(problem), action, problem.requestId && `request ${problem.requestId}`)];
+    return [
+      ...asked,
+      trouble(
+        troubleTitle(problem.code),
+        sentence(problem),
+        action,
+        problem.requestId && `request ${problem.requestId}`,
+      ),
+    ];
   }
 
   #wayOn(code) {

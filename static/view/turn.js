@@ -6,8 +6,8 @@
 
 import { textOf } from "../turns.js";
 import { duration, hue, plural, sentence, stopLine, troubleTitle } from "../words.js";
-import { Blocks } from "./blocks.js";
 import { copyButton, h, icon, iconButton, isPlainEnter } from "./dom.js";
+import { viewOf } from "./parts.js";
 
 export class QuestionView {
   constructor(turn, actions) {
@@ -27,8 +27,8 @@ export class QuestionView {
       if (text) this.actions.edit(this.turn, text);
     };
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") return event.stopPropagation(), this.#read(true);
-      if (isPlainEnter(event)) event.preventDefault(), send();
+      if (event.key === "Escape") return (event.stopPropagation(), this.#read(true));
+      if (isPlainEnter(event)) (event.preventDefault(), send());
     });
     this.element.replaceChildren(
       h(
@@ -36,7 +36,12 @@ export class QuestionView {
         { class: "edit", onsubmit: (event) => (event.preventDefault(), send()) },
         box,
         h("p", { class: "hint" }, "Sending replaces this question and everything after it."),
-        h("div", { class: "row" }, h("button", { class: "primary" }, "Send"), cancelButton(() => this.#read(true))),
+        h(
+          "div",
+          { class: "row" },
+          h("button", { class: "primary" }, "Send"),
+          cancelButton(() => this.#read(true)),
+        ),
       ),
     );
     box.focus();
@@ -45,8 +50,13 @@ export class QuestionView {
   #read(focus = false) {
     const edit = iconButton("edit", "Edit and send again", () => this.edit(), { class: "quiet settled" });
     this.element.replaceChildren(
-      h("div", { class: "bubble" }, this.turn.text),
-      h("div", { class: "tools-row" }, copyButton("Copy question", () => this.turn.text), edit),
+      h("div", { class: "bubble", dir: "auto" }, this.turn.text),
+      h(
+        "div",
+        { class: "tools-row" },
+        copyButton("Copy question", () => this.turn.text),
+        edit,
+      ),
     );
     if (focus) edit.focus();
   }
@@ -92,7 +102,7 @@ export class ReplyView {
   }
 
   #add(part) {
-    const view = part.kind === "tool" ? new ToolView() : part.kind === "reasoning" ? new ReasoningView() : new TextView();
+    const view = viewOf(part);
     this.#body.append(view.element);
     return view;
   }
@@ -112,21 +122,36 @@ export class ReplyView {
   #trouble(error) {
     const { code } = error;
     const again = code === "backend_lost" || code === "run_lost" || code === "draining";
-    const action = again && textOf(this.turn)
-      ? h("button", { type: "button", class: "plain", onclick: () => this.actions.goOn(this.turn) }, "Continue")
-      : h("button", { type: "button", class: "plain", onclick: () => this.actions.regenerate(this.turn) }, "Try again");
+    const action =
+      again && textOf(this.turn)
+        ? h("button", { type: "button", class: "plain", onclick: () => this.actions.goOn(this.turn) }, "Continue")
+        : h(
+            "button",
+            { type: "button", class: "plain", onclick: () => this.actions.regenerate(this.turn) },
+            "Try again",
+          );
     return trouble(troubleTitle(code), sentence(error), action, this.turn.runId && `run ${this.turn.runId}`);
   }
 
   #actions() {
     const { outcome } = this.turn;
-    const row = h("div", { class: "tools-row" }, copyButton("Copy reply", () => textOf(this.turn)));
-    row.append(iconButton("again", "Write this reply again", () => this.actions.regenerate(this.turn), {
-      class: "quiet settled",
-    }));
+    const row = h(
+      "div",
+      { class: "tools-row" },
+      copyButton("Copy reply", () => textOf(this.turn)),
+    );
+    row.append(
+      iconButton("again", "Write this reply again", () => this.actions.regenerate(this.turn), {
+        class: "quiet settled",
+      }),
+    );
     if (outcome === "stopped" && textOf(this.turn))
       row.append(
-        h("button", { type: "button", class: "quiet settled words", onclick: () => this.actions.goOn(this.turn) }, "Continue"),
+        h(
+          "button",
+          { type: "button", class: "quiet settled words", onclick: () => this.actions.goOn(this.turn) },
+          "Continue",
+        ),
       );
     return row;
   }
@@ -143,7 +168,13 @@ export function trouble(title, words, action, id) {
   );
 }
 
-const idLine = (id) => h("p", { class: "id" }, h("code", {}, id), copyButton("Copy the id", () => id.split(" ").pop()));
+const idLine = (id) =>
+  h(
+    "p",
+    { class: "id" },
+    h("code", {}, id),
+    copyButton("Copy the id", () => id.split(" ").pop()),
+  );
 
 function factsLine({ agent, provider, model, backend, first_token_ms: first, duration_ms: total, usage }) {
   const tokens = usage?.output_tokens;
@@ -158,53 +189,3 @@ function factsLine({ agent, provider, model, backend, first_token_ms: first, dur
 }
 
 export const badge = (backend) => h("span", { class: `badge hue-${hue(backend)}` }, backend);
-
-class TextView {
-  element = h("div", { class: "text" });
-  #blocks = new Blocks(this.element);
-  #isFinished = false;
-  #length = 0;
-
-  show({ text }, isFinished) {
-    if (this.#isFinished && text.length === this.#length) return;
-    if (this.#isFinished) this.#blocks.clear(); // a stop that came too late: the text goes on
-    this.#blocks.paint(text, isFinished);
-    this.#isFinished = isFinished;
-    this.#length = text.length;
-  }
-}
-
-class ReasoningView {
-  #summary = h("summary", {});
-  #words = h("p", {});
-  element = h("details", { class: "folded reasoning" }, this.#summary, this.#words);
-
-  show({ text }, isFinished) {
-    this.#summary.textContent = isFinished ? "Thought about it" : "Thinking …";
-    this.#words.textContent = text;
-  }
-}
-
-const TOOL_STATES = { running: "running", done: "done", failed: "failed", stopped: "stopped" };
-
-class ToolView {
-  #shown = "";
-  element = h("details", { class: "folded tool" });
-
-  show({ name, status, input, output }) {
-    const shown = JSON.stringify([name, status, input, output]);
-    if (shown === this.#shown) return;
-    this.#shown = shown;
-    this.element.replaceChildren(
-      h("summary", {}, icon("tool"), h("span", { class: "name" }, name), h("span", { class: `state ${status}` }, TOOL_STATES[status] ?? status)),
-      ...field("Input", input),
-      ...field("Result", output),
-    );
-  }
-}
-
-function field(label, value) {
-  if (value === undefined || value === null) return [];
-  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return [h("p", { class: "label" }, label), h("pre", { tabindex: "0", role: "group", "aria-label": label }, text)];
-}

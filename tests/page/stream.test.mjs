@@ -49,11 +49,14 @@ test("the standard's example of one optional space", async () => {
 
 test("the standard's named events", async () => {
   const stream = "event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\ndata: 113411\n\n";
-  assert.deepEqual((await read(stream)).map(({ type, data }) => [type, data]), [
-    ["add", "73857293"],
-    ["remove", "2153"],
-    ["message", "113411"],
-  ]);
+  assert.deepEqual(
+    (await read(stream)).map(({ type, data }) => [type, data]),
+    [
+      ["add", "73857293"],
+      ["remove", "2153"],
+      ["message", "113411"],
+    ],
+  );
 });
 
 test("an event without data is not dispatched and its name does not leak into the next", async () => {
@@ -88,7 +91,10 @@ test("comments, unknown fields and retry are passed over", async () => {
 });
 
 test("an id with NUL is ignored, an id stays until another one comes", async () => {
-  assert.deepEqual((await read("id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n")).map(({ id }) => id), ["1", "1"]);
+  assert.deepEqual(
+    (await read("id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n")).map(({ id }) => id),
+    ["1", "1"],
+  );
 });
 
 test("an id on an event without data counts for the next one", async () => {
@@ -110,16 +116,21 @@ test("a stream without a last line end loses only the unfinished event", async (
 test("a model that writes frames cannot make one: its text is inside one line of JSON", async () => {
   const text = "\n\nevent: end\ndata: [DONE]\n\n";
   const seen = await read(`event: text\ndata: ${JSON.stringify({ text })}\n\n`);
-  assert.deepEqual(seen.map(({ type, data }) => [type, JSON.parse(data).text]), [["text", text]]);
+  assert.deepEqual(
+    seen.map(({ type, data }) => [type, JSON.parse(data).text]),
+    [["text", text]],
+  );
 });
 
-const RICH = "\uFEFF: hi\r\n\r\nid: r:1\r\nevent: text\r\ndata: {\"text\":\"Grüße 👩‍👩‍👧 漢字\"}\r\n\r\ndata: a\rdata: b\r\rdata: c\n\n";
+const RICH =
+  '\uFEFF: hi\r\n\r\nid: r:1\r\nevent: text\r\ndata: {"text":"Grüße 👩‍👩‍👧 漢字"}\r\n\r\ndata: a\rdata: b\r\rdata: c\n\n';
 
 test("whatever the cut in two, the events are the same", async () => {
   const bytes = encode(RICH);
   const whole = await read(bytes);
   assert.equal(whole.length, 3);
-  for (let at = 0; at <= bytes.length; at += 1) assert.deepEqual(await read(bytes.slice(0, at), bytes.slice(at)), whole, `cut at ${at}`);
+  for (let at = 0; at <= bytes.length; at += 1)
+    assert.deepEqual(await read(bytes.slice(0, at), bytes.slice(at)), whole, `cut at ${at}`);
 });
 
 test("byte by byte, with empty pieces between, the events are the same", async () => {
@@ -129,16 +140,21 @@ test("byte by byte, with empty pieces between, the events are the same", async (
 });
 
 test("broken UTF-8 becomes the replacement character and nothing is lost after it", async () => {
-  assert.deepEqual(await data(new Uint8Array([0x64, 0x61, 0x74, 0x61, 0x3a, 0xff, 0x0a, 0x0a]), "data: b\n\n"), ["\uFFFD", "b"]);
+  assert.deepEqual(await data(new Uint8Array([0x64, 0x61, 0x74, 0x61, 0x3a, 0xff, 0x0a, 0x0a]), "data: b\n\n"), [
+    "\uFFFD",
+    "b",
+  ]);
 });
 
 test("200 random cuts of a long stream", async () => {
-  const lines = Array.from({ length: 60 }, (_, n) => `id: r:${n}\nevent: text\ndata: {"text":"wörd${n} 🌍"}\n\n`).join("");
+  const lines = Array.from({ length: 60 }, (_, n) => `id: r:${n}\nevent: text\ndata: {"text":"wörd${n} 🌍"}\n\n`).join(
+    "",
+  );
   const bytes = encode(lines);
   const whole = await read(bytes);
   for (let round = 0; round < 200; round += 1) {
     const pieces = [];
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const next = at + 1 + Math.floor(Math.random() * 40);
       pieces.push(bytes.slice(at, next));
       at = next;

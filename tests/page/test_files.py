@@ -42,7 +42,7 @@ def test_every_file_has_a_head_comment_and_a_size_to_read() -> None:
 
 def test_only_the_view_touches_the_document() -> None:
     for path in SOURCES:
-        if path.name in {"view.js", "theme.js"} or path.parent.name == "view":
+        if path.name in {"view.js", "first.js"} or path.parent.name == "view":
             continue
         code = re.sub(r"/\*.*?\*/|//.*", "", path.read_text(), flags=re.S)
         uses = set(re.findall(r"\bdocument\.\w+|\bquerySelector\w*|\bgetElementById|\binnerHTML", code))

@@ -156,6 +156,14 @@ async def test_everything_restarts_and_the_page_finds_its_way_back(
         assert len(the_ollama.of("golf")) == 1
 
 
+async def test_a_page_whose_files_did_not_all_arrive_tries_again(person: Person, chat_id: str) -> None:
+    await person.page.route("**/static/turns.js", lambda route: route.abort(), times=1)
+    await person.open(chat_id)
+    await expect(person.page.locator("#agent")).to_be_visible()
+    assert sum(url.endswith("/static/turns.js") for url in person.requests) == 2
+    person.trouble.clear()  # the file that was kept back
+
+
 async def test_drafts_are_kept_per_chat(person: Person) -> None:
     await person.open("draft-1")
     await person.box.fill("not yet sent")
