@@ -71,7 +71,7 @@ check: ## Linter, format and types
 
 check-kubernetes: ## The manifests against the published schemas
 	$(DEV)
-	$(UV) run -q --no-project --script deploy/kubernetes/check.py
+	@UV_SYSTEM_CERTS=1 $(UV) run -q --no-project --script deploy/kubernetes/check.py
 
 chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and print what held
 	$(DEV)

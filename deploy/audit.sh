@@ -2,6 +2,7 @@
 # Known holes in the locked packages (pip-audit), and what the product is made of (sbom.json, CycloneDX).
 set -eu
 cd "$(dirname "$0")/.."
+export UV_SYSTEM_CERTS=1
 uv=$(command -v uv || echo .venv-tools/bin/uv)
 locked=$(mktemp)
 trap 'rm -f "$locked"' EXIT
