@@ -44,6 +44,8 @@ class Server(uvicorn.Server):
             return
         for server in self.servers:
             server.close()
+        if self._drain and hurry:
+            self._drain.cancel()
         if self._drain is None or hurry:
             self._drain = asyncio.create_task(self._app.state.chats.drain(0 if hurry else self._grace))
 

@@ -1,10 +1,9 @@
-"""What can be done with a chat: send, attach, delete. How a run lives once it has begun is in `turn`."""
+"""Sends to a chat and deletes it. How a run lives once it has begun is in `turn`, who reads it in `readers`."""
 
 import asyncio
 import hashlib
-import re
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,9 +11,8 @@ from loguru import logger
 
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
 from app.events import Failure
-from app.feed import Feed
-from app.follow import Followers
 from app.logwriter import LogWriter
+from app.readers import Readers, Reading
 from app.runs import Run, Runs
 from app.settings import Settings
 from app.settler import Settler
@@ -33,8 +31,6 @@ TRIES = 5
 UNDO_SECONDS = 1.0
 UNCLEAR_TRIES, UNCLEAR_SECONDS = 25, 0.1
 
-_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,9})")
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -52,21 +48,6 @@ class Question:
         return hashlib.sha256(self.text.encode()).hexdigest()[:32]
 
 
-class Reading:
-    """One reader's place in a feed; it counts as a reader until `close`."""
-
-    def __init__(self, feed: Feed, after: int, left: Callable[[], None]) -> None:
-        self.feed = feed
-        self.after = after
-        self._left = left
-        feed.readers += 1
-
-    def close(self) -> None:
-        """The reader is gone."""
-        self.feed.readers -= 1
-        self._left()
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a turn works with; `main` builds them."""
@@ -80,14 +61,14 @@ class Parts:
     runs: Runs
     writer: LogWriter
     watcher: Watcher
-    followers: Followers
+    readers: Readers
     settler: Settler
     stopping: Stopping
     turns: Turns
 
 
 class Chats:
-    """Sends, attaches and deletes; holds the tasks of the runs."""
+    """Sends and deletes; holds the tasks of the runs."""
 
     def __init__(self, parts: Parts) -> None:
         self._with = parts
@@ -105,27 +86,13 @@ class Chats:
             for _ in range(TRIES):
                 met = await self._start_clearly(chat, question, live)
                 if isinstance(met, Run):
-                    return Reading(met.feed, 0, met.cut) if leaving_ends else self._reading(met, 0)
+                    return Reading(met.feed, 0, met.cut) if leaving_ends else self._with.readers.of(met)
                 if isinstance(met, Known):
                     return await self._join(chat, question, met)
                 busy.extra = {"run_id": met.run_id, "backend": met.backend}
                 if not await self._made_way(chat, met, question.on_busy):
                     break
         raise busy
-
-    async def attach(self, chat: Chat, last_event_id: str | None) -> Reading | None:
-        """A reader of the live or last run behind the event with this id; None when there is nothing to send."""
-        run = self._with.runs.get(chat.name)
-        if run:
-            return self._reading(run, _place(last_event_id, run.run_id))
-        state = await self._with.memory.state(chat)
-        if live := state.live:
-            feed = self._with.followers.feed(chat, live.run_id)
-            return Reading(
-                feed, _place(last_event_id, live.run_id), lambda: self._with.followers.left(chat, live.run_id)
-            )
-        run_id = state.fields.get("last_run")
-        return await self._replay(chat, run_id, _place(last_event_id, run_id)) if run_id else None
 
     async def delete(self, chat: Chat) -> None:
         """Stops what runs and forgets the chat. Raises `NotFound`, `RedisUnavailable`."""
@@ -147,7 +114,7 @@ class Chats:
         except TimeoutError:
             for run in self._with.runs:
                 run.cut(Failure("draining", "The server is restarting. What was written is kept; ask again to go on."))
-        self._with.followers.abandon()
+        self._with.readers.send_away()
 
     async def close(self, seconds: float) -> None:
         """Waits so long for the endings, then gives up on them."""
@@ -156,8 +123,6 @@ class Chats:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    # starting
 
     async def _start_clearly(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
         """Starts the run. Where one with this id is just beginning, waits until it has, or has been taken back."""
@@ -216,7 +181,7 @@ class Chats:
                 await asyncio.sleep(UNDO_SECONDS)
 
     async def _join(self, chat: Chat, question: Question, known: Known) -> Reading:
-        reading = await self.attach(chat, None) if known.digest == question.digest else None
+        reading = await self._with.readers.attach(chat, None) if known.digest == question.digest else None
         if reading and reading.feed.run_id == question.run_id:
             return reading
         if reading:
@@ -230,24 +195,12 @@ class Chats:
     async def _made_way(self, chat: Chat, live: LiveRun, on_busy: str) -> bool:
         """Whether the run in the way is gone: its backend was, or it was to be replaced."""
         if await self._with.leases.gone(live.process):
-            return await self._with.settler.settle(chat, live)
+            await self._with.settler.settle(chat, live)
+            return True
         if on_busy == "replace":
             await self._with.stopping.stop_and_wait(chat)
             return True
         return False
-
-    # reading
-
-    def _reading(self, run: Run, after: int) -> Reading:
-        return Reading(run.feed, after, self._with.watcher.started)
-
-    async def _replay(self, chat: Chat, run_id: str, after: int) -> Reading | None:
-        events = await self._with.log.read(chat, run_id)
-        if not events or after == len(events):
-            return None
-        feed = Feed(chat.id, run_id)
-        feed.add(*events)
-        return Reading(feed, after, lambda: None)
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -258,9 +211,3 @@ class Chats:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("a task failed unexpectedly")
-
-
-def _place(last_event_id: str | None, run_id: str) -> int:
-    """The number behind which to go on; 0 for an id that is missing, malformed or of another run."""
-    found = _EVENT_ID.fullmatch(last_event_id or "")
-    return int(found[2]) if found and found[1] == run_id else 0

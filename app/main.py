@@ -22,6 +22,7 @@ from app.endings import Endings
 from app.errors import RedisUnavailable
 from app.follow import Followers
 from app.logwriter import LogWriter
+from app.readers import Readers
 from app.runs import Runs
 from app.settings import Settings
 from app.settler import Settler
@@ -94,13 +95,15 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
         settler = Settler(redis, chat_memory, log, leases)
         stopping = Stopping(keys, endings, settler, leases, settings.backend_id)
         followers = Followers(log, chat_memory)
+        readers = Readers(runs, chat_memory, log, followers, watcher.started)
         turns = Turns(redis, chat_memory, keys, leases, runs, answerer, settings.memory_max_turns)
         parts = Parts(
-            settings, redis, chat_memory, log, keys, leases, runs, writer, watcher, followers, settler, stopping, turns
+            settings, redis, chat_memory, log, keys, leases, runs, writer, watcher, readers, settler, stopping, turns
         )
         app.state.redis, app.state.memory, app.state.stops, app.state.leases = redis, chat_memory, keys, leases
         app.state.runs, app.state.bells, app.state.stopping, app.state.answerer = runs, bells, stopping, answerer
         app.state.chats = chat = Chats(parts)
+        app.state.readers = readers
         about = {"backend": settings.backend_id, "version": __version__, "started_at": iso(int(time.time() * 1000))}
         tasks = [
             asyncio.create_task(_for_ever(work), name=name)

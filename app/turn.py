@@ -1,4 +1,4 @@
-"""The life of a run: ask the model, stream, end exactly once, remember. Read `_live` from top to bottom."""
+"""The life of a run: ask the model, stream, end exactly once, remember. `live` reads from top to bottom."""
 
 import asyncio
 import time

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.api.access import owner
 from app.api.problems import answers
 from app.api.sse import FRAMES, Format, RunStream
-from app.chat import Chats, Question, Reading
+from app.chat import Chats, Question
 from app.errors import NotFound
+from app.readers import Readers, Reading
 from app.store.keys import Chat
 from app.store.memory import Memory
 from app.store.records import ChatState, Message
@@ -94,7 +95,8 @@ async def attach(
     last_event_id: Annotated[str | None, Header(description="<run_id>:<n> of the last event seen")] = None,
 ) -> Response:
     """Attach to the live or last reply of a chat, behind the last event seen."""
-    reading = await chats(request).attach(chat, last_event_id or after)
+    readers: Readers = request.app.state.readers
+    reading = await readers.attach(chat, last_event_id or after)
     return stream(reading, format) if reading else Response(status_code=204)
 
 

@@ -12,8 +12,8 @@ from loguru import logger
 from starlette.responses import Response
 
 from app.api.access import Receive, Scope, Send
-from app.chat import Reading
 from app.events import End, Event, Text, encode, name
+from app.readers import Reading
 
 Format = Literal["text", "json"]
 Frame = Callable[[str, int, Event], str]

@@ -76,7 +76,7 @@ class Cluster:
         owner = self._owners[key_slot(key.encode())]
         try:
             return await self._node(owner).read_stream(key, after)
-        except ELSEWHERE:
+        except (*ELSEWHERE, OSError, RuntimeError):
             self._doubt(owner)
             raise
 
@@ -118,7 +118,7 @@ class Cluster:
     async def _run(self, owner: Address, commands: Sequence[Command]) -> list[Any]:
         try:
             answers = await self._node(owner).execute(commands)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: see TROUBLE in connect
             answers = [ConnectionError(str(error))] * len(commands)
         if any(isinstance(answer, ELSEWHERE) for answer in answers):
             self._doubt(owner)
