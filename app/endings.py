@@ -8,6 +8,7 @@ from app.store.memory import Memory
 from app.store.records import Ending
 
 LOOK_SECONDS = 0.1
+GONE = Ending("stopped", "", 0, "")  # the run has ended and its chat was deleted at once
 
 
 class Endings:
@@ -24,7 +25,7 @@ class Endings:
             event.set()
 
     async def wait(self, chat: Chat, run_id: str, seconds: float) -> Ending | None:
-        """The ending of a run within so many seconds; None when it has not come, or the chat is gone."""
+        """The ending of a run within so many seconds; None when it has not come, `GONE` when nobody knows any more."""
         event = self._waiting.setdefault(run_id, asyncio.Event())
         self._waiters[run_id] = self._waiters.get(run_id, 0) + 1
         try:
@@ -40,8 +41,11 @@ class Endings:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(LOOK_SECONDS, max(0, deadline - time()))):
                     await event.wait()
+            rung = event.is_set()
             if ending := await self._memory.ending(chat, run_id):
                 return ending
+            if rung:
+                return GONE
             event.clear()
             if time() >= deadline:
                 return None

@@ -97,7 +97,8 @@ class Stopping:
         if ending.outcome != "stopped":
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
         stop_ms = round((time.monotonic() - began) * 1000, 1)
-        await self._stops.note(self._noted(chat, run, stop_ms), ending.at_ms)
+        if ending.at_ms:
+            await self._stops.note(self._noted(chat, run, stop_ms), ending.at_ms)
         return Stopped("stopped", run.run_id, run.backend, stop_ms)
 
     def _noted(self, chat: Chat, run: LiveRun, stop_ms: float) -> dict[str, Any]:

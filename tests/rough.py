@@ -54,6 +54,7 @@ async def rough_cluster(where: Path, **env: str) -> AsyncIterator[Rough]:
             "OLLAMA_HOST": f"http://127.0.0.1:{model_link.port}",
             "REDIS_URL": f"redis://127.0.0.1:{redis_link.port}/0",
             "SHUTDOWN_GRACE_SECONDS": "3",
+            "MEMORY_MAX_CONVERSATIONS": "100000",  # a test that makes many chats must not lose those it looks at
             **env,
         }
         async with Cluster(where, redis.url, env=settings) as cluster:
