@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.store.keys import Chat
 from app.store.records import LiveRun
 
+OPENING_SECONDS = 0.003
 MOST_CHARS = 1_000_000  # a reply that never ends is ended here
 
 
@@ -77,9 +78,9 @@ class Run:
             inner.exception()  # one that comes after the cut interests nobody
 
     def open(self, event: Start) -> None:
-        """The first event."""
+        """The first event; a quick model's first text goes into the log together with it."""
         self.feed.events.append(event)
-        self._on_event(self)
+        asyncio.get_running_loop().call_later(OPENING_SECONDS, self._on_event, self)
 
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""

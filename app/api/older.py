@@ -36,7 +36,10 @@ class OlderReply(BaseModel):
     outcome: str
 
 
-@router.post("/chat", response_model=OlderReply, responses=answers(400, 409, 413, 502, 503))
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"description": "The reply", "content": {"text/plain": {}}}}
+
+
+@router.post("/chat", response_model=OlderReply, responses=_TEXT | answers(400, 409, 413, 502, 503))
 async def chat(ask: OlderAsk, request: Request, of: Annotated[str, Depends(owner)]) -> Any:
     """Send a message; the reply comes whole, or as plain text in pieces with `stream`."""
     check_length(ask.message, request)

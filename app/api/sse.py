@@ -68,33 +68,29 @@ class RunStream(Response):
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         self._send = send
+        self._sent_at = asyncio.get_running_loop().time()
+        self._sending = False
         writer = asyncio.current_task()
         assert writer  # noqa: S101  # every request is a task
-        gone = asyncio.create_task(_disconnected(receive, writer), name="reader")
+        attendant = asyncio.create_task(self._attend(receive, writer), name="reader")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._put(HELLO if self._comments else b"")
+            if self._comments:
+                await self._put(HELLO)
             await self._events()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
-            if not gone.done():
+            if not attendant.done():
                 raise
             writer.uncancel()
-        except TimeoutError:
-            logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
         finally:
-            gone.cancel()
+            attendant.cancel()
             self._reading.close()
 
     async def _events(self) -> None:
         feed, sent = self._reading.feed, self._reading.after
         while True:
-            try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await feed.beyond(sent)
-            except TimeoutError:
-                await self._put(HEARTBEAT if self._comments else b"")
-                continue
+            await feed.beyond(sent)
             if feed.abandoned:
                 return
             if feed.ended:  # a reader may have seen more than the log of a lost backend kept
@@ -102,18 +98,36 @@ class RunStream(Response):
             first, sent = sent, feed.shown
             frame, run_id = self._frame, feed.run_id
             piece = "".join([frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)])
-            await self._put(piece.encode())
+            if piece:
+                await self._put(piece.encode())
             if type(feed.events[sent - 1]) is End:
                 return
 
     async def _put(self, piece: bytes) -> None:
-        if piece:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._sending = True
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._sending = False
+        self._sent_at = asyncio.get_running_loop().time()
+
+    async def _attend(self, receive: Receive, writer: "asyncio.Task[Any]") -> None:
+        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the silence of a model."""
+        time = asyncio.get_running_loop().time
+        while not await _left(receive, max(self._sent_at, time() - HEARTBEAT_SECONDS / 2) + HEARTBEAT_SECONDS):
+            silence = time() - self._sent_at
+            if self._sending and silence > SEND_SECONDS:
+                logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
+                break
+            if self._comments and not self._sending and silence >= HEARTBEAT_SECONDS:
+                await self._put(HEARTBEAT)
+        writer.cancel()
 
 
-async def _disconnected(receive: Receive, writer: "asyncio.Task[Any]") -> None:
-    """Cancels the writer when the client leaves."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    writer.cancel()
+async def _left(receive: Receive, until: float) -> bool:
+    """Whether the client leaves before this time of the loop."""
+    try:
+        async with asyncio.timeout_at(until):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True
