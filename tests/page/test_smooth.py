@@ -37,6 +37,13 @@ def tokens(text: str, size: int = 5) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
+# Waiting by asking again and again would itself be work for the page's main thread.
+TELL_WHEN_IDLE = """
+() => new MutationObserver(() => document.body.dataset.state === "idle" && console.info("idle"))
+  .observe(document.body, { attributeFilter: ["data-state"] })
+"""
+
+
 @pytest.mark.timeout(240)
 async def test_50_kb_at_200_tokens_a_second_has_no_long_frame(
     browser: Browser, person: Person, chat_id: str, ollama: FakeOllama
@@ -45,8 +52,10 @@ async def test_50_kb_at_200_tokens_a_second_has_no_long_frame(
     await person.open(chat_id)
     await person.ask("smooth")
     await person.sees("Part 0")
+    await person.value(TELL_WHEN_IDLE)
+    idle = person.page.wait_for_event("console", lambda it: it.text == "idle", timeout=200_000)
     async with traced(browser) as events:
-        await expect(person.page.locator("body")).to_have_attribute("data-state", "idle", timeout=200_000)
+        await idle
     tasks = main_thread_tasks(events)
     print(f"\nms of work in one go, longest first: {tasks[:10]} of {len(tasks)}")
     assert len(await person.text.inner_text()) > 30_000
@@ -77,7 +86,7 @@ def main_thread_tasks(events: list[dict[str, Any]]) -> list[float]:
     Processor time, because on a busy machine the clock counts what others do as well.
     """
     main = {(it["pid"], it["tid"]) for it in events if it.get("args", {}).get("name") == "CrRendererMain"}
-    tasks = [it for it in events if it["name"] == "RunTask" and (it["pid"], it["tid"]) in main]
+    tasks = [it for it in events if it["name"] == "RunTask" and (it["pid"], it["tid"]) in main and "tdur" in it]
     return sorted((round(it["tdur"] / 1000, 1) for it in tasks), reverse=True)
 
 
