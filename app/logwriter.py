@@ -55,18 +55,20 @@ class LogWriter:
             await asyncio.sleep(_rest(len(runs)))
 
     async def _round(self, runs: list[Run]) -> None:
-        batches = [(run, run.logged, run.feed.events[run.logged : run.logged + BATCH]) for run in runs]
-        commands = [self._log.append(run.chat, run.run_id, events, first + 1) for run, first, events in batches]
+        commands = [
+            self._log.append(run.chat, run.run_id, run.feed.events[run.logged : run.logged + BATCH], run.logged + 1)
+            for run in runs
+        ]
         answers = await self._redis.calls(commands, check=False)
         self._trouble = False
         refused = []
-        for (run, first, events), answer in zip(batches, answers, strict=True):
-            if answer == 1:
-                run.logged = first + len(events)
+        for run, answer in zip(runs, answers, strict=True):
+            if isinstance(answer, int) and answer >= 0:
+                run.logged = answer  # less than before when Redis has lost the end of the log
                 run.feed.show(run.logged)
                 if run.logged < len(run.feed.events):
                     self.mark(run)
-            elif answer == 0:
+            elif answer == -1:
                 run.cut(LOST)
             else:
                 refused.append(run)

@@ -100,6 +100,9 @@ class Turns:
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end
+        if answer == "gap":
+            run.logged = 0
+            return await self._write_end(run, end)
         run.feed.forget_unshown()
         if ending and ending.outcome == "failed":
             return _failed(end, LOST)

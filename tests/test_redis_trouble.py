@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from signal import SIGKILL, SIGTERM, Signals
+from typing import Any
 
 import pytest
 
@@ -218,6 +219,34 @@ async def test_a_redis_that_forgot_everything_is_no_reason_to_crash(rough: Rough
         rough.ollama.default = Reply()
         assert (await two.ask(chat_id, "next")).outcome == "done"
     await assert_invariants(rough.cluster, models=[rough.ollama])
+
+
+@pytest.mark.parametrize("ending", [False, True], ids=["in the middle", "at the end"])
+async def test_a_log_that_lost_its_end_is_filled_up_again(rough: Rough, chat_id: str, ending: bool) -> None:
+    rough.ollama.default = Reply(tokens=40, pace=0.02, fault="stall" if ending else None, fault_after=30)
+    witness = Witness(chat_id)
+    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+        async with one.chat(chat_id, "hello") as stream:
+            witness.saw(stream, "hello")
+            await stream.until_text("word9 ")
+            await forget_end(redis, f"chat:{{{chat_id}}}:events:{stream.run_id}", keep=4)
+            if ending:  # nothing more comes but the end
+                await stream.until_text("word29 ")
+                await forget_end(redis, f"chat:{{{chat_id}}}:events:{stream.run_id}", keep=4)
+                await two.stop(chat_id, wait=3000)
+            await stream.rest()
+        witness.saw(await two.replay(chat_id))
+    await assert_invariants(rough.cluster, [witness], models=[rough.ollama])
+
+
+async def forget_end(redis: Any, key: str, keep: int) -> None:
+    """Takes the log back to its first entries, as a failover to a replica that lags does."""
+    rows = await redis.xrange(key)
+    async with redis.pipeline() as pipeline:
+        pipeline.delete(key)
+        for entry, fields in rows[:keep]:
+            pipeline.xadd(key, fields, id=entry)
+        await pipeline.execute()
 
 
 async def refused_for_redis(client: Client, chat_id: str) -> None:

@@ -18,10 +18,12 @@ local function last_number(key)
 end
 """
 
-# writes the pairs of number and event from ARGV[first] on, leaving out what the log has
+# writes the pairs of number and event from ARGV[first] on, leaving out what the log has, and answers the number it
+# ends with then. Nothing is written where that would leave a gap: the log has lost its end with a primary that died
 WRITE_EVENTS = """
 local function write_events(key, first)
   local last, fields = last_number(key), {}
+  if not ARGV[first] or tonumber(ARGV[first]) > last + 1 then return last end
   for place = first, #ARGV, 2 do
     if tonumber(ARGV[place]) > last then
       fields[#fields + 1] = ARGV[place]
@@ -32,18 +34,19 @@ local function write_events(key, first)
       fields = {}
     end
   end
+  return math.max(last, tonumber(ARGV[#ARGV - 1]))
 end
 """
 
-# ARGV: run id, seconds, then number and event; answers 0 when the run no longer has its chat
+# ARGV: run id, seconds, then number and event; answers the number the log ends with, -1 when the run lost its chat
 APPEND = Script(
     LAST_NUMBER
     + WRITE_EVENTS
     + """
-if redis.call('HGET', KEYS[1], 'run_id') ~= ARGV[1] then return 0 end
-write_events(KEYS[2], 3)
+if redis.call('HGET', KEYS[1], 'run_id') ~= ARGV[1] then return -1 end
+local last = write_events(KEYS[2], 3)
 if ARGV[3] == '1' then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
-return 1
+return last
 """
 )
 
@@ -63,7 +66,10 @@ class EventLog:
         self._seconds = log_seconds
 
     def append(self, chat: Chat, run_id: str, events: list[Event], first: int) -> Command:
-        """The command that appends events, numbered from `first`; it answers 0 when the run was settled."""
+        """The command that appends events, numbered from `first`; it answers what number the log ends with.
+
+        That is less than `first` when the log has lost its end, and -1 when the run was settled.
+        """
         return APPEND((chat.key, chat.events(run_id)), run_id, self._seconds, *numbered(events[:BATCH], first))
 
     async def begun(self, chat: Chat, run_id: str) -> bool:

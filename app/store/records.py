@@ -111,7 +111,7 @@ class LastWords:
 
 
 def ended(row: list[bytes]) -> tuple[str, Ending | None]:
-    """`ended`, `moved`, or `lost` with the ending that somebody else wrote (none: the chat is gone)."""
+    """`ended`, `moved`, `gap`, or `lost` with the ending that somebody else wrote (none: the chat is gone)."""
     return row[0].decode(), read_ending(row[1]) if len(row) > 1 else None
 
 

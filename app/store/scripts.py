@@ -65,7 +65,7 @@ if redis.call('HGET', chat, 'run_id') ~= ARGV[1] then
   return {'lost', record or ''}
 end
 if ARGV[9] ~= '' and last_number(events) ~= tonumber(ARGV[9]) then return {'moved'} end
-write_events(events, 10)
+if ARGV[10] and write_events(events, 10) < tonumber(ARGV[#ARGV - 1]) then return {'gap'} end
 redis.call('EXPIRE', events, ARGV[8])
 if ARGV[5] ~= '' then
   redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
