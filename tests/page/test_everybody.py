@@ -95,7 +95,24 @@ async def status(person: Person, ollama: FakeOllama, client: Client) -> None:
     await expect(person.page.get_by_role("button", name="Stop the run of axe-status")).to_be_visible()
 
 
-SCENES: list[Scene] = [empty, conversation, running_with_choice, stopped, editing, failed, about, keys, deleted, status]
+async def ask_for_key(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.value("document.getElementById('ask-key').showModal()")
+
+
+SCENES: list[Scene] = [
+    ask_for_key,
+    empty,
+    conversation,
+    running_with_choice,
+    stopped,
+    editing,
+    failed,
+    about,
+    keys,
+    deleted,
+    status,
+]
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.__name__))
