@@ -15,10 +15,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
-from redis import Redis
+from redis import Redis, Sentinel
 from redis.exceptions import RedisError
 
 from app.machine import ASK_SECONDS, Finding, in_container, look
+from app.redis_url import read
 from app.settings import Settings, load
 
 SKEW_SECONDS = 240  # AWS refuses signatures that are five minutes off
@@ -73,7 +74,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 def _client(settings: Settings) -> Any:
     patience: dict[str, Any] = {"socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS, "retry": None}
     if url := settings.redis_url.get_secret_value():
-        return Redis.from_url(url, **patience)
+        place = read(url)
+        if place.kind == "sentinel":
+            sentinels = Sentinel(place.hosts, sentinel_kwargs=patience | place.sentinel_login)  # type: ignore[no-untyped-call]
+            return sentinels.master_for(place.service, **patience)  # type: ignore[no-untyped-call]
+        return Redis.from_url(place.url, **patience)
     password = settings.redis_password.get_secret_value() or None
     return Redis(settings.redis_host, settings.redis_port, settings.redis_db, password, **patience)
 
