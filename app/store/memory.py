@@ -29,7 +29,6 @@ from app.store.records import (
 )
 from app.store.scripts import DELETE, END, RENAME, START, TOUCH, UNDO
 
-SKIPPED = 1000  # running chats that eviction may have to pass over
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 
 SCRIPTS = (START, END, UNDO, DELETE, TOUCH, RENAME)
@@ -143,18 +142,23 @@ class Memory:
             return
         self._evicting.add(owner)
         try:
-            while (surplus := await self._redis.call("ZCARD", index(owner)) - self._most) > 0:
-                if not await self._delete_oldest(owner, surplus):
-                    return
+            surplus = await self._redis.call("ZCARD", index(owner)) - self._most
+            running = 0
+            while surplus > 0 and (oldest := await self._oldest(owner, running, surplus)):
+                gone = await self._delete_idle(owner, oldest)
+                running += len(oldest) - gone
+                surplus -= gone
         finally:
             self._evicting.discard(owner)
 
-    async def _delete_oldest(self, owner: str, surplus: int) -> int:
-        oldest = [one.decode() for one in await self._redis.call("ZRANGE", index(owner), 0, surplus + SKIPPED)]
-        running = await self.live([Chat(owner, one) for one in oldest])
-        idle = [one for one, live in zip(oldest, running, strict=True) if live is None][:surplus]
-        answers = await self._redis.calls([self._deletion(Chat(owner, one)) for one in idle])
-        gone = [one for one, answer in zip(idle, answers, strict=True) if answer != b"running"]
+    async def _oldest(self, owner: str, skipped: int, count: int) -> list[str]:
+        rows = await self._redis.call("ZRANGE", index(owner), skipped, skipped + count - 1)
+        return [row.decode() for row in rows]
+
+    async def _delete_idle(self, owner: str, chat_ids: list[str]) -> int:
+        """Deletes those of these chats in which nothing runs; how many."""
+        answers = await self._redis.calls([self._deletion(Chat(owner, one)) for one in chat_ids])
+        gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer != b"running"]
         if gone:
             await self._redis.call("ZREM", index(owner), *gone)
         return len(gone)
