@@ -20,6 +20,7 @@ from bench.systems import Ground, System, baseline, ground, product
 
 Numbers = dict[str, float]
 SHORT, LONG = 300, 3000  # tokens per reply; the difference tells the cost of a chat from that of a token
+STARTS_PER_SECOND = 100
 _ids = itertools.count(1)
 
 
@@ -90,10 +91,14 @@ async def _paced(system: System, rate: float, seconds: float, delay: float) -> R
     return reply
 
 
-async def paced(system: System, streams: int, *, rate: float = 20, seconds: float = 5) -> Numbers:
-    """`streams` at once, `rate` tokens/s each: gaps between tokens in milliseconds, and CPU per 1000 tokens."""
+async def paced(system: System, streams: int, *, rate: float = 20) -> Numbers:
+    """`streams` at once, `rate` tokens/s each: gaps between tokens in milliseconds, and CPU per 1000 tokens.
+
+    They start at 100 a second, go on together for a while, and end as they came.
+    """
+    seconds = 4 + streams / STARTS_PER_SECOND
     cpu = system.process.cpu_seconds()
-    replies = await asyncio.gather(*(_paced(system, rate, seconds, 2 * n / streams) for n in range(streams)))
+    replies = await asyncio.gather(*(_paced(system, rate, seconds, n / STARTS_PER_SECOND) for n in range(streams)))
     cpu = system.process.cpu_seconds() - cpu
     gaps = array("d", itertools.chain.from_iterable(reply.gaps for reply in replies))
     tokens = sum(reply.tokens for reply in replies)
