@@ -142,14 +142,20 @@ class Memory:
             return
         self._evicting.add(owner)
         try:
-            surplus = await self._redis.call("ZCARD", index(owner)) - self._most
-            running = 0
-            while surplus > 0 and (oldest := await self._oldest(owner, running, surplus)):
-                gone = await self._delete_idle(owner, oldest)
-                running += len(oldest) - gone
-                surplus -= gone
+            while (surplus := await self._redis.call("ZCARD", index(owner)) - self._most) > 0:
+                if not await self._delete_oldest(owner, surplus):
+                    return
         finally:
             self._evicting.discard(owner)
+
+    async def _delete_oldest(self, owner: str, surplus: int) -> int:
+        """Deletes so many of the oldest chats in which nothing runs; how many there were."""
+        gone = running = 0
+        while gone < surplus and (oldest := await self._oldest(owner, running, surplus - gone)):
+            deleted = await self._delete_idle(owner, oldest)
+            running += len(oldest) - deleted
+            gone += deleted
+        return gone
 
     async def _oldest(self, owner: str, skipped: int, count: int) -> list[str]:
         rows = await self._redis.call("ZRANGE", index(owner), skipped, skipped + count - 1)
