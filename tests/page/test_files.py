@@ -82,5 +82,6 @@ async def test_the_first_paint_is_under_100_kb(person: Person) -> None:
     await person.open("first-paint")
     await person.page.wait_for_load_state("networkidle")
     assert len(sizes) > 10
+    print(f"\nfirst paint: {sum(sizes):.0f} bytes in {len(sizes)} answers")
     assert sum(sizes) < 100_000
     assert not any("highlight" in url for url in person.requests)

@@ -146,6 +146,7 @@ async def test_everything_restarts_and_the_page_finds_its_way_back(
     env = {"PROVIDER": "ollama", "OLLAMA_HOST": the_ollama.url}
     async with Cluster(where, redis_url, env=env, backends=1) as cluster, people(browser, cluster.port) as person:
         await person.open(chat_id)
+        await person.page.wait_for_load_state("networkidle")
         await cluster.kill(1)
         await person.ask("golf")
         await person.state("resuming")
