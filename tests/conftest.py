@@ -78,9 +78,12 @@ async def the_cluster(
 
 
 @pytest.fixture
-def cluster(the_cluster: Cluster, ollama: FakeOllama) -> Cluster:
-    """Three backends on the fake Ollama behind Nginx, for tests that break nothing."""
-    return the_cluster
+async def cluster(the_cluster: Cluster, ollama: FakeOllama) -> AsyncIterator[Cluster]:
+    """Three backends on the fake Ollama behind Nginx, for tests that break nothing; at rest again afterwards."""
+    yield the_cluster
+    async with the_cluster.client() as client:
+        for run in (await client.get("/api/v1/runs"))["runs"]:
+            await client.stop(run["chat_id"], wait=5000)
 
 
 @pytest.fixture
