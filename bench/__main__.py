@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import asdict
 
 import uvloop
 
@@ -30,7 +31,9 @@ def main() -> None:
     at, on = report.now(), report.machine()
     pin_here()
     done = uvloop.run(run(chosen.rounds or (1 if chosen.quick else 3), quick=chosen.quick))
-    page = report.written(at, on, [each.figures for each in done], [each.broken for each in done])
+    page = report.written(
+        at, on, asdict(QUICK if chosen.quick else FULL), [each.figures for each in done], [each.broken for each in done]
+    )
     print(page.read_text())
     print(f"written to {page}")
 

@@ -86,9 +86,9 @@ GOALS = (
     Goal("start to healthy, s", figure("footprint.start_s"), 1.5),
     Goal("first chat after the start, ms to its first token", figure("footprint.first_chat_ms"), 50),
     Goal("Redis commands per idle live stream and second", figure("footprint.redis_per_stream_s"), 0.4),
-    Goal("growth over 2,000 chats: tasks, threads, Redis clients", grown("tasks", "threads", "redis_clients"), 0),
-    Goal("growth over 2,000 chats: descriptors (kept connections come and go)", grown("descriptors"), 5),
-    Goal("growth over 2,000 chats: memory, MB", grown("rss_mb"), 3),
+    Goal("growth over the leak check: tasks, threads, Redis clients", grown("tasks", "threads", "redis_clients"), 0),
+    Goal("growth over the leak check: descriptors (kept connections come and go)", grown("descriptors"), 5),
+    Goal("growth over the leak check: memory, MB", grown("rss_mb"), 3),
     Goal(
         "three behind Nginx, tokens/s, x naive",
         ratio("three.product.tokens_per_s", "three.naive.tokens_per_s"),
@@ -148,3 +148,22 @@ def system_table(rounds: Sequence[Numbers]) -> list[str]:
         ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
+
+
+def length_table(rounds: Sequence[Numbers]) -> list[str]:
+    """Markdown: the ratio to the limit for other lengths of a reply, from the cost of a chat and of a token."""
+
+    def times(tokens: int) -> Formula:
+        def formula(figures: Numbers) -> float:
+            ours, limit = (chat_ms(n)(figures) * 1000 + token_us(n)(figures) * tokens for n in ("ollama", "limit"))
+            return ours / limit
+
+        return formula
+
+    lengths = (100, 200, 300, 1000, 3000)
+    cells = [_shown(Goal("", times(tokens), 0).value(rounds)) for tokens in lengths]
+    return [
+        f"| tokens per reply | {' | '.join(map(str, lengths))} |",
+        f"|---|{'---|' * len(lengths)}",
+        f"| CPU, x limit (Ollama) | {' | '.join(cells)} |",
+    ]

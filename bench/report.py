@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.goals import goal_table, system_table
+from bench.goals import goal_table, length_table, system_table
 from bench.load import SHORT, Numbers
 from bench.processes import BENCH_CORE, ROOT, SERVER_CORE
 
@@ -43,17 +43,26 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_before": [round(value, 2) for value in os.getloadavg()],
+        "priority": scheduling(),
         "pinned": f"servers to core {SERVER_CORE}, everything else to core {BENCH_CORE}",
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
 
-def written(at: datetime, on: dict[str, Any], rounds: Sequence[Numbers], broken: Sequence[dict[str, str]]) -> Path:
+def scheduling() -> str:
+    """How the system shares the cores with us: real-time priority keeps other work from showing in the figures."""
+    return {os.SCHED_RR: "real-time", os.SCHED_FIFO: "real-time"}.get(os.sched_getscheduler(0), "ordinary")
+
+
+def written(
+    at: datetime, on: dict[str, Any], sizes: dict[str, Any], rounds: Sequence[Numbers], broken: Sequence[dict[str, str]]
+) -> Path:
     """Writes both files and returns the page's path."""
     result = {
         "at": at.isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": on,
+        "sizes": sizes,
         "rounds": list(rounds),
         "broken": list(broken),
     }
@@ -67,17 +76,23 @@ def written(at: datetime, on: dict[str, Any], rounds: Sequence[Numbers], broken:
 
 def block(result: dict[str, Any]) -> list[str]:
     """Markdown: where and when, both tables, what could not be measured."""
-    on, rounds = result["machine"], result["rounds"]
+    on, sizes, rounds = result["machine"], result["sizes"], result["rounds"]
     packages = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
     lines = [
         f"Measured on {result['at'][:10]} at commit {result['commit']}: {on['cpu']}, {on['cores']} cores, "
         f"{on['memory_gb']} GB, {on['system']}, Python {on['python']}; {on['pinned']}. "
         f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside one round; replies of {SHORT} "
-        "tokens unless said otherwise.",
+        f"tokens unless said otherwise. {on['priority'].capitalize()} priority, load before {on['load_before'][0]}. "
+        f"{sizes['stops']} stops per setting, {sizes['alive']} calls left, {sizes['leak']} chats in the leak check, "
+        f"{sizes['seconds']} s per ceiling.",
         "",
         *system_table(rounds),
         "",
         *goal_table(rounds),
+        "",
+        "The ratio depends on how long a reply is, for a chat has a cost of its own:",
+        "",
+        *length_table(rounds),
         "",
         f"Versions: {packages}.",
     ]
