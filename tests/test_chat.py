@@ -150,3 +150,11 @@ async def test_a_chat_can_be_renamed_and_exported(client: Client, chat_id: str) 
         assert export.headers["Content-Disposition"].startswith("attachment")
         assert part in export.text
         assert Reply().text.strip() in export.text
+
+
+async def test_a_run_id_of_a_deleted_chat_may_be_used_again_at_once(client: Client, chat_id: str) -> None:
+    for _ in range(3):
+        stream = await client.ask(chat_id, "hello", run_id="the-very-same-id")
+        assert (stream.outcome, stream.text) == ("done", "".join(f"word{n} " for n in range(5)))
+        assert (await client.replay(chat_id)).text == stream.text
+        assert (await client.http.delete(f"/api/v1/chat/{chat_id}")).status_code == 200

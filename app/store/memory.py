@@ -54,7 +54,7 @@ class Memory:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along, first."""
         message = Message("user", asked.text, run_id=run.run_id).line() if self._keeps else ""
         script = START(
-            (chat.key, chat.messages, chat.runs, chat.early),
+            (chat.key, chat.messages, chat.runs, chat.early, chat.events(run.run_id)),
             *(run.run_id, run.attempt, asked.digest, describe(run), message, run.agent),
             *(title_of(asked.text) if self._keeps else "", asked.replaces or ""),
             *(self._life_running, self._keep, self._history),

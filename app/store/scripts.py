@@ -41,6 +41,7 @@ if not repeated then
     redis.call('LTRIM', messages, -ARGV[10], -1)
   end
   redis.call('HSET', runs, ARGV[1], ARGV[3])
+  redis.call('DEL', KEYS[5]) -- the log of a run of this id in a chat that has just been deleted
   for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[9]) end
 end
 local lapses = redis.call('ZSCORE', early, ARGV[1])
