@@ -52,7 +52,7 @@ async def status(request: Request, of: Annotated[str, Depends(owner)]) -> dict[s
     """The backends, what they make, the stops of the last hour, and Redis."""
     state = request.app.state
     began = time.perf_counter()
-    info = await state.redis.call("INFO", "everything")
+    info = await state.redis.info()
     latency = round((time.perf_counter() - began) * 1000, 2)
     backends = await state.leases.backends()
     noted = [one for one in await state.stops.noted() if one.pop("owner", "") == of]
@@ -62,9 +62,9 @@ async def status(request: Request, of: Annotated[str, Depends(owner)]) -> dict[s
         "stops": [one | {"at": iso(one["at"])} for one in noted[:100]],
         "redis": {
             "status": "connected",
-            "version": str(info.get("redis_version", "")),
+            "version": info.get("redis_version", ""),
             "latency_ms": latency,
-            "used_memory_bytes": info.get("used_memory"),
+            "used_memory_bytes": int(info["used_memory"]) if "used_memory" in info else None,
             "maxmemory_policy": info.get("maxmemory_policy"),
         },
     }

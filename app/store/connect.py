@@ -109,6 +109,11 @@ class Connection:
         values: list[bytes | None] = await self.call("MGET", *keys)
         return values
 
+    async def info(self) -> dict[str, str]:
+        """What Redis says about itself; one node's words on a cluster."""
+        lines = (await self.call("INFO", "everything")).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
     async def read_stream(self, key: str, after: int) -> Entries:
         """New entries of a stream behind entry `after-max`, waiting a moment for them; empty when none came."""
         try:

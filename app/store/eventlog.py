@@ -6,7 +6,7 @@ One entry holds the events of one batch; its id is the number of the last one, s
 from app.events import Event, decode, encode, name
 from app.store.connect import Connection, Script
 from app.store.keys import Chat
-from app.store.node import Command
+from app.store.node import Command, pairs
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
 READER_SECONDS = 15
@@ -102,6 +102,5 @@ class EventLog:
         return bool(await self._redis.call("ZCOUNT", chat.readers, now, "+inf"))
 
 
-def _events(fields: list[bytes] | dict[bytes, bytes]) -> list[Event]:
-    values = list(fields.values()) if isinstance(fields, dict) else fields[1::2]
-    return [decode(*value.decode().split(" ", 1)) for value in values]
+def _events(fields: list[bytes]) -> list[Event]:
+    return [decode(*value.decode().split(" ", 1)) for _, value in pairs(fields)]

@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import RedisUnavailable
 from app.store.connect import Connection
 from app.store.keys import BACKENDS, Chat, alive, held
-from app.store.node import Command
+from app.store.node import Command, pairs
 from app.store.records import LiveRun
 
 LEASE_MS = 9000
@@ -84,7 +84,7 @@ class Leases:
     async def backends(self) -> dict[str, dict[str, Any]]:
         """What the living processes say about themselves, by process."""
         rows = await self._redis.call("HGETALL", BACKENDS)
-        found = {process.decode(): json.loads(row) for process, row in rows.items()}
+        found = {process.decode(): json.loads(row) for process, row in pairs(rows)}
         missing = await self._without_heartbeat(list(found))
         return {process: about for process, about in found.items() if process not in missing}
 
@@ -99,6 +99,6 @@ class Leases:
         await self._redis.calls([("HDEL", BACKENDS, process), ("DEL", alive(process)), ("DEL", held(process))])
 
 
-def _held(rows: dict[bytes, bytes]) -> list[Held]:
-    found = [json.loads(row) for row in rows.values()]
+def _held(rows: list[bytes]) -> list[Held]:
+    found = [json.loads(row) for _, row in pairs(rows)]
     return [Held(Chat(row["owner"], row["chat_id"]), row["run_id"]) for row in found]

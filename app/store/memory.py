@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.store.connect import Connection
 from app.store.eventlog import numbered
 from app.store.keys import Chat, index
-from app.store.node import Command
+from app.store.node import Command, pairs
 from app.store.records import (
     Asked,
     ChatState,
@@ -184,7 +184,5 @@ class Memory:
                 await self._redis.call("ZREM", key, *gone)
 
 
-def _texts(fields: list[bytes] | dict[bytes, bytes]) -> dict[str, str]:
-    if isinstance(fields, dict):
-        return {key.decode(): value.decode() for key, value in fields.items()}
-    return {fields[i].decode(): fields[i + 1].decode() for i in range(0, len(fields), 2)}
+def _texts(fields: list[bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in pairs(fields)}

@@ -3,27 +3,29 @@
 The deadlines are set here and win over the URL.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff, NoBackoff
+from redis.exceptions import ResponseError
 
 from app.redis_url import Address, Place
 
 Command = tuple[Any, ...]
-Entries = list[tuple[bytes, dict[bytes, bytes]]]
+Entries = list[tuple[bytes, list[bytes]]]
 Pool = Callable[..., BlockingConnectionPool]
 
-COMMAND_SECONDS = 1.0
+TRY_SECONDS = 1.1  # one round trip, with the wait for a free connection and its opening where need be
+RETRY_SECONDS = 0.05
+ANSWER_SECONDS = 1.0  # one answer, where no try bounds it
 CONNECT_SECONDS = 0.7
 SENTINEL_SECONDS = 0.4  # for each Sentinel asked; the one that answered is asked first the next time
 BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
-WAIT_SECONDS = 2.0  # for a free connection: a burst of starts shares them
-RETRY_SECONDS = 0.05
 REPLICA_MS = 200  # so long a write that must last waits for a replica; without any it counts all the same
 
 
@@ -34,25 +36,23 @@ class Lasting(tuple[Any, ...]):
 
 
 class Node:
-    """One Redis: a client for commands, one for reads that block, one for pub/sub, each with its own connections."""
+    """One Redis: connections for commands, for reads that block, and for pub/sub."""
 
     spread = False
 
     def __init__(self, pool: Pool, *, retries: int = 1, replicated: bool = False) -> None:
         self._replicated = replicated
-        again = Retry(ConstantBackoff(RETRY_SECONDS), retries)
-        self._main = Redis(connection_pool=pool(max_connections=64, **_patience(COMMAND_SECONDS) | {"retry": again}))
-        self._blocking = Redis(connection_pool=pool(max_connections=512, **_patience(BLOCK_SECONDS + 3)))
-        self.bells = Redis(connection_pool=pool(max_connections=2, **_patience(COMMAND_SECONDS)))
+        self._retry = Retry(ConstantBackoff(RETRY_SECONDS), retries)
+        self._quick = pool(max_connections=64, **_patience(None))
+        self._blocking = pool(max_connections=512, **_patience(None))
+        self.bells = Redis(connection_pool=pool(max_connections=2, **_patience(ANSWER_SECONDS)))
 
     async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]:  # noqa: ARG002
-        """Runs commands in order in one round trip; errors that Redis answers are left in the list."""
-        async with self._main.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            if self._replicated and any(isinstance(command, Lasting) for command in commands):
-                pipeline.execute_command("WAIT", 1, REPLICA_MS)
-            return (await pipeline.execute(raise_on_error=False))[: len(commands)]
+        """Runs commands in order in one round trip; the answers as Redis sends them (RESP2), errors among them."""
+        wait = self._replicated and any(isinstance(command, Lasting) for command in commands)
+        sent = [*commands, ("WAIT", 1, REPLICA_MS)] if wait else commands
+        answers = await self._retry.call_with_retry(lambda: _exchange(self._quick, sent, TRY_SECONDS), _reconnects)
+        return answers[: len(commands)]
 
     async def everywhere(self, commands: Sequence[Command]) -> None:
         """Runs commands on every server that takes writes: this one."""
@@ -60,15 +60,17 @@ class Node:
 
     async def read_stream(self, key: str, after: int) -> Entries:
         """New entries of a stream behind `after-max`, waiting for them up to `BLOCK_SECONDS`."""
-        found: Any = await self._blocking.xread({key: f"{after}-0"}, count=200, block=int(BLOCK_SECONDS * 1000))
+        read = ("XREAD", "COUNT", 200, "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, f"{after}-0")
+        (found,) = await _exchange(self._blocking, [read], BLOCK_SECONDS + TRY_SECONDS)
+        if isinstance(found, ResponseError):
+            raise found
         entries: Entries = found[0][1] if found else []
         return entries
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        for client in (self._main, self._blocking, self.bells):
-            await client.aclose()
-            await client.connection_pool.disconnect()
+        for pool in (self._quick, self._blocking, self.bells.connection_pool):
+            await pool.disconnect()
 
 
 class Guarded(Node):
@@ -104,11 +106,38 @@ def direct(place: Place, address: Address | None = None) -> Pool:
     return lambda **ours: BlockingConnectionPool(**(options | ours))
 
 
-def _patience(seconds: float) -> dict[str, Any]:
-    return {"timeout": WAIT_SECONDS, **_timeouts(seconds, CONNECT_SECONDS)}
+async def _exchange(pool: BlockingConnectionPool, commands: Sequence[Command], seconds: float) -> list[Any]:
+    """One round trip. redis-py's pipeline does the same with a timer for every answer, at up to twice the price."""
+    async with asyncio.timeout(seconds):
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            return [await _answer(connection) for _ in commands]
+        finally:
+            await pool.release(connection)
 
 
-def _timeouts(seconds: float, connect: float) -> dict[str, Any]:
+async def _answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+async def _reconnects(_: Exception) -> None:
+    """Before the next try: a connection that failed has been closed already and opens by itself."""
+
+
+def pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Fields and values of a hash or a stream entry, which RESP2 sends in one list."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _patience(seconds: float | None) -> dict[str, Any]:
+    return {"timeout": None, **_timeouts(seconds, CONNECT_SECONDS)}
+
+
+def _timeouts(seconds: float | None, connect: float) -> dict[str, Any]:
     return {
         "socket_timeout": seconds,
         "socket_connect_timeout": connect,
