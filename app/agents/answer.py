@@ -20,6 +20,7 @@ from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import TruncatedStream, translated
 from app.agents.models import Models
 from app.agents.tools import TOOLS
+from app.agents.tracing import trace_only_when_collected
 from app.events import Tool
 from app.settings import Settings
 
@@ -43,7 +44,7 @@ class Answerer:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.agents_dir)
-        self._provider = settings.provider
+        trace_only_when_collected()
         self._models = Models(settings)
         self._stack = AsyncExitStack()
 

@@ -3,6 +3,7 @@
 Times come from Redis alone, so the clocks of the backends may differ.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -27,11 +28,12 @@ from app.store.records import (
     read_ending,
     title_of,
 )
-from app.store.scripts import DELETE, END, RENAME, START, TOUCH, UNDO
+from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, TOUCH, UNDO
 
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
+EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
 
-SCRIPTS = (START, END, UNDO, DELETE, TOUCH, RENAME)
+SCRIPTS = (START, END, UNDO, DELETE, TOUCH, SURPLUS, RENAME)
 
 
 class Memory:
@@ -138,36 +140,24 @@ class Memory:
 
     async def evict(self, owner: str) -> None:
         """Deletes the least recently used chats beyond `MEMORY_MAX_CONVERSATIONS`, never one that is running."""
-        if not self._keeps or owner in self._evicting:
+        if owner in self._evicting:
             return
         self._evicting.add(owner)
         try:
-            while (surplus := await self._redis.call("ZCARD", index(owner)) - self._most) > 0:
-                if not await self._delete_oldest(owner, surplus):
-                    return
+            await asyncio.sleep(EVICT_SECONDS)
+            running = 0
+            while surplus := await self._redis.call(*SURPLUS((index(owner),), self._most, running)):
+                running += await self._delete_idle(owner, [one.decode() for one in surplus])
         finally:
             self._evicting.discard(owner)
 
-    async def _delete_oldest(self, owner: str, surplus: int) -> int:
-        """Deletes so many of the oldest chats in which nothing runs; how many there were."""
-        gone = running = 0
-        while gone < surplus and (oldest := await self._oldest(owner, running, surplus - gone)):
-            deleted = await self._delete_idle(owner, oldest)
-            running += len(oldest) - deleted
-            gone += deleted
-        return gone
-
-    async def _oldest(self, owner: str, skipped: int, count: int) -> list[str]:
-        rows = await self._redis.call("ZRANGE", index(owner), skipped, skipped + count - 1)
-        return [row.decode() for row in rows]
-
     async def _delete_idle(self, owner: str, chat_ids: list[str]) -> int:
-        """Deletes those of these chats in which nothing runs; how many."""
+        """Deletes those of these chats in which nothing runs; in how many something does."""
         answers = await self._redis.calls([self._deletion(Chat(owner, one)) for one in chat_ids])
         gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer != b"running"]
         if gone:
             await self._redis.call("ZREM", index(owner), *gone)
-        return len(gone)
+        return len(chat_ids) - len(gone)
 
     @staticmethod
     def _deletion(chat: Chat) -> Command:

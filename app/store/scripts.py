@@ -115,6 +115,14 @@ return redis.call('ZCARD', KEYS[1])
 """
 )
 
+# ARGV: how many chats may be kept, how many of the oldest to pass over; some hundreds of the oldest beyond that number
+SURPLUS = Script(
+    """
+local surplus = math.min(redis.call('ZCARD', KEYS[1]) - ARGV[1], 500)
+return surplus > 0 and redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[2] + surplus - 1) or {}
+"""
+)
+
 RENAME = Script(
     "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'title', ARGV[1]) return 1"
 )
