@@ -91,7 +91,7 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
         endings = Endings(chat_memory)
         writer = LogWriter(redis, log)
         watcher = Watcher(runs, keys, log, endings.rung, settings)
-        bells = Bells(redis, watcher.ring, watcher.missed)
+        bells = Bells(redis, process, watcher.ring, watcher.missed)
         settler = Settler(redis, chat_memory, log, leases)
         stopping = Stopping(keys, endings, settler, leases, settings.backend_id)
         followers = Followers(log, chat_memory)

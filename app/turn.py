@@ -93,10 +93,11 @@ class Turns:
         words = LastWords(reply, events if run.feed.ended else [*events, end], run.logged + 1)
         commands = [
             *self.memory.end(run.chat, run.live, self.leases.process, words),
-            ("PUBLISH", BELLS, f"ended {run.run_id}"),
             self.stops.taken(run.chat, run.run_id),
             self.leases.release(run.live),
         ]
+        if run.is_cut:  # else hardly anybody waits for it, and who does looks every 100 ms
+            commands.append(("PUBLISH", BELLS, f"ended {run.run_id}"))
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end

@@ -12,7 +12,7 @@ from loguru import logger
 from redis.asyncio.client import PubSub
 
 from app.store.connect import TROUBLE, Connection
-from app.store.keys import BELLS
+from app.store.keys import BELLS, bells
 
 PING_SECONDS = 2.0
 SILENT_SECONDS = 5.0
@@ -22,8 +22,11 @@ RETRY_SECONDS = (0.05, 2.0)
 class Bells:
     """Calls `ring(text)` for each bell, and `missed()` after each time some may have been lost."""
 
-    def __init__(self, connection: Connection, ring: Callable[[str], None], missed: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Connection, process: str, ring: Callable[[str], None], missed: Callable[[], None]
+    ) -> None:
         self._connection = connection
+        self._channels = (BELLS, bells(process))
         self._ring = ring
         self._missed = missed
         self._heard = -math.inf
@@ -47,7 +50,7 @@ class Bells:
             self._retry = min(self._retry * 2, RETRY_SECONDS[1])
 
     async def _hear(self, link: PubSub) -> None:
-        await link.subscribe(BELLS)
+        await link.subscribe(*self._channels)
         heard = time.monotonic()
         while True:
             message = await link.get_message(timeout=PING_SECONDS)
@@ -58,7 +61,7 @@ class Bells:
                 continue
             self._heard = heard = time.monotonic()
             match message["type"]:
-                case "subscribe":
+                case "subscribe" if message["channel"].decode() == self._channels[-1]:
                     self._retry = RETRY_SECONDS[0]
                     logger.info("wake-up link ready")
                     self._missed()

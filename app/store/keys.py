@@ -14,7 +14,7 @@
 | `alive:<process>` | string | heartbeat | 9 s |
 | `held:<process>` | hash | attempt -> JSON of the run it makes | removed with the last run |
 | `stopped` | sorted set | JSON of the stops of the last hour, by time | 1 h |
-| `bells` | channel | `stop <name> <value of the key>`, `ended <run id>` | |
+| `bells`, `bells:<process>` | channel | to all, to one: `stop <name> <value of the key>`, `ended <run id>` | |
 """
 
 from dataclasses import dataclass
@@ -71,6 +71,11 @@ def index(owner: str) -> str:
 
 def alive(process: str) -> str:
     return f"alive:{process}"
+
+
+def bells(process: str) -> str:
+    """The channel of one process: a stop need not wake them all."""
+    return f"{BELLS}:{process}"
 
 
 def held(process: str) -> str:

@@ -1,4 +1,4 @@
-"""The stop keys: the record of every stop. The bell that follows wakes whoever holds the run, and says the same.
+"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and says the same.
 
 `stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is read first, acted
 on, and only then consumed (GETDEL, after a comparison in the same script), so a reply lost on the way loses no stop.
@@ -13,7 +13,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
 from app.store.connect import Connection, Script, translated
-from app.store.keys import BELLS, STOPPED, Chat, alive
+from app.store.keys import BELLS, STOPPED, Chat, alive, bells
 from app.store.node import Command
 from app.store.records import Ending, LiveRun, live_run, read_ending
 
@@ -80,27 +80,24 @@ class Stops:
         if row[0] == b"live":
             live = live_run(*(part.decode() for part in row[1:]))
             assert live  # noqa: S101  # the script answers with all three
-            beats = await self._record(chat, live.run_id, "EX", self._run_seconds, live.process)
-            return Met("live", beats, live, live.run_id)
+            alone, beat = bells(live.process), ("EXISTS", alive(live.process))
+            (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, alone, beat)
+            return Met("live", bool(beats), live, live.run_id)
         if row[0] == b"ended":
             return Met("ended", True, None, row[1].decode(), read_ending(row[2]))
         if run_id is None and self._grace_ms:
-            await self._record(chat, row[1].decode(), "PX", self._grace_ms)
+            await self._record(chat, row[1].decode(), "PX", self._grace_ms, BELLS)
         return Met("idle", True, None, run_id)
 
-    async def _record(self, chat: Chat, value: str, unit: str, life: int, process: str = "") -> bool:
-        """Writes the key and rings; whether the process that holds the run has a heartbeat, which goes along."""
-        written, _, beats = await self._redis.calls(
-            [
-                ("SET", chat.stop, value, unit, life),
-                ("PUBLISH", BELLS, f"stop {chat.name} {value}"),
-                ("EXISTS", alive(process)),
-            ],
+    async def _record(self, chat: Chat, value: str, unit: str, life: int, channel: str, *also: Command) -> list[Any]:
+        """Writes the key and rings; answers what `also` does."""
+        written, _, *answers = await self._redis.calls(
+            [("SET", chat.stop, value, unit, life), ("PUBLISH", channel, f"stop {chat.name} {value}"), *also],
             check=False,
         )
         if isinstance(written, RedisError) and not isinstance(written, OutOfMemoryError):
             raise translated(written)
-        return bool(beats)
+        return answers
 
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""
