@@ -40,7 +40,7 @@ class Run:
         self._deadline = (self.started + settings.run_timeout_seconds, "")
         self._cleaner = Cleaner()
         self._inner: asyncio.Task[str] | None = None
-        self._over = asyncio.Event()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._usage = Usage(0, 0, True)
         self._chars = 0
         self._on_event = on_event
@@ -55,9 +55,9 @@ class Run:
             answer.close()
             return "stopped"
         self._inner = inner = asyncio.create_task(answer, name=f"answer {self.run_id}")
-        inner.add_done_callback(self._is_over)
+        inner.add_done_callback(self._through)
         try:
-            await self._over.wait()
+            await self._over
         except asyncio.CancelledError:
             inner.cancel()
             raise
@@ -68,14 +68,18 @@ class Run:
         if self.is_cut or self.feed.ended:
             return
         self.is_cut, self.cut_by = True, failure
-        self._over.set()  # the ending is written while the model's connection closes
+        self._wake()  # the ending is written while the model's connection closes
         if self._inner:
             self._inner.cancel()
 
-    def _is_over(self, inner: asyncio.Task[str]) -> None:
-        self._over.set()
+    def _through(self, inner: asyncio.Task[str]) -> None:
+        self._wake()
         if not inner.cancelled():
             inner.exception()  # one that comes after the cut interests nobody
+
+    def _wake(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def open(self, event: Start) -> None:
         """The first event; a quick model's first text goes into the log together with it."""

@@ -86,18 +86,19 @@ class LeanOllamaModel(OllamaModel):
                 if piece.error:
                     raise piece.error
                 tools += piece.tools
-                last = piece.last
-                if last.get("done"):
+                if last := piece.last:
                     break
         yield {"contentBlockStop": {}}
-        if not last.get("done"):
-            return
-        for chunk in _ending(last, tools):
-            yield chunk
+        if last:
+            for chunk in _ending(last, tools):
+                yield chunk
 
 
 class _Piece:
-    """What some lines of the answer say; an error among them counts after what stands before it."""
+    """What some lines of the answer say; an error among them counts after what stands before it.
+
+    `last` is the line that ends the answer, empty until it comes.
+    """
 
     def __init__(self, lines: list[bytes]) -> None:
         self.text = self.thinking = ""
@@ -119,7 +120,8 @@ class _Piece:
         self.text += message.get("content") or ""
         self.thinking += message.get("thinking") or ""
         self.tools += message.get("tool_calls") or []
-        self.last = line
+        if line.get("done"):
+            self.last = line
 
 
 def _loaded(lines: list[bytes]) -> Iterator[Any]:
