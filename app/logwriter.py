@@ -4,6 +4,7 @@ What is in the log is shown to the readers here; those on other backends are beh
 """
 
 import asyncio
+import contextlib
 
 from loguru import logger
 
@@ -29,6 +30,7 @@ class LogWriter:
         self._log = log
         self._news: dict[Run, None] = {}
         self._more = asyncio.Event()
+        self._first_words = asyncio.Event()
         self._trouble = False
 
     def mark(self, run: Run) -> None:
@@ -38,12 +40,15 @@ class LogWriter:
         if run not in self._news:
             self._news[run] = None
             self._more.set()
+            if run.logged < 2:
+                self._first_words.set()
 
     async def write(self) -> None:
         """Writes until it is cancelled; what could not be written is tried again."""
         while True:
             await self._more.wait()
             self._more.clear()
+            self._first_words.clear()
             runs, self._news = [run for run in self._news if not run.feed.ended], {}
             slow = asyncio.get_running_loop().call_later(TROUBLE_SECONDS, self._show, runs)
             try:
@@ -52,7 +57,7 @@ class LogWriter:
                 logger.warning("runs=<{}>, error=<{}> | events wait", len(runs), error.detail)
                 await self._again(runs)
             slow.cancel()
-            await asyncio.sleep(_rest(len(runs)))
+            await self._rest(len(runs))
 
     async def _round(self, runs: list[Run]) -> None:
         commands = [
@@ -87,9 +92,9 @@ class LogWriter:
         for run in runs:
             run.feed.show(len(run.feed.events))
 
-
-def _rest(runs: int) -> float:
-    """How long to let events gather after a round of so many runs; a reply alone does not wait."""
-    if runs < 2:
-        return 0
-    return min(max(RESTS[0], runs * REST_PER_RUN), RESTS[1])
+    async def _rest(self, runs: int) -> None:
+        """Lets events gather after a round of so many runs; neither a reply alone nor one that begins waits for it."""
+        if runs > 1:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(RESTS[0], runs * REST_PER_RUN), RESTS[1])):
+                    await self._first_words.wait()

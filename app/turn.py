@@ -73,6 +73,8 @@ class Turns:
     async def _finish(self, run: Run, end: End) -> None:
         """Writes the ending, then tells the readers; a reply that cannot be written is told as failed."""
         give_up = time.monotonic() + UNWRITTEN_SECONDS
+        if not run.is_cut:
+            await asyncio.sleep(0)  # readers take what they have been shown first
         while True:
             try:
                 written = await self._write_end(run, end)

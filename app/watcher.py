@@ -64,6 +64,7 @@ class Watcher:
         while True:
             if not len(self._runs):
                 await self._wake.wait()
+                self._due = time.monotonic() + self._poll  # a start looks at its stop key itself
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._due - time.monotonic()):
                     await self._wake.wait()

@@ -17,7 +17,7 @@ START = Script(
     _NOW
     + """
 local chat, messages, runs, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run_at', 'run')
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run_at', 'run', 'created_at')
 local known = redis.call('HGET', runs, ARGV[1])
 local repeated = live[1] == ARGV[1] and live[2] == ARGV[2]
 if known and not repeated then return {'known', known, live[1] == ARGV[1] and live[4] or '{}'} end
@@ -32,10 +32,9 @@ if not repeated then
     if not found then return {'gone'} end
     if found == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, found - 1) end
   end
-  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4], 'agent', ARGV[6])
-  redis.call('HSETNX', chat, 'created_at', now)
-  redis.call('HSETNX', chat, 'title', ARGV[7])
-  redis.call('HSET', chat, 'updated_at', now)
+  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4], 'agent', ARGV[6],
+    'updated_at', now)
+  if not live[5] then redis.call('HSET', chat, 'created_at', now, 'title', ARGV[7]) end
   if ARGV[5] ~= '' then
     redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
     redis.call('LTRIM', messages, -ARGV[10], -1)
@@ -47,7 +46,7 @@ end
 local lapses = redis.call('ZSCORE', early, ARGV[1])
 local stopped = lapses and tonumber(lapses) > tonumber(now)
 local history = redis.call('LRANGE', messages, -ARGV[11], -1)
-return {'started', redis.call('HGET', chat, 'run_at'), stopped and 1 or 0, history}
+return {'started', repeated and live[3] or now, stopped and 1 or 0, history}
 """,
     lasting=True,
 )
