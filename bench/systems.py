@@ -166,6 +166,7 @@ async def behind_nginx(backends: tuple[System, ...]) -> AsyncIterator[System]:
         env = {
             "LISTEN": f"127.0.0.1:{port}",
             "BACKENDS": " ".join(f"127.0.0.1:{backend.port}" for backend in backends),
+            "TRUSTED_PROXIES": "127.0.0.1",
             "RUN_DIR": folder,
             "WORKERS": "1",
             "NGINX": shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "nginx",
