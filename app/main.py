@@ -36,7 +36,7 @@ from app.times import iso
 from app.turn import Turns
 from app.watcher import Watcher
 
-COLLECTIONS = (700, 10, 100)  # a full one stops 100 streams for 20 ms: a tenth as often as usual, and when none is live
+COLLECTIONS = (700, 10, 100)  # a full one stops 100 streams for 20 ms: so a tenth as often, and when nothing runs
 ENDING_SECONDS = 4.0  # for the endings of runs that were cut at the end of the grace
 
 
@@ -145,7 +145,7 @@ async def _heartbeats(leases: Leases, settler: Settler, about: dict[str, Any], r
             now = {"active_runs": len(runs), "stop_listener": "listening" if bells.listening else "polling"}
             for process in await leases.beat(about | now):
                 await settler.settle_process(process)
-            if not runs and gc.get_count()[2]:
+            if not runs and gc.get_count()[2]:  # nobody waits, and there has been work since the last time
                 gc.collect()
         except RedisUnavailable as error:
             logger.warning("error=<{}> | heartbeat failed", error.detail)
