@@ -86,7 +86,7 @@ export function calm(text) {
   if (odd(text, /^\s*(?:```|~~~)/gm)) return text; // inside a fence of a list or a quotation
   let shown = text.replace(BARE_MARKER, "$1").replace(HALF_LINK, "$1");
   const line = shown.slice(shown.lastIndexOf("\n") + 1);
-  if (odd(line, /`/g)) shown += "`";
+  if (odd(line, /`/g)) shown = shown.endsWith("`") ? shown.replace(/`+$/, "") : `${shown}\``;
   else if (odd(line, /\*\*/g)) shown = shown.endsWith("**") ? shown.slice(0, -2) : `${shown.replace(/\*$/, "")}**`;
   return shown;
 }
