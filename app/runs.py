@@ -73,6 +73,7 @@ class Run:
             self._inner.cancel()
 
     def _through(self, inner: asyncio.Task[str]) -> None:
+        self._inner = None  # else its traceback holds the run, and the run holds it
         self._wake()
         if not inner.cancelled():
             inner.exception()  # one that comes after the cut interests nobody

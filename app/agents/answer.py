@@ -4,6 +4,7 @@ Text and reasoning are teed off at the model, before Strands sees them, and reac
 messages, tools and hooks work as ever, and a token costs next to nothing here.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
@@ -66,6 +67,8 @@ class Answerer:
             return await self._stream(chosen, turns, run)
         except MaxTokensReachedException:
             return "max_tokens"
+        except asyncio.CancelledError as stopped:
+            raise stopped.with_traceback(None) from None  # a frame of Strands holds it: the whole turn would linger
         except Exception as error:
             failure = translated(error)
             if failure is None:
