@@ -1,8 +1,10 @@
 """`python -m app doctor`: looks at this machine, the settings and what they point to, and says what repairs it.
 
-Knows nothing of how the service works; asks Redis, Ollama and AWS as a stranger would. Secrets are never printed.
+Asks Redis through the service's own connection, so with the same login; Ollama and AWS as a stranger would.
+Secrets are never printed.
 """
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -15,12 +17,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
-from redis import Redis, Sentinel
-from redis.exceptions import RedisError
 
+from app.errors import RedisUnavailable
 from app.machine import ASK_SECONDS, Finding, in_container, look
-from app.redis_url import read
 from app.settings import Settings, load
+from app.store.connect import Connection
 
 SKEW_SECONDS = 240  # AWS refuses signatures that are five minutes off
 
@@ -61,31 +62,23 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     if not {"redis_url", "redis_host"} & settings.model_fields_set:
         yield Finding("ok", "redis", "one of its own, once it runs")
         return
-    client = _client(settings)
     try:
-        yield from _judge(client.info())
-    except (RedisError, OSError) as error:
+        info = asyncio.run(_info(settings))
+    except RedisUnavailable as error:
         repair = "start Redis, or correct REDIS_URL (scheme, user, password, host, port)"
-        yield Finding("FAIL", "redis", f"does not answer ({type(error).__name__})", repair)
-    finally:
-        client.close()
+        yield Finding("FAIL", "redis", f"does not answer ({type(error.__cause__).__name__})", repair)
+        return
+    yield from _judge(info)
 
 
-def _client(settings: Settings) -> Any:
-    patience: dict[str, Any] = {"socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS, "retry": None}
-    if url := settings.redis_url.get_secret_value():
-        place = read(url)
-        if place.kind == "sentinel":
-            sentinels = Sentinel(place.hosts, sentinel_kwargs=patience | place.sentinel_login)  # type: ignore[no-untyped-call]
-            return sentinels.master_for(place.service, **patience)  # type: ignore[no-untyped-call]
-        return Redis.from_url(place.url, **patience)
-    password = settings.redis_password.get_secret_value() or None
-    return Redis(settings.redis_host, settings.redis_port, settings.redis_db, password, **patience)
+async def _info(settings: Settings) -> dict[str, str]:
+    async with Connection(settings, ()) as redis:
+        return await redis.info()
 
 
-def _judge(info: dict[str, Any]) -> Iterator[Finding]:
+def _judge(info: dict[str, str]) -> Iterator[Finding]:
     """`info` as Redis or Valkey tells it."""
-    version = str(info.get("valkey_version") or info.get("redis_version", "0.0"))
+    version = info.get("valkey_version") or info.get("redis_version", "0.0")
     if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
         yield Finding("FAIL", "redis", f"version {version}", "install Redis 6.2 or newer, or any Valkey")
     else:

@@ -19,7 +19,8 @@ from tests.fakes.ollama import FakeOllama
 from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.invariants import Witness, assert_chat_holds, assert_invariants
 from tests.redis_server import PrivateRedis, connect
-from tests.redis_setups import Setup, guarded, in_step, move_slot, owners, secure, sharded
+from tests.redis_setups import Setup, guarded, in_step, move_slot, owners, said, secure, sharded
+from tests.test_ops_doctor import doctor
 from tests.waiting import eventually
 
 SETUPS = {"tls": secure, "sentinel": guarded, "cluster": sharded}
@@ -254,6 +255,19 @@ async def owner_of(setup: Setup, chat_id: str) -> PrivateRedis:
         return primaries[0]
     port = (await owners(primaries[0]))[key_slot(f"{{{chat_id}}}".encode())]
     return next(server for server in primaries if server.port == port)
+
+
+async def test_the_doctor_logs_in_as_the_service_does(beyond: Beyond, tmp_path: Path) -> None:
+    primaries = await beyond.setup.primaries()
+    try:
+        for server in primaries:
+            await said(server, "ACL", "SETUSER", "default", "-info")
+        report = await asyncio.to_thread(doctor, tmp_path, REDIS_URL=beyond.setup.url)
+    finally:
+        for server in primaries:
+            await said(server, "ACL", "SETUSER", "default", "+info")
+            await said(server, "ACL", "LOG", "RESET")  # a Sentinel may have been refused meanwhile
+    assert "ok    redis: version" in report.stdout, report.stdout + report.stderr
 
 
 async def waited(setup: Setup) -> int:
