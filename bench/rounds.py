@@ -74,19 +74,14 @@ async def one_round(sizes: Sizes, *, leak: bool) -> Round:
 
 async def _load(done: Round, under: Ground) -> None:
     sizes = done.sizes
-    for name, ladder in (
-        ("limit", sizes.limit_ladder),
-        ("naive", sizes.naive_ladder),
-        ("ollama", sizes.product_ladder),
-        ("bedrock", sizes.product_ladder),
-    ):
+    ladders = {"limit": sizes.limit_ladder, "naive": sizes.naive_ladder}
+    for name in SYSTEMS:
         async with _system(name, under) as system:
             await done.note(f"{name}.ceiling", ceiling(system, seconds=sizes.seconds))
             await done.note(f"{name}.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
-            await done.note(f"{name}.paced", most_paced(system, ladder))
-        if name != "bedrock":
-            async with _system(name, under) as system:
-                await done.note(f"{name}.memory", memory(system))
+            await done.note(f"{name}.paced", most_paced(system, ladders.get(name, sizes.product_ladder)))
+        async with _system(name, under) as system:
+            await done.note(f"{name}.memory", memory(system))
 
 
 async def _first_tokens(done: Round, under: Ground) -> None:

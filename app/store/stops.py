@@ -80,8 +80,8 @@ class Stops:
         if row[0] == b"live":
             live = live_run(*(part.decode() for part in row[1:]))
             assert live  # noqa: S101  # the script answers with all three
-            alone, beat = bells(live.process), ("EXISTS", alive(live.process))
-            (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, alone, beat)
+            channel, beat = bells(live.process), ("EXISTS", alive(live.process))
+            (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, channel, beat)
             return Met("live", bool(beats), live, live.run_id)
         if row[0] == b"ended":
             return Met("ended", True, None, row[1].decode(), read_ending(row[2]))
