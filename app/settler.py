@@ -44,7 +44,7 @@ class Settler:
             answer, _ = ended((await self._redis.calls(commands))[0])
             if answer == "moved":
                 continue
-            await self._redis.calls([self._leases.release(live), ("PUBLISH", BELLS, f"ended {live.run_id}")])
+            await self._redis.calls([self._leases.release(live), ("PUBLISH", BELLS, f"ended {live.attempt}")])
             if answer == "ended":
                 logger.warning("run_id=<{}>, chat_id=<{}> | settled, its backend is lost", live.run_id, chat.id)
             return answer == "ended"

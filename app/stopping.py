@@ -71,11 +71,11 @@ class Stopping:
 
     def _follow(self, chat: Chat, run: LiveRun, began: float) -> asyncio.Task[Stopped]:
         """One follower per run, however many ask."""
-        if run.run_id not in self._following:
+        if run.attempt not in self._following:
             task = asyncio.create_task(self._outcome(chat, run, began), name=f"stop {run.run_id}")
-            task.add_done_callback(lambda _: self._following.pop(run.run_id, None))
-            self._following[run.run_id] = task
-        return self._following[run.run_id]
+            task.add_done_callback(lambda _: self._following.pop(run.attempt, None))
+            self._following[run.attempt] = task
+        return self._following[run.attempt]
 
     async def _outcome(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
         try:
@@ -87,11 +87,11 @@ class Stopping:
         return stopped
 
     async def _ended_or_settled(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
-        ending = await self._endings.wait(chat, run.run_id, TAKEN_SECONDS)
+        ending = await self._endings.wait(chat, run, TAKEN_SECONDS)
         if ending is None and await self._stops.pending([chat]) == [run.run_id]:
             await self._settler.settle(chat, run)
         if ending is None:
-            ending = await self._endings.wait(chat, run.run_id, ENDED_SECONDS)
+            ending = await self._endings.wait(chat, run, ENDED_SECONDS)
         if ending is None:
             return Stopped("stopping", run.run_id, run.backend)
         if ending.outcome != "stopped":

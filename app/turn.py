@@ -99,7 +99,7 @@ class Turns:
             self.leases.release(run.live),
         ]
         if run.is_cut:  # else hardly anybody waits for it, and who does looks every 100 ms
-            commands.append(("PUBLISH", BELLS, f"ended {run.run_id}"))
+            commands.append(("PUBLISH", BELLS, f"ended {run.live.attempt}"))
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end

@@ -194,6 +194,29 @@ async def test_two_stops_at_once_are_one_stop(cluster: Cluster, chat_id: str, ol
     await assert_invariants(cluster, models=[ollama])
 
 
+async def test_runs_of_one_id_in_two_chats_are_told_apart(
+    cluster: Cluster, new_chat: Callable[[], str], ollama: FakeOllama
+) -> None:
+    ollama.default = HELD
+    chats = [new_chat(), new_chat()]
+    async with (
+        cluster.client(1) as one,
+        cluster.client(2) as two,
+        cluster.client(3) as three,
+        one.chat(chats[0], "hello", run_id="the-same-id") as first,
+        two.chat(chats[1], "hello", run_id="the-same-id") as second,
+    ):
+        for stream in (first, second):
+            await stream.until_text(HELD_TEXT)
+        answers = await asyncio.gather(*(three.stop(chat, wait=5000) for chat in chats))
+        assert [(answer["result"], answer["backend"]) for answer in answers] == [
+            ("stopped", "backend-1"),
+            ("stopped", "backend-2"),
+        ]
+        assert [(await stream.rest()).outcome for stream in (first, second)] == ["stopped", "stopped"]
+    await assert_invariants(cluster, models=[ollama])
+
+
 async def test_many_are_stopped_with_one_request(
     cluster: Cluster, client: Client, new_chat: Callable[[], str], ollama: FakeOllama
 ) -> None:

@@ -1,0 +1,36 @@
+"""Waiting for the end of a run: the bell that tells of it may come before anybody waits."""
+
+import asyncio
+
+import pytest
+
+from app import endings
+from app.settings import Settings
+from app.store.connect import Connection
+from app.store.keys import Chat
+from app.store.memory import SCRIPTS, Memory
+from tests.client import Client
+from tests.cluster import Cluster
+from tests.fakes.ollama import FakeOllama
+from tests.fakes.reply import HELD, HELD_TEXT
+
+
+async def test_a_bell_that_came_before_anybody_waited_is_remembered(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ollama.default = HELD
+    settings = Settings.model_validate({"redis_url": cluster.redis_url})
+    async with Connection(settings, SCRIPTS) as redis, client.chat(chat_id, "hello") as stream:
+        await stream.until_text(HELD_TEXT)
+        memory, chat = Memory(redis, settings), Chat("", chat_id)
+        live = (await memory.state(chat)).live
+        assert live
+        await client.stop(chat_id, wait=5000)
+        await stream.rest()
+        waits = endings.Endings(memory)
+        monkeypatch.setattr(endings, "LOOK_SECONDS", 1000)  # only the bell makes it look
+        waits.rung(live.attempt)
+        async with asyncio.timeout(20):
+            ending = await waits.wait(chat, live, 1000)
+    assert ending
+    assert (ending.outcome, ending.backend) == ("stopped", live.backend)
