@@ -9,9 +9,10 @@ from dataclasses import asdict
 from loguru import logger
 
 from app.events import End, Event, Failure, Start, Usage, reply_text
+from app.store.bells import end_bell
 from app.store.connect import Connection
 from app.store.eventlog import EventLog
-from app.store.keys import BELLS, Chat
+from app.store.keys import Chat
 from app.store.leases import Leases
 from app.store.memory import Memory
 from app.store.records import LastWords, LiveRun, Message, ended
@@ -44,7 +45,7 @@ class Settler:
             answer, _ = ended((await self._redis.calls(commands))[0])
             if answer == "moved":
                 continue
-            await self._redis.calls([self._leases.release(live), ("PUBLISH", BELLS, f"ended {live.attempt}")])
+            await self._redis.calls([self._leases.release(live), end_bell(live)])
             if answer == "ended":
                 logger.warning("run_id=<{}>, chat_id=<{}> | settled, its backend is lost", live.run_id, chat.id)
             return answer == "ended"

@@ -12,8 +12,8 @@ from app.events import End, Failure, Outcome, reply_text
 from app.logwriter import LOST
 from app.runs import Run, Runs
 from app.settler import facts, opening
+from app.store.bells import end_bell
 from app.store.connect import Connection
-from app.store.keys import BELLS
 from app.store.leases import Leases
 from app.store.memory import Memory
 from app.store.records import LastWords, Message, ended
@@ -99,7 +99,7 @@ class Turns:
             self.leases.release(run.live),
         ]
         if run.is_cut:  # else hardly anybody waits for it, and who does looks every 100 ms
-            commands.append(("PUBLISH", BELLS, f"ended {run.live.attempt}"))
+            commands.append(end_bell(run.live))
         answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end

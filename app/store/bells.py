@@ -13,6 +13,8 @@ from redis.asyncio.client import PubSub
 
 from app.store.connect import TROUBLE, Connection
 from app.store.keys import BELLS, bells
+from app.store.node import Command
+from app.store.records import LiveRun
 
 PING_SECONDS = 2.0
 SILENT_SECONDS = 5.0
@@ -67,3 +69,8 @@ class Bells:
                     self._missed()
                 case "message":
                     self._ring(message["data"].decode("utf-8", "replace"))
+
+
+def end_bell(run: LiveRun) -> Command:
+    """The command that tells all backends that a run has ended."""
+    return ("PUBLISH", BELLS, f"ended {run.attempt}")
