@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     if sys.argv[1:] == ["doctor"]:
-        from app.doctor import main as doctor
+        from app.doctor.checks import main as doctor
 
         sys.exit(doctor())
     settings = load()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until a signal comes; exit code 2 with one line when something in the settings cannot be used."""
+    """Serves until a signal comes; exit code 2 with one line when a setting cannot be used."""
     from app.main import build
 
     try:

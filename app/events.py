@@ -1,4 +1,7 @@
-"""What travels down the stream of a run, and how it is written as one line of JSON. Knows neither HTTP nor Redis."""
+"""What travels down the stream of a run, and how it is written as one line of JSON.
+
+Knows neither HTTP nor Redis.
+"""
 
 import json
 from dataclasses import asdict, dataclass

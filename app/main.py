@@ -17,26 +17,30 @@ from app import __version__
 from app.agents.answer import Answerer
 from app.api import chats, health, older, pages, problems, stops
 from app.api.access import App, Door, Keys
-from app.chat import Chats, Parts
-from app.endings import Endings
+from app.chat.endings import Endings
+from app.chat.send import Chats, Parts
+from app.chat.settle import Settler
+from app.chat.stop import Stopping
+from app.chat.turn import Turns
 from app.errors import RedisUnavailable
-from app.follow import Followers
-from app.logwriter import LogWriter
-from app.readers import Readers
-from app.runs import Runs
+from app.runs.follow import Followers
+from app.runs.held import Runs
+from app.runs.logwriter import LogWriter
+from app.runs.readers import Readers
+from app.runs.watcher import Watcher
 from app.settings import Settings
-from app.settler import Settler
-from app.stopping import Stopping
 from app.store import eventlog, memory
 from app.store import stops as stop_keys
 from app.store.bells import Bells
-from app.store.connect import Connection
 from app.store.leases import HEARTBEAT_SECONDS, Leases
+from app.store.wire.connection import Connection
 from app.times import iso
-from app.turn import Turns
-from app.watcher import Watcher
 
-COLLECTIONS = (700, 10, 100)  # a full one stops 100 streams for 20 ms: so a tenth as often, and when nothing runs
+COLLECTIONS = (
+    700,
+    10,
+    100,
+)  # a full one stops 100 streams for 20 ms: so a tenth as often, and when nothing runs
 ENDING_SECONDS = 4.0  # for the endings of runs that were cut at the end of the grace
 
 
@@ -71,7 +75,14 @@ def build(settings: Settings) -> tuple[FastAPI, App]:
             allow_origins=settings.origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
-            expose_headers=["X-Run-Id", "X-Chat-Id", "X-Backend", "X-Request-ID", "X-Conversation-Id", "Retry-After"],
+            expose_headers=[
+                "X-Run-Id",
+                "X-Chat-Id",
+                "X-Backend",
+                "X-Request-ID",
+                "X-Conversation-Id",
+                "Retry-After",
+            ],
         )
     return app, Door(inner, settings)
 
@@ -99,13 +110,39 @@ async def lifespan(app: FastAPI, settings: Settings, answerer: Answerer) -> Asyn
         readers = Readers(runs, chat_memory, log, followers, watcher.started)
         turns = Turns(redis, chat_memory, keys, leases, runs, answerer, settings.memory_max_turns)
         parts = Parts(
-            settings, redis, chat_memory, log, keys, leases, runs, writer, watcher, readers, settler, stopping, turns
+            settings,
+            redis,
+            chat_memory,
+            log,
+            keys,
+            leases,
+            runs,
+            writer,
+            watcher,
+            readers,
+            settler,
+            stopping,
+            turns,
         )
-        app.state.redis, app.state.memory, app.state.stops, app.state.leases = redis, chat_memory, keys, leases
-        app.state.runs, app.state.bells, app.state.stopping, app.state.answerer = runs, bells, stopping, answerer
+        app.state.redis, app.state.memory, app.state.stops, app.state.leases = (
+            redis,
+            chat_memory,
+            keys,
+            leases,
+        )
+        app.state.runs, app.state.bells, app.state.stopping, app.state.answerer = (
+            runs,
+            bells,
+            stopping,
+            answerer,
+        )
         app.state.chats = chat = Chats(parts)
         app.state.readers = readers
-        about = {"backend": settings.backend_id, "version": __version__, "started_at": iso(int(time.time() * 1000))}
+        about = {
+            "backend": settings.backend_id,
+            "version": __version__,
+            "started_at": iso(int(time.time() * 1000)),
+        }
         tasks = [
             asyncio.create_task(_for_ever(work), name=name)
             for name, work in {
@@ -137,7 +174,9 @@ async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await asyncio.sleep(1)
 
 
-async def _heartbeats(leases: Leases, settler: Settler, about: dict[str, Any], runs: Runs, bells: Bells) -> None:
+async def _heartbeats(
+    leases: Leases, settler: Settler, about: dict[str, Any], runs: Runs, bells: Bells
+) -> None:
     """Renews the lease of this process, and settles the runs of those that have died."""
     while True:
         began = time.monotonic()

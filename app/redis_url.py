@@ -1,8 +1,8 @@
-"""Reads `REDIS_URL`: one Redis, one behind Sentinel, or a Redis Cluster. Knows how the URL is written, not Redis.
+"""Reads `REDIS_URL`: one Redis, one behind Sentinel, or a Redis Cluster. Knows how the URL is written, not
+Redis.
 
 redis://user:password@host:6379/0                    rediss:// everywhere for TLS
-redis+sentinel://user:password@host1,host2:26379/service/0
-redis+cluster://user:password@host1:6379,host2:6379
+redis+sentinel://user:password@host1,host2:26379/service/0 redis+cluster://user:password@host1:6379,host2:6379
 """
 
 import os
@@ -29,14 +29,18 @@ _TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _TLS = _TLS_FILES | {"ssl_ca_data", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers", "ssl_password"}
 _SENTINEL = {"sentinel_username", "sentinel_password"}
 _LOOKS = (
-    "must look like redis://host:6379/0, rediss://user:password@host:6379/0, redis+sentinel://host1,host2/service/0 "
+    "must look like redis://host:6379/0, rediss://user:password@host:6379/0, "
+    "redis+sentinel://host1,host2/service/0 "
     "or redis+cluster://host1,host2, with special characters in a password percent-encoded"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where Redis is. `url` is for one host, as redis-py reads it; `hosts` are Sentinels or nodes of a Cluster."""
+    """Where Redis is.
+
+    `url` is for one host, as redis-py reads it; `hosts` are Sentinels or nodes of a Cluster.
+    """
 
     kind: Kind
     url: str = field(repr=False)

@@ -21,21 +21,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    http_port: int = Field(80, ge=1, le=65535, description="Public port of Nginx; 8080 where 80 cannot be bound")
+    http_port: int = Field(
+        80, ge=1, le=65535, description="Public port of Nginx; 8080 where 80 cannot be bound"
+    )
     host: str = Field("0.0.0.0", description="Address a backend listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port a backend listens on")
     environment: str = Field("production", pattern=r"^[a-z0-9-]{1,32}$", description="A name for the log")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
     log_format: Literal["text", "json"] = Field("text", description="text or json, one line per record")
     backend_id: str = Field(
-        default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Name of this backend"
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of this backend",
     )
-    cors_origins: str = Field("", description="Origins of other sites that may call the API, separated by commas")
+    cors_origins: str = Field(
+        "", description="Origins of other sites that may call the API, separated by commas"
+    )
     allowed_hosts: str = Field("", description="Host names we answer to, separated by commas; empty: any")
-    api_keys: SecretStr = Field(SecretStr(""), description="name:key pairs, separated by commas; empty: open to all")
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="name:key pairs, separated by commas; empty: open to all"
+    )
 
     redis_url: SecretStr = Field(
-        SecretStr(""), description="redis:// or rediss:// URL, also for Sentinel and Cluster; wins over the four below"
+        SecretStr(""),
+        description="redis:// or rediss:// URL, also for Sentinel and Cluster; wins over the four below",
     )
     redis_host: str = Field("127.0.0.1", description="Redis host")
     redis_port: int = Field(6379, ge=1, le=65535, description="Redis port")
@@ -45,9 +56,13 @@ class Settings(BaseSettings):
     provider: Literal["demo", "ollama", "bedrock"] = Field("demo", description="demo, ollama or bedrock")
     aws_region: str = Field("us-east-1", description="Region of Bedrock")
     bedrock_model_id: str = Field(
-        "global.anthropic.claude-sonnet-4-6", min_length=1, description="Bedrock model id or inference profile"
+        "global.anthropic.claude-sonnet-4-6",
+        min_length=1,
+        description="Bedrock model id or inference profile",
     )
-    bedrock_temperature: float | None = Field(None, ge=0, le=1, description="0 to 1; empty: the model's own default")
+    bedrock_temperature: float | None = Field(
+        None, ge=0, le=1, description="0 to 1; empty: the model's own default"
+    )
     ollama_host: str = Field("http://127.0.0.1:11434", description="Address of Ollama")
     ollama_model_general: str = Field("llama3.2:3b", min_length=1, description="Ollama model of every agent")
     ctx_tokens: int = Field(4096, ge=256, description="Context window asked of Ollama, in tokens")
@@ -57,10 +72,16 @@ class Settings(BaseSettings):
     enable_memory: bool = Field(True, description="false: no message is kept, each stands alone")
     memory_max_turns: int = Field(8, ge=1, le=1000, description="Newest messages that go to the model")
     memory_keep_messages: int = Field(200, ge=2, le=10_000, description="Newest messages kept per chat")
-    memory_ttl_min: int = Field(60, ge=1, description="A chat expires this many minutes after its last activity")
-    memory_max_conversations: int = Field(500, ge=1, description="Chats kept; beyond it the least recently used goes")
+    memory_ttl_min: int = Field(
+        60, ge=1, description="A chat expires this many minutes after its last activity"
+    )
+    memory_max_conversations: int = Field(
+        500, ge=1, description="Chats kept; beyond it the least recently used goes"
+    )
 
-    stop_poll_ms: int = Field(100, ge=10, le=10_000, description="Safety poll of the stop keys, in milliseconds")
+    stop_poll_ms: int = Field(
+        100, ge=10, le=10_000, description="Safety poll of the stop keys, in milliseconds"
+    )
     stop_ttl_seconds: int = Field(3600, ge=1, le=86_400, description="Longest life of a stop key")
     stop_grace_ms: int = Field(1000, ge=0, le=60_000, description="How long a stop waits for a run to begin")
     disconnect_grace_seconds: float = Field(
@@ -73,7 +94,9 @@ class Settings(BaseSettings):
     run_timeout_seconds: float = Field(600, gt=0, description="Longest run")
     first_token_timeout_seconds: float = Field(180, gt=0, description="Longest wait for the first token")
     token_timeout_seconds: float = Field(60, gt=0, description="Longest wait between two tokens")
-    shutdown_grace_seconds: float = Field(20, ge=0, description="Time for running replies to end after SIGTERM")
+    shutdown_grace_seconds: float = Field(
+        20, ge=0, description="Time for running replies to end after SIGTERM"
+    )
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
     demo_tokens_per_second: float = Field(30, gt=0, le=100_000, description="Pace of the demo model")
 
@@ -113,7 +136,9 @@ class Settings(BaseSettings):
         for pair in _split(self.api_keys.get_secret_value()):
             name, colon, key = pair.partition(":")
             if not (colon and key and OWNER_NAME.fullmatch(name)) or name in found or key in found.values():
-                raise ValueError("API_KEYS must be name:key pairs separated by commas, each name and key once")
+                raise ValueError(
+                    "API_KEYS must be name:key pairs separated by commas, each name and key once"
+                )
             found[name] = key
         return found
 
@@ -130,7 +155,9 @@ class Settings(BaseSettings):
     @property
     def model_id(self) -> str:
         """The model a reply comes from unless an agent names its own."""
-        return {"demo": "demo", "ollama": self.ollama_model_general, "bedrock": self.bedrock_model_id}[self.provider]
+        return {"demo": "demo", "ollama": self.ollama_model_general, "bedrock": self.bedrock_model_id}[
+            self.provider
+        ]
 
 
 def _split(text: str) -> list[str]:

@@ -32,7 +32,11 @@ def main() -> None:
     pin_here()
     done = uvloop.run(run(chosen.rounds or (1 if chosen.quick else 3), quick=chosen.quick))
     page = report.written(
-        at, on, asdict(QUICK if chosen.quick else FULL), [each.figures for each in done], [each.broken for each in done]
+        at,
+        on,
+        asdict(QUICK if chosen.quick else FULL),
+        [each.figures for each in done],
+        [each.broken for each in done],
     )
     print(page.read_text())
     print(f"written to {page}")

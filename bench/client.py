@@ -1,7 +1,8 @@
-"""The reader's side: one SSE reply as a raw protocol, cheap enough to read for hundreds, and small JSON requests.
+"""The reader's side: one SSE reply as a raw protocol, cheap enough to read for hundreds, and small JSON
+requests.
 
-Owns what is counted at the client: first token, gaps, tokens, the terminal frame. Knows no system under test beyond
-the path of its chat. Tokens are counted by their mark, so a frame may carry any number of them.
+Owns what is counted at the client: first token, gaps, tokens, the terminal frame. Knows no system under test
+beyond the path of its chat. Tokens are counted by their mark, so a frame may carry any number of them.
 """
 
 import asyncio
@@ -18,7 +19,9 @@ _LONGEST = max(map(len, ENDINGS))
 
 
 def request(method: str, path: str, body: object = None) -> bytes:
-    """One request whose connection closes after the answer, each as from another client: Nginx limits each of them."""
+    """One request whose connection closes after the answer, each as from another client: Nginx limits each of
+    them.
+    """
     sent = b"" if body is None else json.dumps(body).encode()
     client = ".".join(str(random.randrange(256)) for _ in range(3))
     head = (
@@ -113,7 +116,9 @@ async def chat(port: int, chat_id: str, asked: str) -> Reply:
     async with asyncio.timeout(120):
         await reply.closed
     if reply.ending != ENDINGS[0]:
-        raise RuntimeError(f"{chat_id}: status {reply.status}, {reply.tokens} tokens, ending {reply.ending!r}")
+        raise RuntimeError(
+            f"{chat_id}: status {reply.status}, {reply.tokens} tokens, ending {reply.ending!r}"
+        )
     return reply
 
 

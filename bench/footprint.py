@@ -1,4 +1,5 @@
-"""What the product costs when little happens: start, memory at rest and per stream, Redis commands of idle streams.
+"""What the product costs when little happens: start, memory at rest and per stream, Redis commands of idle
+streams.
 
 Owns these figures; `python -m bench.footprint` prints them alone.
 """
@@ -16,7 +17,9 @@ from bench.systems import Ground, System, ground, product
 
 
 async def footprint(under: Ground, *, provider: str = "ollama") -> Numbers:
-    """Start to healthy (s), first chat (ms to its first token), memory (MB), Redis commands per idle stream and s."""
+    """Start to healthy (s), first chat (ms to its first token), memory (MB), Redis commands per idle stream
+    and s.
+    """
     async with product(under, provider=provider) as system:
         first = await chat(system.port, chat_id(), "tokens=5")
         return {
@@ -27,7 +30,9 @@ async def footprint(under: Ground, *, provider: str = "ollama") -> Numbers:
         }
 
 
-async def redis_commands(under: Ground, system: System, *, streams: int = 100, seconds: float = 10) -> Numbers:
+async def redis_commands(
+    under: Ground, system: System, *, streams: int = 100, seconds: float = 10
+) -> Numbers:
     """Commands per second and live stream whose model is silent; those of the process itself included."""
     async with background(system, streams, asked="delay_ms=600000"):
         await asyncio.sleep(2)

@@ -1,6 +1,7 @@
 """The goals and the tables: what the figures of a round mean, and whether they are reached.
 
-Owns names, formulas and bounds; measures nothing. Every ratio is taken inside one round, then the median of the rounds.
+Owns names, formulas and bounds; measures nothing. Every ratio is taken inside one round, then the median of
+the rounds.
 """
 
 import statistics
@@ -71,7 +72,11 @@ GOALS = (
     Goal("tokens/s of one process, x naive", ratio(f"ollama.{RATE}", f"naive.{RATE}"), 15, at_least=True),
     Goal("time to first token, one chat, p50, x limit", ratio("first.ollama.p50", "first.limit.p50"), 4),
     Goal("time to first token, one chat, p50, x naive", ratio("first.ollama.p50", "first.naive.p50"), 0.08),
-    Goal("time to first token beside 50 paced chats, p95, x limit", ratio("beside.ollama.p95", "beside.limit.p95"), 5),
+    Goal(
+        "time to first token beside 50 paced chats, p95, x limit",
+        ratio("beside.ollama.p95", "beside.limit.p95"),
+        5,
+    ),
     Goal("streams at 20 tokens/s, p99 gap < 100 ms", figure("ollama.paced.streams"), 400, at_least=True),
     Goal("stop through Nginx with three, p50 ms", figure("stop.nginx.p50"), 2.5),
     Goal("stop through Nginx with three, p99 ms", figure("stop.nginx.p99"), 10),
@@ -86,7 +91,11 @@ GOALS = (
     Goal("start to healthy, s", figure("footprint.start_s"), 1.5),
     Goal("first chat after the start, ms to its first token", figure("footprint.first_chat_ms"), 50),
     Goal("Redis commands per idle live stream and second", figure("footprint.redis_per_stream_s"), 0.4),
-    Goal("growth over the leak check: tasks, threads, Redis clients", grown("tasks", "threads", "redis_clients"), 0),
+    Goal(
+        "growth over the leak check: tasks, threads, Redis clients",
+        grown("tasks", "threads", "redis_clients"),
+        0,
+    ),
     Goal("growth over the leak check: descriptors (kept connections come and go)", grown("descriptors"), 5),
     Goal("growth over the leak check: memory, MB", grown("rss_mb"), 3),
     Goal(
@@ -117,7 +126,9 @@ def goal_table(rounds: Sequence[Numbers]) -> list[str]:
     for goal in GOALS:
         value = goal.value(rounds)
         mark = "–" if isnan(value) else "reached" if goal.reached(value) else "**missed**"
-        lines.append(f"| {goal.name} | {_shown(value)} | {'≥' if goal.at_least else '≤'} {goal.bound:g} | {mark} |")
+        lines.append(
+            f"| {goal.name} | {_shown(value)} | {'≥' if goal.at_least else '≤'} {goal.bound:g} | {mark} |"
+        )
     return lines
 
 
@@ -128,7 +139,8 @@ def system_table(rounds: Sequence[Numbers]) -> list[str]:
         return _shown(Goal("", formula, 0).value(rounds))
 
     lines = [
-        "| | CPU ms per 1000 tokens | x limit | of it per token, µs | per chat, ms | tokens/s | first token, ms "
+        "| | CPU ms per 1000 tokens | x limit | of it per token, µs | per chat, ms | "
+        "tokens/s | first token, ms "
         "| streams at 20 tokens/s | MB per stream "
         "| stop p50 / p99, ms | silent model p50, ms |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -151,11 +163,13 @@ def system_table(rounds: Sequence[Numbers]) -> list[str]:
 
 
 def length_table(rounds: Sequence[Numbers]) -> list[str]:
-    """Markdown: the ratio to the limit for other lengths of a reply, from the cost of a chat and of a token."""
+    """Markdown: the ratio to the limit for other lengths of a reply, from the costs of chat and token."""
 
     def times(tokens: int) -> Formula:
         def formula(figures: Numbers) -> float:
-            ours, limit = (chat_ms(n)(figures) * 1000 + token_us(n)(figures) * tokens for n in ("ollama", "limit"))
+            ours, limit = (
+                chat_ms(n)(figures) * 1000 + token_us(n)(figures) * tokens for n in ("ollama", "limit")
+            )
             return ours / limit
 
         return formula

@@ -1,7 +1,7 @@
 """Runs the product as `python -m app` does and, on SIGUSR1, writes what lives inside it to a file.
 
-Owns the one look inside that the outside cannot have: unfinished tasks and the number of objects. The measured code
-is not touched; until the signal comes nothing runs.
+Owns the one look inside that the outside cannot have: unfinished tasks and the number of objects. The
+measured code is not touched; until the signal comes nothing runs.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The leak check: 2,000 chats with stops and disconnects, then what is there that was not there before.
 
-Owns the mix of endings and the comparison; the first quarter is warm-up. `python -m bench.leak` runs it alone.
+Owns the mix of endings and the comparison; the first quarter is warm-up. `python -m bench.leak` runs it
+alone.
 """
 
 import argparse
@@ -51,10 +52,14 @@ def _inside(system: System, file: Path) -> Numbers:
 
 
 async def one_chat(system: System, number: int) -> None:
-    """A chat that ends by itself, by a stop while tokens flow or before the first one, or by its reader leaving."""
+    """A chat that ends by itself, by a stop while tokens flow or before the first one, or by its reader
+    leaving.
+    """
     name = chat_id()
     ending = number % 4
-    asked = {0: "tokens=20", 1: "tokens=100000 rate=100", 2: "delay_ms=60000", 3: "tokens=100000 rate=100"}[ending]
+    asked = {0: "tokens=20", 1: "tokens=100000 rate=100", 2: "delay_ms=60000", 3: "tokens=100000 rate=100"}[
+        ending
+    ]
     reply = await open_reply(system.port, name, asked)
     reply.send()
     if ending % 2:
@@ -80,7 +85,9 @@ async def chats(system: System, count: int, at_once: int = AT_ONCE) -> None:
 
 
 async def growth(under: Ground, *, count: int = 2000) -> Numbers:
-    """What grew between a quarter of the chats and all of them; `<what>` after, `<what>_growth` the difference."""
+    """What grew between a quarter of the chats and all of them; `<what>` after, `<what>_growth` the
+    difference.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-census-") as folder:
         file = Path(folder) / "census.json"
         async with product(under, watched=True, env={**GRACE, "BENCH_CENSUS": str(file)}) as system:

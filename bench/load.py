@@ -1,7 +1,7 @@
 """The load generator: tokens at the ceiling, the first token, paced streams, memory per stream.
 
-Owns the four measurements; each takes a System and returns plain numbers (milliseconds, MB, tokens per second).
-`python -m bench.load --system limit --what ceiling` runs one of them alone.
+Owns the four measurements; each takes a System and returns plain numbers (milliseconds, MB, tokens per
+second). `python -m bench.load --system limit --what ceiling` runs one of them alone.
 """
 
 import argparse
@@ -37,12 +37,18 @@ def percentile(values: "list[float] | array[float]", share: float) -> float:
 
 
 async def ceiling(system: System, *, seconds: float = 3, chats: int = 20, tokens: int = SHORT) -> Numbers:
-    """`chats` readers, one unthrottled reply after the other: tokens/s, and CPU per 1000 tokens of the process."""
+    """`chats` readers, one unthrottled reply after the other: tokens/s, and CPU per 1000 tokens of the
+    process.
+    """
     await asyncio.gather(*(chat(system.port, chat_id(), "tokens=200") for _ in range(chats)))
     began, cpu = time.monotonic(), system.process.cpu_seconds()
     read = await asyncio.gather(*(_reader(system, began + seconds, tokens) for _ in range(chats)))
     passed, cpu = time.monotonic() - began, system.process.cpu_seconds() - cpu
-    return {"tokens_per_s": sum(read) / passed, "cpu_ms_per_1000": cpu * 1e6 / sum(read), "busy": cpu / passed}
+    return {
+        "tokens_per_s": sum(read) / passed,
+        "cpu_ms_per_1000": cpu * 1e6 / sum(read),
+        "busy": cpu / passed,
+    }
 
 
 async def _reader(system: System, until: float, tokens: int) -> int:
@@ -63,7 +69,9 @@ async def first_token(systems: dict[str, System], *, times: int = 100, beside: i
             async with background(system, beside, rate=20):
                 waits[name] += [await _wait(system) for _ in range(times // TURNS + 3)][3:]
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-    return {f"{name}.{key}": percentile(waits[name], share) for name in systems for key, share in shares.items()}
+    return {
+        f"{name}.{key}": percentile(waits[name], share) for name in systems for key, share in shares.items()
+    }
 
 
 async def _wait(system: System) -> float:
@@ -75,9 +83,16 @@ async def _wait(system: System) -> float:
 
 
 @contextlib.asynccontextmanager
-async def background(system: System, streams: int, *, rate: float = 0, asked: str = "") -> AsyncIterator[list[Reply]]:
-    """`streams` endless replies (`rate` tokens/s each, or as `asked`) for the length of a block, stopped after it."""
-    replies = [await open_reply(system.port, chat_id(), asked or f"tokens=100000 rate={rate}") for _ in range(streams)]
+async def background(
+    system: System, streams: int, *, rate: float = 0, asked: str = ""
+) -> AsyncIterator[list[Reply]]:
+    """`streams` endless replies (`rate` tokens/s each, or as `asked`) for the length of a block, stopped
+    after it.
+    """
+    replies = [
+        await open_reply(system.port, chat_id(), asked or f"tokens=100000 rate={rate}")
+        for _ in range(streams)
+    ]
     for reply in replies:
         reply.send()
         await asyncio.sleep(1.5 / streams)
@@ -106,7 +121,9 @@ async def paced(system: System, streams: int, *, rate: float = 20) -> Numbers:
     """
     seconds = 4 + streams / STARTS_PER_SECOND
     cpu = system.process.cpu_seconds()
-    replies = await asyncio.gather(*(_paced(system, rate, seconds, n / STARTS_PER_SECOND) for n in range(streams)))
+    replies = await asyncio.gather(
+        *(_paced(system, rate, seconds, n / STARTS_PER_SECOND) for n in range(streams))
+    )
     cpu = system.process.cpu_seconds() - cpu
     gaps = array("d", itertools.chain.from_iterable(reply.gaps for reply in replies))
     tokens = sum(reply.tokens for reply in replies)
@@ -123,7 +140,10 @@ async def most_paced(system: System, ladder: tuple[int, ...]) -> Numbers:
     found: Numbers = {"streams": 0.0}
     for rung in ladder:
         seen = await paced(system, rung)
-        found |= {f"gap_p99_at_{rung}": seen["gap_p99"], f"cpu_ms_per_1000_at_{rung}": seen["cpu_ms_per_1000"]}
+        found |= {
+            f"gap_p99_at_{rung}": seen["gap_p99"],
+            f"cpu_ms_per_1000_at_{rung}": seen["cpu_ms_per_1000"],
+        }
         if seen["gap_p99"] >= 100 or seen["lost"]:
             break
         found["streams"] = float(rung)
@@ -165,7 +185,9 @@ def _named(name: str, under: Ground):  # type: ignore[no-untyped-def]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--system", default="ollama", choices=["limit", "naive", "ollama", "bedrock"])
-    parser.add_argument("--what", default="ceiling", choices=["ceiling", "first_token", "beside", "paced", "memory"])
+    parser.add_argument(
+        "--what", default="ceiling", choices=["ceiling", "first_token", "beside", "paced", "memory"]
+    )
     parser.add_argument("--rounds", type=int, default=1)
     chosen = parser.parse_args()
     pin_here()

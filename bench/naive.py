@@ -1,4 +1,5 @@
-"""The naive service: what one writes first. FastAPI, a Strands Agent with a stock OllamaModel per request, a poll.
+"""The naive service: what one writes first. FastAPI, a Strands Agent with a stock OllamaModel per request, a
+poll.
 
 Owns the usual shape, not a caricature: nothing in it is slowed down on purpose. Run by uvicorn.
 """

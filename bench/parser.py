@@ -1,4 +1,5 @@
-"""What reading one event of Bedrock's stream costs by itself: botocore's buffer and parser, in microseconds of CPU.
+"""What reading one event of Bedrock's stream costs by itself: botocore's buffer and parser, in microseconds
+of CPU.
 
 Owns nothing of the product; it says how much of a Bedrock token is the library's reader.
 """

@@ -70,7 +70,9 @@ class Process:
 
     def tree(self) -> list[int]:
         """Its own id and those of all its descendants."""
-        parents = {int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        parents = {
+            int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()
+        }
         found = [self.pid]
         for pid in found:
             found += [child for child, parent in parents.items() if parent == pid]
@@ -78,7 +80,9 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Processor time of the tree so far, from the scheduler's nanoseconds of every live thread."""
-        return sum(_thread_ns(task) for pid in self.tree() for task in _listed(Path(f"/proc/{pid}/task"))) / 1e9
+        return (
+            sum(_thread_ns(task) for pid in self.tree() for task in _listed(Path(f"/proc/{pid}/task"))) / 1e9
+        )
 
     def rss_mb(self) -> float:
         """Resident memory of the tree, in MB of 10^6 bytes."""

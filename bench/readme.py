@@ -1,4 +1,6 @@
-"""Puts the newest results between `<!-- bench:begin -->` and `<!-- bench:end -->` of README.md and bench/README.md."""
+"""Puts the newest results between `<!-- bench:begin -->` and `<!-- bench:end -->` of README.md and
+bench/README.md.
+"""
 
 import re
 import sys

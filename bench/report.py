@@ -18,7 +18,17 @@ from bench.load import SHORT, Numbers
 from bench.processes import BENCH_CORE, ROOT, SERVER_CORE
 
 RESULTS = ROOT / "bench" / "results"
-_PACKAGES = ("aiobotocore", "aiohttp", "fastapi", "httptools", "ollama", "redis", "strands-agents", "uvicorn", "uvloop")
+_PACKAGES = (
+    "aiobotocore",
+    "aiohttp",
+    "fastapi",
+    "httptools",
+    "ollama",
+    "redis",
+    "strands-agents",
+    "uvicorn",
+    "uvloop",
+)
 
 
 def _git(*words: str) -> str:
@@ -28,13 +38,17 @@ def _git(*words: str) -> str:
 
 def commit() -> str:
     """The commit, with `-changed` when the product's folder differs from it."""
-    return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("-changed" if _git("status", "-s", "app") else "")
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + (
+        "-changed" if _git("status", "-s", "app") else ""
+    )
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")), platform.machine()
+    )
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
     return {
         "cpu": model,
@@ -50,12 +64,18 @@ def machine() -> dict[str, Any]:
 
 
 def scheduling() -> str:
-    """How the system shares the cores with us: real-time priority keeps other work from showing in the figures."""
+    """How the system shares the cores with us: real-time priority keeps other work from showing in the
+    figures.
+    """
     return {os.SCHED_RR: "real-time", os.SCHED_FIFO: "real-time"}.get(os.sched_getscheduler(0), "ordinary")
 
 
 def written(
-    at: datetime, on: dict[str, Any], sizes: dict[str, Any], rounds: Sequence[Numbers], broken: Sequence[dict[str, str]]
+    at: datetime,
+    on: dict[str, Any],
+    sizes: dict[str, Any],
+    rounds: Sequence[Numbers],
+    broken: Sequence[dict[str, str]],
 ) -> Path:
     """Writes both files and returns the page's path."""
     result = {
@@ -81,9 +101,12 @@ def block(result: dict[str, Any]) -> list[str]:
     lines = [
         f"Measured on {result['at'][:10]} at commit {result['commit']}: {on['cpu']}, {on['cores']} cores, "
         f"{on['memory_gb']} GB, {on['system']}, Python {on['python']}; {on['pinned']}. "
-        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside one round; replies of {SHORT} "
-        f"tokens unless said otherwise. {on['priority'].capitalize()} priority, load before {on['load_before'][0]}. "
-        f"{sizes['stops']} stops per setting, {sizes['alive']} calls left, {sizes['leak']} chats in the leak check, "
+        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside "
+        f"one round; replies of {SHORT} "
+        f"tokens unless said otherwise. {on['priority'].capitalize()} priority, load "
+        f"before {on['load_before'][0]}. "
+        f"{sizes['stops']} stops per setting, {sizes['alive']} calls left, "
+        f"{sizes['leak']} chats in the leak check, "
         f"{sizes['seconds']} s per ceiling.",
         "",
         *system_table(rounds),

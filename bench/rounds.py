@@ -1,4 +1,5 @@
-"""One round of everything: the baselines and the product measured side by side, as `<system>.<what>.<figure>`.
+"""One round of everything: the baselines and the product measured side by side, as
+`<system>.<what>.<figure>`.
 
 Owns the order and the sizes, full and quick; a measurement that breaks leaves a note and the round goes on.
 """
@@ -126,7 +127,9 @@ async def _product_stops(done: Round, under: Ground) -> None:
         await done.note("stop.load", under_load(under, one, times=many))
     async with AsyncExitStack() as stack:
         front = await three(under, stack, "bedrock")
-        await done.note("stop.bedrock", stops(under, front.port, front.port, times=many, asked=(FLOWING, *SILENT)))
+        await done.note(
+            "stop.bedrock", stops(under, front.port, front.port, times=many, asked=(FLOWING, *SILENT))
+        )
 
 
 async def _three(done: Round, under: Ground) -> None:

@@ -1,7 +1,8 @@
-"""The stop benchmark: from the POST to the terminal frame at the reader, and to the model seeing its reader leave.
+"""The stop benchmark: from the POST to the terminal frame at the reader, and to the model seeing its reader
+leave.
 
-Owns the phases a stop can hit (between tokens, silent model) and what is left alive afterwards. Times in milliseconds.
-`python -m bench.stops --where same|other|nginx|silent|load` runs one setting alone.
+Owns the phases a stop can hit (between tokens, silent model) and what is left alive afterwards. Times in
+milliseconds. `python -m bench.stops --where same|other|nginx|silent|load` runs one setting alone.
 """
 
 import argparse
@@ -52,7 +53,9 @@ async def stop_once(chat_port: int, stop_port: int, asked: str) -> Stop:
 
 
 async def closed_ms(under: Ground, stops: list[Stop]) -> list[float]:
-    """When the stub saw each reader leave, waiting for the last; a stop before the model was asked does not count."""
+    """When the stub saw each reader leave, waiting for the last; a stop before the model was asked does not
+    count.
+    """
     async with asyncio.timeout(15):
         while True:
             calls = (await under.stub())["calls"]
@@ -96,7 +99,7 @@ async def under_load(under: Ground, system: System, *, times: int, streams: int 
 
 
 async def alive_after(under: Ground, system: System, *, chats: int = 300, seconds: float = 6) -> Numbers:
-    """Model calls still open `seconds` after half of `chats` was stopped and the other half's readers left."""
+    """Model calls still open `seconds` after half of `chats` was stopped and readers of the others left."""
     before = (await under.stub())["streams_open"]
     replies = [await open_reply(system.port, chat_id(), "tokens=100000 rate=5") for _ in range(chats)]
     for reply in replies:
@@ -131,7 +134,12 @@ async def _alone(where: str, provider: str, times: int) -> None:
             seen = await under_load(under, one, times=times)
         else:
             asked = SILENT if where == "silent" else (FLOWING,)
-            pair = {"same": (one, one), "other": (one, two), "nginx": (front, front), "silent": (front, front)}[where]
+            pair = {
+                "same": (one, one),
+                "other": (one, two),
+                "nginx": (front, front),
+                "silent": (front, front),
+            }[where]
             seen = await stops(under, pair[0].port, pair[1].port, times=times, asked=asked)
         print(where, {key: round(value, 2) for key, value in seen.items()})
 

@@ -1,8 +1,10 @@
-"""The model stub: speaks Ollama and Bedrock far cheaper than what is measured, and remembers what it sent to whom.
+"""The model stub: speaks Ollama and Bedrock far cheaper than what is measured, and remembers what it sent to
+whom.
 
-Owns one process of its own (`python -m bench.stub --port N`); knows nothing of the systems under test. A reply follows
-the last `[stub tokens=.. rate=.. delay_ms=.. stall_after=.. tag=..]` in the request's text, else the defaults set by
-`POST /stub/config`. Times are the machine's monotonic clock in seconds, comparable between processes.
+Owns one process of its own (`python -m bench.stub --port N`); knows nothing of the systems under test. A
+reply follows the last `[stub tokens=.. rate=.. delay_ms=.. stall_after=.. tag=..]` in the request's text,
+else the defaults set by `POST /stub/config`. Times are the machine's monotonic clock in seconds, comparable
+between processes.
 """
 
 import argparse
@@ -19,12 +21,16 @@ from bench import wire
 
 _SPEC = re.compile(rb"\[stub ([\w=. -]*)\]")
 _SHOW = {"capabilities": ["completion", "tools"], "details": {"family": "stub"}, "model_info": {}}
-_TAGS = {"models": [{"name": "stub", "model": "stub", "size": 1, "digest": "0", "details": {"family": "stub"}}]}
+_TAGS = {
+    "models": [{"name": "stub", "model": "stub", "size": 1, "digest": "0", "details": {"family": "stub"}}]
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one reply goes: `rate` tokens/s (0 = as fast as the socket takes), silent for ever after `stall_after`."""
+    """How one reply goes: `rate` tokens/s (0 = as fast as the socket takes), silent for ever after
+    `stall_after`.
+    """
 
     tokens: int = 200
     rate: float = 0.0
@@ -51,7 +57,9 @@ class Ledger:
 class Stream:
     """One reply on one connection, from the plan to its last byte or the disconnect."""
 
-    def __init__(self, transport: asyncio.WriteTransport, said: wire.Wire, plan: Plan, ledger: Ledger) -> None:
+    def __init__(
+        self, transport: asyncio.WriteTransport, said: wire.Wire, plan: Plan, ledger: Ledger
+    ) -> None:
         self._transport, self._wire, self._plan, self._ledger = transport, said, plan, ledger
         self._loop = asyncio.get_running_loop()
         self._sent = 0
@@ -179,7 +187,9 @@ class Stub:
         """The plan of the last message that names one; older ones come along as history."""
         found = _SPEC.findall(body)
         return (
-            self.plan.changed(dict(pair.split("=", 1) for pair in found[-1].decode().split())) if found else self.plan
+            self.plan.changed(dict(pair.split("=", 1) for pair in found[-1].decode().split()))
+            if found
+            else self.plan
         )
 
     def control(self, path: str, body: bytes) -> object:
@@ -195,7 +205,9 @@ class Stub:
 async def serve(port: int) -> None:
     """Serves on loopback until the process is told to end."""
     stub = Stub()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(stub), "127.0.0.1", port, backlog=2048)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(stub), "127.0.0.1", port, backlog=2048
+    )
     async with server:
         await server.serve_forever()
 

@@ -1,7 +1,8 @@
 """What is measured and what it stands on: Redis, the stub, the limit, the naive service, the product, Nginx.
 
-Owns how each is started (servers on one core, everything else on the other) and when it counts as ready. All of them
-speak the same two paths, `/api/v1/chat/{id}` and `/health`, so a measurement does not care which it is given.
+Owns how each is started (servers on one core, everything else on the other) and when it counts as ready. All
+of them speak the same two paths, `/api/v1/chat/{id}` and `/health`, so a measurement does not care which it
+is given.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class Ground:
 
 
 async def wait_ready(port: int, path: str, process: Process) -> float:
-    """Returns the time of the first 200; raises with the log's end when the process dies or takes too long."""
+    """Returns the time of the first 200; raises with the log's end when the process dies or is late."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.alive():
         with contextlib.suppress(OSError, ValueError):
@@ -78,7 +79,13 @@ async def ground() -> AsyncIterator[Ground]:
     """A stub and an empty Redis on the core of the bench."""
     stub_port, redis_port = free_port(), free_port()
     stub = [sys.executable, "-m", "bench.stub", "--port", str(stub_port)]
-    redis = [shutil.which("redis-server") or _bundled_redis(), "--port", str(redis_port), "--bind", "127.0.0.1"]
+    redis = [
+        shutil.which("redis-server") or _bundled_redis(),
+        "--port",
+        str(redis_port),
+        "--bind",
+        "127.0.0.1",
+    ]
     with (
         running(stub, BENCH_CORE, "stub") as stubbed,
         running([*redis, "--save", "", "--appendonly", "no"], BENCH_CORE, "redis"),

@@ -1,8 +1,8 @@
 """What the stub says on the wire, encoded once: Ollama's NDJSON and Bedrock's event stream.
 
-Owns the bytes; knows nothing of connections or pace. Every token is one HTTP chunk, as Ollama sends it, and holds
-exactly one MARK, so that a reader counts tokens by counting bytes. Frame layout of the event stream: AWS's
-`application/vnd.amazon.eventstream` (lengths, CRC of both, headers, payload, CRC of all).
+Owns the bytes; knows nothing of connections or pace. Every token is one HTTP chunk, as Ollama sends it, and
+holds exactly one MARK, so that a reader counts tokens by counting bytes. Frame layout of the event stream:
+AWS's `application/vnd.amazon.eventstream` (lengths, CRC of both, headers, payload, CRC of all).
 """
 
 import json
@@ -40,9 +40,17 @@ def _line(message: dict[str, str], **rest: object) -> bytes:
 
 
 def _ollama_closing(tokens: int) -> bytes:
-    facts = {"total_duration": 1000000, "load_duration": 1000, "prompt_eval_duration": 1000, "eval_duration": 998000}
+    facts = {
+        "total_duration": 1000000,
+        "load_duration": 1000,
+        "prompt_eval_duration": 1000,
+        "eval_duration": 998000,
+    }
     said = {"role": "assistant", "content": ""}
-    return _line(said, done=True, done_reason="stop", prompt_eval_count=10, eval_count=tokens, **facts) + _LAST_CHUNK
+    return (
+        _line(said, done=True, done_reason="stop", prompt_eval_count=10, eval_count=tokens, **facts)
+        + _LAST_CHUNK
+    )
 
 
 def _frame(kind: str, payload: dict[str, object]) -> bytes:
@@ -71,7 +79,9 @@ def _bedrock_closing(tokens: int) -> bytes:
     )
 
 
-def _wire(content_type: str, opening: bytes, tokens: tuple[bytes, ...], closing: Callable[[int], bytes]) -> Wire:
+def _wire(
+    content_type: str, opening: bytes, tokens: tuple[bytes, ...], closing: Callable[[int], bytes]
+) -> Wire:
     return Wire(_HEAD.format(content_type).encode() + opening, tokens, b"".join(tokens), closing)
 
 

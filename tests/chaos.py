@@ -16,11 +16,11 @@ from signal import SIGKILL, SIGTERM
 
 import httpx
 
-from tests.fakes.reply import Reply
-from tests.invariants import assert_chat_holds, assert_quiet, leftovers
-from tests.redis_server import command, connect
-from tests.rough import Rough, rough_cluster
-from tests.visitors import Ledger, Visitor
+from tests.world.fakes.reply import Reply
+from tests.world.invariants import assert_chat_holds, assert_quiet, leftovers
+from tests.world.redis_server import command, connect
+from tests.world.rough import Rough, rough_cluster
+from tests.world.visitors import Ledger, Visitor
 
 VISITORS = 8
 RECOVERY_SECONDS = 30
@@ -28,7 +28,7 @@ RECOVERY_SECONDS = 30
 
 @dataclass
 class Fault:
-    """How often something was done, and how long it took from its end until a new message was answered again."""
+    """How often something was done, and how long from its end until a new message was answered."""
 
     times: int = 0
     recoveries: list[float] = field(default_factory=list)
@@ -175,7 +175,9 @@ async def run(seconds: float, seed: int, where: Path) -> int:
         until = time.monotonic() + seconds
         ledger = Ledger()
         visitors = [
-            Visitor(f"v{n}", rough.cluster, ledger, random.Random(f"{seed}-{n}"), lambda: time.monotonic() < until)
+            Visitor(
+                f"v{n}", rough.cluster, ledger, random.Random(f"{seed}-{n}"), lambda: time.monotonic() < until
+            )
             for n in range(VISITORS)
         ]
         chaos = Chaos(rough, chance)
@@ -229,7 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
-    parser.add_argument("--logs", type=Path, default=None, help="folder for the logs (default: a new one in /tmp)")
+    parser.add_argument(
+        "--logs", type=Path, default=None, help="folder for the logs (default: a new one in /tmp)"
+    )
     options = parser.parse_args()
     where = options.logs or Path(tempfile.mkdtemp(prefix="chaos-"))
     where.mkdir(parents=True, exist_ok=True)

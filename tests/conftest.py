@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.bedrock import FakeBedrock
-from tests.fakes.ollama import FakeOllama
-from tests.redis_server import choice, ordinary_redis
-from tests.rough import Rough, rough_cluster
-from tests.sides import Side
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.redis_server import choice, ordinary_redis
+from tests.world.rough import Rough, rough_cluster
+from tests.world.sides import Side
 
 _numbers = itertools.count(1)
 
@@ -79,7 +79,7 @@ async def the_cluster(
 
 @pytest.fixture
 async def cluster(the_cluster: Cluster, ollama: FakeOllama) -> AsyncIterator[Cluster]:
-    """Three backends on the fake Ollama behind Nginx, for tests that break nothing; at rest again afterwards."""
+    """Three backends on the fake Ollama behind Nginx, for tests that break nothing; at rest afterwards."""
     yield the_cluster
     async with the_cluster.client() as client:
         for run in (await client.get("/api/v1/runs"))["runs"]:
@@ -99,10 +99,14 @@ async def mixed(
 ) -> AsyncIterator[Cluster]:
     """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
     where = tmp_path_factory.mktemp("mixed")
-    (where / "sleeper.toml").write_text('description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n')
+    (where / "sleeper.toml").write_text(
+        'description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n'
+    )
     env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
     env = {"AGENTS_DIR": str(where)}
-    async with Cluster(where, redis_url, env=env, env_of=env_of, module="tests.with_slow_tool") as cluster:
+    async with Cluster(
+        where, redis_url, env=env, env_of=env_of, module="tests.world.with_slow_tool"
+    ) as cluster:
         yield cluster
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
 from tests.conftest import ollama_env
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT
-from tests.invariants import assert_invariants
-from tests.redis_server import PrivateRedis
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT
+from tests.world.invariants import assert_invariants
+from tests.world.redis_server import PrivateRedis
 
 ANNA, BERT = "canary-key-of-anna-0001", "canary-key-of-bert-0002"
 
@@ -56,7 +56,8 @@ async def every_route(client: Client, chat_id: str) -> dict[str, httpx.Response]
     requests = [
         ("GET", f"/api/v1/chat/{chat_id}", None), ("POST", f"/api/v1/chat/{chat_id}", body),
         ("PATCH", f"/api/v1/chat/{chat_id}", {"title": "x"}), ("GET", f"/api/v1/chat/{chat_id}/events", None),
-        ("GET", f"/api/v1/chat/{chat_id}/export?format=json", None), ("DELETE", f"/api/v1/chat/{chat_id}", None),
+        ("GET", f"/api/v1/chat/{chat_id}/export?format=json", None), ("DELETE",
+        f"/api/v1/chat/{chat_id}", None),
         ("GET", "/api/v1/chats", None), ("POST", f"/api/v1/stop/{chat_id}", {}),
         ("POST", "/api/v1/stop/bulk", {"chat_ids": [chat_id]}), ("GET", "/api/v1/runs", None),
         ("GET", "/api/v1/agents", None), ("GET", "/api/v1/status", None), ("POST", "/chat", body),
@@ -127,7 +128,9 @@ async def test_the_same_chat_id_is_another_chat_for_another_key(
     assert "bert" not in str(await anna.messages(chat_id))
 
 
-async def test_a_foreign_chat_looks_exactly_like_an_unknown_one(anna: Client, bert: Client, chat_id: str) -> None:
+async def test_a_foreign_chat_looks_exactly_like_an_unknown_one(
+    anna: Client, bert: Client, chat_id: str
+) -> None:
     await anna.ask(chat_id, "hello")
     unknown = f"{chat_id}-unknown"
     for path in ("/api/v1/chat/{}", "/api/v1/chat/{}/events", "/api/v1/chat/{}/export?format=json"):
@@ -150,7 +153,9 @@ async def test_one_key_cannot_stop_many_of_another(
         assert (await stream.rest()).outcome == "stopped"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "chat.example.evil", "[::1]", "a/b", "a?x"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "chat.example.evil", "[::1]", "a/b", "a?x"]
+)
 async def test_a_foreign_host_is_refused_on_every_route(guarded: Cluster, anna: Client, host: str) -> None:
     for path in ("/", "/api/v1/chats", "/docs", "/chat"):
         answer = await anna.http.get(f"{guarded.url_of(1)}{path}", headers={"Host": host})
@@ -175,11 +180,17 @@ async def test_only_the_named_origin_may_read_answers(anna: Client, cluster: Clu
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_a_form_on_a_foreign_page_starts_nothing(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_form_on_a_foreign_page_starts_nothing(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
     answer = await client.http.post(
         f"/api/v1/chat/{chat_id}",
         content=b'{"message": "from a foreign page"}',
-        headers={"Origin": "https://evil.example", "Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"},
+        headers={
+            "Origin": "https://evil.example",
+            "Content-Type": "text/plain",
+            "Sec-Fetch-Site": "cross-site",
+        },
     )
     assert 400 <= answer.status_code < 500
     assert not ollama.of("from a foreign page")

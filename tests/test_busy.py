@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.waiting import eventually
 
 
 def all_but_one_done(tasks: list["asyncio.Task[tuple[int, Any]]"]) -> bool:
     return sum(task.done() for task in tasks) >= len(tasks) - 1
 
 
-async def test_a_second_message_is_refused_while_one_runs(cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_second_message_is_refused_while_one_runs(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = HELD
     witness = Witness(chat_id)
     async with cluster.client(1) as owner, cluster.client(3) as other:

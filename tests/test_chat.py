@@ -2,12 +2,12 @@
 
 import re
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import assert_invariants
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import assert_invariants
+from tests.world.waiting import eventually
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -60,7 +60,12 @@ async def test_a_chat_is_known_on_every_backend(cluster: Cluster, chat_id: str, 
         ("user", "first question"), ("assistant", Reply().text), ("user", "second question"),
     ]  # fmt: skip
     assert [m["role"] for m in info["messages"]] == ["user", "assistant", "user", "assistant"]
-    assert (info["status"], info["message_count"], info["agent"], info["run"]) == ("active", 4, "general", None)
+    assert (info["status"], info["message_count"], info["agent"], info["run"]) == (
+        "active",
+        4,
+        "general",
+        None,
+    )
 
 
 async def test_messages_carry_time_run_and_outcome(client: Client, chat_id: str) -> None:
@@ -124,13 +129,18 @@ async def test_delete_stops_the_run_and_nothing_is_written_back(
     await assert_invariants(cluster, models=[ollama])
 
 
-async def test_a_question_can_be_edited_and_asked_again(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_question_can_be_edited_and_asked_again(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
     first = await client.ask(chat_id, "first")
     second = await client.ask(chat_id, "secnod")
     await client.ask(chat_id, "third")
     edited = await client.ask(chat_id, "second", replaces=second.run_id)
     assert edited.outcome == "done"
-    assert [m["content"] for m in await client.messages(chat_id) if m["role"] == "user"] == ["first", "second"]
+    assert [m["content"] for m in await client.messages(chat_id) if m["role"] == "user"] == [
+        "first",
+        "second",
+    ]
     sent = [m["content"] for m in ollama.of("second")[-1].body["messages"] if m["role"] == "user"]
     assert sent == ["first", "second"]
     async with client.chat(chat_id, "again", replaces=second.run_id) as refused:

@@ -1,15 +1,17 @@
-"""Whatever the model says and however it is cut, the cleaned text is whole and no line of an event is an ending."""
+"""Whatever the model says and however it is cut, the cleaned text is whole and no line of an event is an
+ending.
+"""
 
 import re
 
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.clean import Cleaner
+from app.runs.clean import Cleaner
 
-PIECE = some.text(alphabet=some.sampled_from("[]DONESTPRa \t\r\n\u2028é😀\ud800"), max_size=12) | some.sampled_from(
-    ["[DONE]", "[STOPPED]", "[ERROR] x", "[ERROR]", "\r", "\r\n", "[DO", "NE]"]
-)
+PIECE = some.text(
+    alphabet=some.sampled_from("[]DONESTPRa \t\r\n\u2028é😀\ud800"), max_size=12
+) | some.sampled_from(["[DONE]", "[STOPPED]", "[ERROR] x", "[ERROR]", "\r", "\r\n", "[DO", "NE]"])
 FORGED = re.compile(r"\[(?:DONE|STOPPED)\]|\[ERROR\]( .*)?")
 
 

@@ -9,11 +9,11 @@ from signal import SIGTERM
 
 import httpx
 
-from tests.client import Client
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.rough import Rough, read_until_broken
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.rough import Rough, read_until_broken
+from tests.world.waiting import eventually
 
 SETTLED_SECONDS = 20  # 15 of the contract, and a busy machine
 
@@ -27,7 +27,10 @@ async def test_a_killed_backend_loses_nothing_but_the_rest_of_its_replies(
         rough.ollama.default = FLOWING
         lost, elsewhere = Witness(new_chat()), Witness(new_chat())
         async with rough.cluster.client(1) as one, rough.cluster.client(2) as two:
-            async with one.chat(lost.chat_id, "hello") as stream, two.chat(elsewhere.chat_id, "short") as other:
+            async with (
+                one.chat(lost.chat_id, "hello") as stream,
+                two.chat(elsewhere.chat_id, "short") as other,
+            ):
                 lost.saw(stream, "hello")
                 elsewhere.saw(other, "short")
                 await stream.until_text(f"word{chance.randrange(1, 60)} ")
@@ -60,7 +63,11 @@ async def test_a_stop_settles_the_run_of_a_dead_backend(rough: Rough, chat_id: s
             await text_in_log(two, chat_id, HELD_TEXT)
             await rough.cluster.kill(1)
             answer = await two.stop(chat_id, wait=5000)
-            assert (answer["result"], answer["backend"], answer["run_id"]) == ("owner_lost", "backend-1", stream.run_id)
+            assert (answer["result"], answer["backend"], answer["run_id"]) == (
+                "owner_lost",
+                "backend-1",
+                stream.run_id,
+            )
             await read_until_broken(stream)
         kept = (await two.messages(chat_id))[-1]
         assert (kept["content"], kept["outcome"]) == (HELD_TEXT, "failed")
@@ -70,7 +77,9 @@ async def test_a_stop_settles_the_run_of_a_dead_backend(rough: Rough, chat_id: s
     await assert_invariants(rough.cluster, [witness], models=[rough.ollama])
 
 
-async def test_a_frozen_backend_that_thaws_writes_nothing_over_the_new_run(rough: Rough, chat_id: str) -> None:
+async def test_a_frozen_backend_that_thaws_writes_nothing_over_the_new_run(
+    rough: Rough, chat_id: str
+) -> None:
     rough.ollama.on("first", FLOWING)
     witness = Witness(chat_id)
     async with rough.cluster.client(1) as one, rough.cluster.client(2) as two:

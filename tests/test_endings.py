@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from app import endings
+from app.chat import endings
 from app.settings import Settings
-from app.store.connect import Connection
 from app.store.keys import Chat
 from app.store.memory import SCRIPTS, Memory
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import HELD, HELD_TEXT
+from app.store.wire.connection import Connection
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import HELD, HELD_TEXT
 
 
 async def test_a_bell_that_came_before_anybody_waited_is_remembered(

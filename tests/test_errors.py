@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.client import Client, own_address
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
+from tests.world.client import Client, own_address
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
 
 CANARY = "canary4711"
 JSON = {"Content-Type": "application/json"}
@@ -60,13 +60,17 @@ BAD_REQUESTS = [("/api/v1/chat/nasty-bodies", name) for name in BODIES]
 BAD_REQUESTS += [("/chat", name) for name in BODIES if not name.startswith(NEWER)]
 
 CHAT_IDS = [
-    "-begins-with-dash", ".hidden", "_under", "x" * 129, "a b", "a%20b", "a%0a", "a%0d%0aX:1", "a%00", "%ff", "%c3%28",
-    "a%2fb", "..%2fetc", "%2e%2e", "a{b}", "a*", "a%25", "%e2%80%aex", "ü", "a:b", "a%3Ab", "a%5Cb", "bulk", "a%0A",
+    "-begins-with-dash", ".hidden", "_under", "x" * 129, "a b", "a%20b", "a%0a",
+    "a%0d%0aX:1", "a%00", "%ff", "%c3%28",
+    "a%2fb", "..%2fetc", "%2e%2e", "a{b}", "a*", "a%25", "%e2%80%aex", "ü", "a:b",
+    "a%3Ab", "a%5Cb", "bulk", "a%0A",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "name"), BAD_REQUESTS)
-async def test_a_bad_body_is_refused_and_not_echoed(client: Client, ollama: FakeOllama, name: str, path: str) -> None:
+async def test_a_bad_body_is_refused_and_not_echoed(
+    client: Client, ollama: FakeOllama, name: str, path: str
+) -> None:
     status, body = BODIES[name]
     answer = await client.http.post(path, content=body, headers=JSON)
     assert answer.status_code == status, answer.text
@@ -74,7 +78,9 @@ async def test_a_bad_body_is_refused_and_not_echoed(client: Client, ollama: Fake
     assert not ollama.exchanges
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
 async def test_a_body_that_is_not_declared_json_is_refused(client: Client, content_type: str) -> None:
     answer = await client.http.post(
         "/api/v1/chat/content-type", content=b'{"message": "hi"}', headers={"Content-Type": content_type}
@@ -146,7 +152,8 @@ async def test_an_odd_request_id_is_replaced(cluster: Cluster, client: Client, g
 
 
 RAW = {
-    "both lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
     "negative length": b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",

@@ -15,13 +15,13 @@ from botocore.config import Config
 from botocore.eventstream import ChecksumMismatch
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.fakes import bedrock
-from tests.fakes.bedrock import FakeBedrock
-from tests.fakes.model import FakeModel
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.proxy import FaultProxy
-from tests.fakes.reply import Failure, Reply, ToolCall
-from tests.waiting import eventually
+from tests.world.fakes import bedrock
+from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.model import FakeModel
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.proxy import FaultProxy
+from tests.world.fakes.reply import Failure, Reply, ToolCall
+from tests.world.waiting import eventually
 
 WEATHER = ToolCall("weather", {"city": "Graz", "days": 3})
 
@@ -52,7 +52,9 @@ async def bedrock_client(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
     config = Config(retries={"total_max_attempts": 1})
-    async with get_session().create_client("bedrock-runtime", region_name="eu-central-1", config=config) as client:
+    async with get_session().create_client(
+        "bedrock-runtime", region_name="eu-central-1", config=config
+    ) as client:
         yield client
 
 
@@ -61,7 +63,9 @@ def bedrock_messages(text: str = "hi") -> list[dict[str, Any]]:
 
 
 async def ask_bedrock(client: Any, messages: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    answer = await client.converse_stream(modelId="anthropic.claude-x-v2:0", messages=messages or bedrock_messages())
+    answer = await client.converse_stream(
+        modelId="anthropic.claude-x-v2:0", messages=messages or bedrock_messages()
+    )
     try:
         return [part async for part in answer["stream"]]
     finally:
@@ -156,7 +160,9 @@ async def test_a_client_that_leaves_is_noticed_at_once(fake_ollama: FakeOllama, 
     await eventually(lambda: fake_ollama.open_connections == 0)
 
 
-async def test_bedrock_streams_text_and_thoughts(fake_bedrock: FakeBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bedrock_streams_text_and_thoughts(
+    fake_bedrock: FakeBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_bedrock.default = Reply(tokens=["Grü", "ß"], thinking=["hm"], torn=True, lump=2)
     async with bedrock_client(fake_bedrock, monkeypatch) as client:
         parts = await ask_bedrock(client)
@@ -203,7 +209,9 @@ async def test_bedrock_refuses_with_its_codes(
     assert error.value.response["Error"] == {"Code": failure.code, "Message": failure.message}
 
 
-async def test_bedrock_goes_wrong_inside_the_stream(fake_bedrock: FakeBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bedrock_goes_wrong_inside_the_stream(
+    fake_bedrock: FakeBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_bedrock.script.extend(
         [
             Reply(fault="error", fault_after=2, failure=bedrock.THROTTLED_IN_STREAM),

@@ -5,12 +5,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.client import Stream
-from tests.invariants import assert_run_holds
-from tests.sse import Frame
+from tests.world.client import Stream
+from tests.world.invariants import assert_run_holds
+from tests.world.sse import Frame
 
 END = Frame("end", '{"outcome": "done"}', "r:4")
-GOOD = [Frame("start", "{}", "r:1"), Frame("text", '{"text": "a"}', "r:2"), Frame("text", '{"text": "b"}', "r:3"), END]
+GOOD = [
+    Frame("start", "{}", "r:1"),
+    Frame("text", '{"text": "a"}', "r:2"),
+    Frame("text", '{"text": "b"}', "r:3"),
+    END,
+]
 STOPPED = Frame("end", '{"outcome": "stopped"}', "r:4")
 KEPT = {"content": "ab", "outcome": "done"}
 

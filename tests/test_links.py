@@ -1,4 +1,6 @@
-"""Nginx reloaded and killed, the model out of reach, and many visitors: nobody is cut off for good, nothing is left."""
+"""Nginx reloaded and killed, the model out of reach, and many visitors: nobody is cut off for good, nothing
+is left.
+"""
 
 import asyncio
 import os
@@ -7,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client import Client
-from tests.fakes.reply import FLOWING, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.rough import Rough, read_until_broken
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.fakes.reply import FLOWING, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.rough import Rough, read_until_broken
+from tests.world.waiting import eventually
 
 
 async def test_a_reload_of_nginx_cuts_no_stream(rough: Rough, new_chat: Callable[[], str]) -> None:
@@ -94,7 +96,9 @@ async def test_requests_given_up_in_the_middle_give_nobody_the_answer_of_another
                 looking.result()
 
         for _ in range(int(os.environ.get("SOAK_GIVE_UP", "10"))):
-            await asyncio.gather(*(give_up(chat_id) for chat_id in chats), *(look(chat_id) for chat_id in chats))
+            await asyncio.gather(
+                *(give_up(chat_id) for chat_id in chats), *(look(chat_id) for chat_id in chats)
+            )
     rough.redis_link.heal()
     await assert_invariants(rough.cluster, models=[rough.ollama])
 

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
 from tests.conftest import ollama_env
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import HELD, HELD_TEXT, Failure, Reply
-from tests.redis_server import PrivateRedis, connect
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import HELD, HELD_TEXT, Failure, Reply
+from tests.world.redis_server import PrivateRedis, connect
+from tests.world.waiting import eventually
 
 REFUSED = Reply(refuse=True, failure=Failure(500))
 
 
 def sent(ollama: FakeOllama, question: str) -> list[tuple[str, str]]:
     """The messages the model got with a question."""
-    return [(m["role"], m["content"]) for m in ollama.of(question)[-1].body["messages"] if m["role"] != "system"]
+    return [
+        (m["role"], m["content"]) for m in ollama.of(question)[-1].body["messages"] if m["role"] != "system"
+    ]
 
 
 async def test_the_model_gets_the_newest_turns_beginning_with_the_user(
@@ -75,7 +77,8 @@ async def small(tmp_path_factory: pytest.TempPathFactory, the_ollama: FakeOllama
     """backend-1 and backend-2 keep very little; backend-3 keeps nothing."""
     where: Path = tmp_path_factory.mktemp("small")
     limits = {
-        "MEMORY_KEEP_MESSAGES": "6", "MEMORY_MAX_TURNS": "3", "MEMORY_MAX_CONVERSATIONS": "4", "MAX_RUNS": "6",
+        "MEMORY_KEEP_MESSAGES": "6", "MEMORY_MAX_TURNS": "3",
+        "MEMORY_MAX_CONVERSATIONS": "4", "MAX_RUNS": "6",
         "REPLAY_TTL_SECONDS": "2",
     }  # fmt: skip
     async with (
@@ -119,7 +122,9 @@ async def test_the_least_recently_used_chat_goes_but_never_a_running_one(
         await stream.rest()
 
 
-async def test_without_memory_each_message_stands_alone(small: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_without_memory_each_message_stands_alone(
+    small: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     async with small.client(3) as client:
         first = await client.ask(chat_id, "first question")
         await client.ask(chat_id, "second question")

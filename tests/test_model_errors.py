@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.cluster import Cluster
 from tests.conftest import bedrock_env, ollama_env
-from tests.fakes import bedrock as aws
-from tests.fakes.bedrock import FakeBedrock
-from tests.fakes.model import FakeModel
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import HELD, Failure, Fault, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.sides import NUMBER, Side
-from tests.waiting import eventually
+from tests.world.cluster import Cluster
+from tests.world.fakes import bedrock as aws
+from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.model import FakeModel
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import HELD, Failure, Fault, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.sides import NUMBER, Side
+from tests.world.waiting import eventually
 
 SILENT: dict[str, Reply] = {
     "before the headers": Reply(headers_delay=100),
@@ -75,7 +75,11 @@ REFUSALS = [("ollama", *case) for case in OLLAMA_REFUSALS] + [("bedrock", *case)
 
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]} {case[1].status} {case[1].code}")
 async def test_a_refusal_of_the_model_has_its_code_and_a_sentence_of_ours(
-    mixed: Cluster, chat_id: str, ollama: FakeOllama, bedrock: FakeBedrock, case: tuple[str, Failure, set[str]]
+    mixed: Cluster,
+    chat_id: str,
+    ollama: FakeOllama,
+    bedrock: FakeBedrock,
+    case: tuple[str, Failure, set[str]],
 ) -> None:
     name, failure, codes = case
     fake: FakeModel = {"ollama": ollama, "bedrock": bedrock}[name]
@@ -132,7 +136,9 @@ async def test_without_credentials_the_reply_fails_as_model_auth(impatient: Clus
     assert stream.end["error"]["code"] == "model_auth"
 
 
-async def test_no_secret_of_a_provider_gets_into_the_logs(mixed: Cluster, chat_id: str, bedrock: FakeBedrock) -> None:
+async def test_no_secret_of_a_provider_gets_into_the_logs(
+    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
     bedrock.default = Reply(refuse=True, failure=aws.DENIED)
     async with mixed.client(2) as client:
         assert (await client.ask(chat_id, "hello")).outcome == "failed"

@@ -1,16 +1,16 @@
-"""`POST /chat`: plain answers and plain text for programs written before, on the same runs, memory and stop."""
+"""`POST /chat`: plain answers and plain text for older programs, on the same runs, memory and stop."""
 
 import asyncio
 
 import httpx
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Failure, Reply
-from tests.invariants import assert_invariants
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Failure, Reply
+from tests.world.invariants import assert_invariants
+from tests.world.waiting import eventually
 
 
 def chat(client: Client, message: str, **more: object) -> "asyncio.Task[httpx.Response]":
@@ -59,7 +59,9 @@ async def test_chunks_come_as_they_are_made(cluster: Cluster, chat_id: str, olla
         assert (await client.messages(chat_id))[-1]["outcome"] == "stopped"
 
 
-async def test_a_stop_ends_a_plain_answer_with_its_part(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_stop_ends_a_plain_answer_with_its_part(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = HELD
     answering = chat(client, "hello", conversation_id=chat_id)
     await eventually(lambda: ollama.exchanges and ollama.exchanges[0].tokens_sent == 3)

@@ -7,10 +7,10 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Reply
-from tests.processes import Program
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply
+from tests.world.processes import Program
 
 EVERYWHERE = "not_a_server_error"
 DIRECTLY = f"{EVERYWHERE},status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -26,7 +26,15 @@ async def test_random_requests_find_nothing(
     url = cluster.url if through == "nginx" else cluster.url_of(1)
     examples = os.environ.get("SOAK_EXAMPLES", "15")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", checks]
-    command += ["--max-examples", examples, "--seed", "4711", "--phases", "examples,coverage,fuzzing", "--no-color"]
+    command += [
+        "--max-examples",
+        examples,
+        "--seed",
+        "4711",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--no-color",
+    ]
     random_requests = Program(command, where / "schemathesis.log", env={"PYTHONWARNINGS": "ignore"})
     await random_requests.start()
     try:

@@ -17,13 +17,20 @@ def mode(folder: Path, docker: str | None, **environment: str) -> str:
     programs = folder / "bin"
     programs.mkdir()
     for name in ("sh", "dirname", "cat", "id"):
-        (programs / name).symlink_to(next(Path(p, name) for p in ("/usr/bin", "/bin") if Path(p, name).exists()))
+        (programs / name).symlink_to(
+            next(Path(p, name) for p in ("/usr/bin", "/bin") if Path(p, name).exists())
+        )
     if docker is not None:
         (programs / "docker").write_text(f"#!/bin/sh\n{docker}\n")
         (programs / "docker").chmod(0o755)
     command = [str(programs / "sh"), str(folder / "deploy" / "chat.sh"), "mode"]
     done = subprocess.run(
-        command, env={"PATH": str(programs), **environment}, capture_output=True, text=True, check=True, timeout=20
+        command,
+        env={"PATH": str(programs), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
     )
     return done.stdout.strip()
 
@@ -34,10 +41,17 @@ def mode(folder: Path, docker: str | None, **environment: str) -> str:
         (WORKS, "docker"),
         (None, "native: no Docker here"),
         ("exit 1", "native: Docker has no Compose v2"),
-        ('case "$*" in compose*) echo 1.29.2 ;; version*) echo 20.10 ;; esac', "native: Docker has no Compose v2"),
-        ('case "$*" in compose*) echo v2.40.0 ;; *) exit 1 ;; esac', "native: the Docker engine does not answer"),
         (
-            'case "$*" in compose*) echo 2.40.0 ;; *) echo permission denied while trying to connect; exit 1 ;; esac',
+            'case "$*" in compose*) echo 1.29.2 ;; version*) echo 20.10 ;; esac',
+            "native: Docker has no Compose v2",
+        ),
+        (
+            'case "$*" in compose*) echo v2.40.0 ;; *) exit 1 ;; esac',
+            "native: the Docker engine does not answer",
+        ),
+        (
+            'case "$*" in compose*) echo 2.40.0 ;; '
+            "*) echo permission denied while trying to connect; exit 1 ;; esac",
             "native: you may not use Docker",
         ),
     ],

@@ -230,7 +230,9 @@ def test_a_stream_comes_through_as_it_is_made(front: Front, client: httpx.Client
 
 
 def sent(front: Front, path: str) -> dict[str, str]:
-    return next(headers for backend in front.backends for line, headers in backend.seen if line.endswith(path))
+    return next(
+        headers for backend in front.backends for line, headers in backend.seen if line.endswith(path)
+    )
 
 
 def test_backends_learn_the_request_id_the_host_and_the_client(front: Front, client: httpx.Client) -> None:
@@ -258,7 +260,9 @@ def raw(front: Front, data: bytes) -> bytes:
         (b"GET /problem HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
     ],
 )
-def test_what_is_not_http_gets_a_problem_answer_too(front: Front, request_bytes: bytes, status: bytes) -> None:
+def test_what_is_not_http_gets_a_problem_answer_too(
+    front: Front, request_bytes: bytes, status: bytes
+) -> None:
     head, _, body = raw(front, request_bytes).partition(b"\r\n\r\n")
     assert head.split()[1] == status
     assert json.loads(body)["status"] == int(status)

@@ -9,9 +9,9 @@ from shutil import which
 import httpx
 import pytest
 
-from tests.processes import Program, free_port
-from tests.redis_server import server_binary
-from tests.waiting import eventually
+from tests.world.processes import Program, free_port
+from tests.world.redis_server import server_binary
+from tests.world.waiting import eventually
 
 # As docs/cloud.md tells people to make it.
 USER = (
@@ -25,8 +25,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     if which("openssl") is None:
         pytest.skip("openssl is not installed: sudo apt install -y openssl")
     made, key = folder / "redis.crt", folder / "redis.key"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=redis -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run([*command.split(), "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
+    names = "-subj /CN=redis -addext subjectAltName=IP:127.0.0.1"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {names}"
+    subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(made)], check=True, capture_output=True
+    )
     return made, key
 
 
@@ -35,7 +38,16 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
     made, key = certificate(tmp_path)
     (tmp_path / "users.acl").write_text(f"user default off\n{USER}\n")
     port = free_port()
-    options = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", str(made), "--tls-key-file", str(key)]
+    options = [
+        "--port",
+        "0",
+        "--tls-port",
+        str(port),
+        "--tls-cert-file",
+        str(made),
+        "--tls-key-file",
+        str(key),
+    ]
     options += ["--tls-auth-clients", "no", "--aclfile", str(tmp_path / "users.acl"), "--bind", "127.0.0.1"]
     server = Program([str(server_binary()), "--dir", str(tmp_path), *options], tmp_path / "redis.log")
     await server.start()
@@ -67,7 +79,9 @@ async def backend(tmp_path: Path, url: str) -> AsyncIterator[httpx.AsyncClient]:
     assert "NOPERM" not in program.output
 
 
-async def test_chat_stop_and_memory_work_with_tls_and_a_user_of_few_rights(backend: httpx.AsyncClient) -> None:
+async def test_chat_stop_and_memory_work_with_tls_and_a_user_of_few_rights(
+    backend: httpx.AsyncClient,
+) -> None:
     health = (await backend.get("/health")).json()
     assert health["stop_listener"] == "listening"
     async with backend.stream("POST", "/api/v1/chat/tls", json={"message": "Tell me a long story"}) as answer:

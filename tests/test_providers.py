@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, Reply, ToolCall
-from tests.invariants import Witness, assert_invariants
-from tests.sides import NUMBER, Side
-from tests.waiting import eventually
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, Reply, ToolCall
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.sides import NUMBER, Side
+from tests.world.waiting import eventually
 
 
 async def test_a_reply_with_its_exact_usage(side: Side, chat_id: str) -> None:
@@ -63,10 +63,16 @@ PHASES: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_stop_closes_the_connection_to_the_model_in_every_phase(side: Side, chat_id: str, phase: str) -> None:
+async def test_a_stop_closes_the_connection_to_the_model_in_every_phase(
+    side: Side, chat_id: str, phase: str
+) -> None:
     side.fake.default = PHASES[phase]
     witness = Witness(chat_id)
-    async with side.client() as client, side.cluster.client(3) as other, client.chat(chat_id, "hello") as stream:
+    async with (
+        side.client() as client,
+        side.cluster.client(3) as other,
+        client.chat(chat_id, "hello") as stream,
+    ):
         witness.saw(stream, "hello")
         await eventually(lambda: side.fake.of("hello"))
         if phase in {"between tokens", "stalled"}:
@@ -89,10 +95,14 @@ async def test_a_stop_ends_a_tool(side: Side, chat_id: str) -> None:
     async with side.client() as client, side.cluster.client(3) as other:
         async with client.chat(chat_id, "wait", agent="sleeper") as stream:
             await stream.until(lambda s: [event["status"] for event in s.of("tool")] == ["running"])
-            await eventually(lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over") + 1)
+            await eventually(
+                lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over") + 1
+            )
             assert (await other.stop(chat_id, wait=5000))["result"] == "stopped"
             assert (await stream.rest()).outcome == "stopped"
-        await eventually(lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over"))
+        await eventually(
+            lambda: log.output.count("slow tool | began") == log.output.count("slow tool | over")
+        )
         assert len(side.fake.of("wait")) == 1
         side.fake.default = Reply()
         assert (await client.ask(chat_id, "next")).outcome == "done"
@@ -125,7 +135,9 @@ async def test_a_tool_the_model_made_up_is_no_reason_to_fail(side: Side, chat_id
     assert [event["status"] for event in stream.of("tool")][-1] == "failed"
 
 
-async def test_a_model_without_tools_is_asked_without_them(mixed: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_model_without_tools_is_asked_without_them(
+    mixed: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     agents = {}
     async with mixed.client(1) as client:
         agents = {a["name"]: a for a in (await client.get("/api/v1/agents"))["agents"]}
@@ -135,7 +147,9 @@ async def test_a_model_without_tools_is_asked_without_them(mixed: Cluster, chat_
         assert ollama.of("hello")[0].body["tools"]
 
 
-async def test_the_demo_says_what_it_is_and_shows_what_can_be_done(mixed: Cluster, new_chat: Callable[[], str]) -> None:
+async def test_the_demo_says_what_it_is_and_shows_what_can_be_done(
+    mixed: Cluster, new_chat: Callable[[], str]
+) -> None:
     async with mixed.client(3) as client:
         plain = await client.ask(new_chat(), "hello")
         assert "demo" in plain.text.lower()

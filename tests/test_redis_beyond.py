@@ -12,16 +12,16 @@ import pytest
 from redis.crc import key_slot
 
 from app.redis_url import read
-from tests.client import Client, Stream
-from tests.cluster import Cluster
 from tests.conftest import ollama_env
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_chat_holds, assert_invariants
-from tests.redis_server import PrivateRedis, connect
-from tests.redis_setups import Setup, guarded, in_step, move_slot, owners, said, secure, sharded
 from tests.test_ops_doctor import doctor
-from tests.waiting import eventually
+from tests.world.client import Client, Stream
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_chat_holds, assert_invariants
+from tests.world.redis_server import PrivateRedis, connect
+from tests.world.redis_setups import Setup, guarded, in_step, move_slot, owners, said, secure, sharded
+from tests.world.waiting import eventually
 
 SETUPS = {"tls": secure, "sentinel": guarded, "cluster": sharded}
 FAILOVER_SECONDS = 30
@@ -67,7 +67,11 @@ async def test_a_reply_made_on_one_backend_is_stopped_and_resumed_through_others
     beyond.ollama.default = FLOWING
     witness = Witness(new_chat())
     chat_id = witness.chat_id
-    async with beyond.cluster.client(1) as one, beyond.cluster.client(2) as two, beyond.cluster.client(3) as three:
+    async with (
+        beyond.cluster.client(1) as one,
+        beyond.cluster.client(2) as two,
+        beyond.cluster.client(3) as three,
+    ):
         async with one.chat(chat_id, "hello") as stream, three.attach(chat_id) as follower:
             witness.saw(stream, "hello")
             witness.saw(follower)
@@ -83,9 +87,15 @@ async def test_a_reply_made_on_one_backend_is_stopped_and_resumed_through_others
     await beyond.assert_well(witness)
 
 
-async def test_stops_arrive_by_bell_wherever_the_chat_lies(beyond: Beyond, new_chat: Callable[[], str]) -> None:
+async def test_stops_arrive_by_bell_wherever_the_chat_lies(
+    beyond: Beyond, new_chat: Callable[[], str]
+) -> None:
     beyond.ollama.default = HELD
-    async with beyond.cluster.client(1) as one, beyond.cluster.client(2) as two, beyond.cluster.client(3) as three:
+    async with (
+        beyond.cluster.client(1) as one,
+        beyond.cluster.client(2) as two,
+        beyond.cluster.client(3) as three,
+    ):
         await eventually(lambda: all_healthy([one, two, three]), within=20, every=0.1)
         for chat_id in [new_chat() for _ in range(6)]:
             async with one.chat(chat_id, "hello") as stream:
@@ -95,14 +105,20 @@ async def test_stops_arrive_by_bell_wherever_the_chat_lies(beyond: Beyond, new_c
     await beyond.assert_well()
 
 
-async def test_the_lists_and_the_status_page_work_everywhere(beyond: Beyond, new_chat: Callable[[], str]) -> None:
+async def test_the_lists_and_the_status_page_work_everywhere(
+    beyond: Beyond, new_chat: Callable[[], str]
+) -> None:
     ids = [new_chat() for _ in range(8)]
     async with beyond.cluster.client(1) as one, beyond.cluster.client(2) as two:
         await asyncio.gather(*(one.ask(chat_id, "hello") for chat_id in ids))
         chats = (await two.get("/api/v1/chats?limit=200"))["chats"]
         assert set(ids) <= {chat["chat_id"] for chat in chats}
         status = await two.get("/api/v1/status")
-        assert [backend["backend"] for backend in status["backends"]] == ["backend-1", "backend-2", "backend-3"]
+        assert [backend["backend"] for backend in status["backends"]] == [
+            "backend-1",
+            "backend-2",
+            "backend-3",
+        ]
         assert status["redis"]["version"]
         assert (await two.http.delete(f"/api/v1/chat/{ids[0]}")).status_code == 200
         bulk = await two.http.post("/api/v1/stop/bulk", json={"chat_ids": ids})
@@ -135,12 +151,16 @@ async def test_when_a_primary_dies_no_accepted_message_is_lost_and_every_reply_e
     async with contextlib.AsyncExitStack() as stack:
         people = [await stack.enter_async_context(beyond.cluster.client(n)) for n in beyond.cluster.numbers]
         streams = [await begun(stack, people[n % 3], witness) for n, witness in enumerate(witnesses)]
-        followers = [await followed(stack, people[(n + 1) % 3], witness) for n, witness in enumerate(witnesses)]
+        followers = [
+            await followed(stack, people[(n + 1) % 3], witness) for n, witness in enumerate(witnesses)
+        ]
         victim = await owner_of(beyond.setup, witnesses[0].chat_id)
         await victim.program.end(SIGKILL)
         await refused_in_time(people[0], witnesses[0].chat_id)
         await asyncio.gather(*(reader.rest() for reader in (*streams, *followers)))
-        assert [(stream.outcome, stream.text) for stream in streams] == [("done", beyond.ollama.default.text)] * 9
+        assert [(stream.outcome, stream.text) for stream in streams] == [
+            ("done", beyond.ollama.default.text)
+        ] * 9
         assert {follower.outcome for follower in followers} == {"done"}
         await eventually(lambda: all_healthy(people), within=FAILOVER_SECONDS, every=0.1)
         assert victim not in await beyond.setup.primaries()

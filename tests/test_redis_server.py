@@ -6,7 +6,7 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.redis_server import PrivateRedis, connect
+from tests.world.redis_server import PrivateRedis, connect
 
 
 async def test_an_append_only_redis_keeps_its_data_over_a_crash(where: Path) -> None:

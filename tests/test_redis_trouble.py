@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.redis_server import command, connect
-from tests.rough import Rough
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.redis_server import command, connect
+from tests.world.rough import Rough
+from tests.world.waiting import eventually
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGKILL], ids=["asked", "killed"])
@@ -89,7 +89,11 @@ async def test_stops_land_while_the_wake_up_links_are_cut_again_and_again(
     rough: Rough, new_chat: Callable[[], str]
 ) -> None:
     rough.ollama.default = HELD
-    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+    async with (
+        rough.cluster.client(1) as one,
+        rough.cluster.client(2) as two,
+        connect(rough.redis.url) as redis,
+    ):
         for _ in range(int(os.environ.get("SOAK_PUBSUB", "10"))):
             chat_id = new_chat()
             async with one.chat(chat_id, "hello") as stream:
@@ -103,7 +107,11 @@ async def test_stops_land_while_the_wake_up_links_are_cut_again_and_again(
 
 async def test_without_wake_ups_stops_land_by_the_poll_and_health_says_so(rough: Rough, chat_id: str) -> None:
     rough.ollama.default = HELD
-    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+    async with (
+        rough.cluster.client(1) as one,
+        rough.cluster.client(2) as two,
+        connect(rough.redis.url) as redis,
+    ):
         await command(redis, "ACL", "SETUSER", "default", "-subscribe", "-psubscribe", "-ssubscribe")
         await command(redis, "CLIENT", "KILL", "TYPE", "pubsub")
 
@@ -153,7 +161,9 @@ async def test_lost_answers_of_redis_lose_no_stop_and_stop_nobody_else(
     await assert_invariants(rough.cluster, models=[rough.ollama])
 
 
-async def test_a_message_sent_again_after_a_503_is_answered_once(rough: Rough, new_chat: Callable[[], str]) -> None:
+async def test_a_message_sent_again_after_a_503_is_answered_once(
+    rough: Rough, new_chat: Callable[[], str]
+) -> None:
     rough.ollama.default = Reply(tokens=20, pace=0.005)
     witnesses = [Witness(new_chat()) for _ in range(int(os.environ.get("SOAK_RETRIES", "12")))]
 
@@ -210,7 +220,11 @@ async def test_a_slow_redis_slows_no_stream(rough: Rough, chat_id: str) -> None:
 
 async def test_a_redis_that_forgot_everything_is_no_reason_to_crash(rough: Rough, chat_id: str) -> None:
     rough.ollama.default = Reply(tokens=100, pace=0.02)
-    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+    async with (
+        rough.cluster.client(1) as one,
+        rough.cluster.client(2) as two,
+        connect(rough.redis.url) as redis,
+    ):
         async with one.chat(chat_id, "hello") as stream:
             await stream.until_text("word5 ")
             await redis.flushall()
@@ -225,7 +239,11 @@ async def test_a_redis_that_forgot_everything_is_no_reason_to_crash(rough: Rough
 async def test_a_log_that_lost_its_end_is_filled_up_again(rough: Rough, chat_id: str, ending: bool) -> None:
     rough.ollama.default = Reply(tokens=40, pace=0.02, fault="stall" if ending else None, fault_after=30)
     witness = Witness(chat_id)
-    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+    async with (
+        rough.cluster.client(1) as one,
+        rough.cluster.client(2) as two,
+        connect(rough.redis.url) as redis,
+    ):
         async with one.chat(chat_id, "hello") as stream:
             witness.saw(stream, "hello")
             await stream.until_text("word9 ")
@@ -258,5 +276,9 @@ async def refused_for_redis(client: Client, chat_id: str) -> None:
     assert time.monotonic() - asked < 5
     asked = time.monotonic()
     health = await client.http.get("/health")
-    assert (health.status_code, health.json()["status"], health.json()["redis"]) == (503, "unhealthy", "disconnected")
+    assert (health.status_code, health.json()["status"], health.json()["redis"]) == (
+        503,
+        "unhealthy",
+        "disconnected",
+    )
     assert time.monotonic() - asked < 3

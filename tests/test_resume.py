@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.client import Client, Format
-from tests.cluster import Cluster
 from tests.conftest import ollama_env
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.waiting import eventually
+from tests.world.client import Client, Format
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.waiting import eventually
 
 SIXTY = Reply(tokens=[f"t{n}\n" for n in range(58)])  # with start and end: 60 events
 
@@ -84,7 +84,9 @@ async def test_the_start_names_the_maker_and_the_header_who_answers(
 @pytest.mark.parametrize(
     "last_id", ["nonsense", "other-run:3", ":", "{run}:", "{run}:-1", "{run}:x", "{run}:1:2", "{run}:٣"]
 )
-async def test_an_id_that_fits_nothing_starts_from_the_first_event(client: Client, chat_id: str, last_id: str) -> None:
+async def test_an_id_that_fits_nothing_starts_from_the_first_event(
+    client: Client, chat_id: str, last_id: str
+) -> None:
     whole = await client.ask(chat_id, "hello")
     last_id = last_id.replace("{run}", whole.run_id)
     if last_id.isascii():
@@ -121,7 +123,9 @@ async def test_attach_follows_the_newest_run(client: Client, chat_id: str) -> No
     assert replay.frames == second.frames
 
 
-async def test_a_reader_who_leaves_does_not_end_the_run(cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_reader_who_leaves_does_not_end_the_run(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = Reply(tokens=60, pace=0.02)
     async with cluster.client() as client:
         async with client.chat(chat_id, "hello") as stream:
@@ -132,7 +136,11 @@ async def test_a_reader_who_leaves_does_not_end_the_run(cluster: Cluster, chat_i
 
         await eventually(stored)
         reply = (await client.messages(chat_id))[-1]
-    assert (reply["content"], reply["outcome"], reply["run_id"]) == (ollama.default.text, "done", stream.run_id)
+    assert (reply["content"], reply["outcome"], reply["run_id"]) == (
+        ollama.default.text,
+        "done",
+        stream.run_id,
+    )
     await assert_invariants(cluster, models=[ollama])
 
 
@@ -178,7 +186,9 @@ async def test_a_reader_on_another_backend_keeps_the_run_alive(
     assert (replay.outcome, replay.text) == ("done", ollama.default.text)
 
 
-async def test_a_reader_who_takes_nothing_hurts_nobody(cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_reader_who_takes_nothing_hurts_nobody(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = Reply(tokens=["x" * 4000] * 240)
     ollama.on("other", Reply())
     async with (

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.waiting import eventually
 
 
 async def test_all_three_backends_take_part(client: Client) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, clean_environment
+from tests.world.processes import ROOT, clean_environment
 
 WRONG = [
     ("PORT", "eighty"),
@@ -25,7 +25,9 @@ WRONG = [
 def run(*words: str, cwd: Path, **env: str) -> "subprocess.CompletedProcess[str]":
     environment = {**clean_environment(), "PYTHONPATH": str(ROOT), **env}
     command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
@@ -44,7 +46,9 @@ def test_a_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
 
 
 def test_the_example_file_and_the_readme_table_are_generated(tmp_path: Path) -> None:
-    assert run("app.settings", "env", cwd=tmp_path).stdout.strip() == (ROOT / ".env.example").read_text().strip()
+    assert (
+        run("app.settings", "env", cwd=tmp_path).stdout.strip() == (ROOT / ".env.example").read_text().strip()
+    )
     assert run("app.settings", "table", cwd=tmp_path).stdout.strip() in (ROOT / "README.md").read_text()
 
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.sse import Frame, SseParser
+from tests.world.sse import Frame, SseParser
 
-STREAM = ": hi\n\nid: r:1\ndata: one\ndata: Grüße\r\n\r\nevent: end\rid: r:2\rdata:{}\r\rdata\n\ndata: cut".encode()
+STREAM = (
+    ": hi\n\nid: r:1\ndata: one\ndata: Grüße\r\n\r\nevent: end\rid: r:2\rdata:{}\r\rdata\n\ndata: cut"
+).encode()
 FRAMES = [Frame("message", "one\nGrüße", "r:1"), Frame("end", "{}", "r:2"), Frame("message", "", "r:2")]
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
-from tests.invariants import Witness, assert_invariants
-from tests.redis_server import connect
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import Witness, assert_invariants
+from tests.world.redis_server import connect
+from tests.world.waiting import eventually
 
 PHASES = {
     "before the model's headers": Reply(headers_delay=100),
@@ -37,7 +37,8 @@ async def test_a_stop_on_another_backend_ends_the_run_in_every_phase(
             await stream.until_text("word2")
         answer = await other.stop(chat_id, wait=5000)
         asked = time.monotonic()
-        assert {k: answer[k] for k in ("chat_id", "status", "run_id", "result", "backend", "answered_by")} == {
+        told = ("chat_id", "status", "run_id", "result", "backend", "answered_by")
+        assert {k: answer[k] for k in told} == {
             "chat_id": chat_id, "status": "accepted", "run_id": stream.run_id, "result": "stopped",
             "backend": "backend-1", "answered_by": "backend-2",
         }  # fmt: skip
@@ -79,7 +80,11 @@ async def test_without_wait_the_answer_is_stopping(client: Client, chat_id: str,
 async def test_a_run_that_ended_before_is_already_finished(client: Client, chat_id: str) -> None:
     stream = await client.ask(chat_id, "hello")
     for answer in (await client.stop(chat_id), await client.stop(chat_id, run_id=stream.run_id, wait=1000)):
-        assert (answer["result"], answer["run_id"], answer["stop_ms"]) == ("already_finished", stream.run_id, None)
+        assert (answer["result"], answer["run_id"], answer["stop_ms"]) == (
+            "already_finished",
+            stream.run_id,
+            None,
+        )
     assert (await client.ask(chat_id, "next")).outcome == "done"
 
 
@@ -105,7 +110,9 @@ async def test_a_stop_that_comes_before_its_run_ends_it_at_birth(
     await assert_invariants(cluster, models=[ollama])
 
 
-async def test_a_stop_just_before_a_message_counts_for_it(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_stop_just_before_a_message_counts_for_it(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = HELD
     await client.stop(chat_id)
     assert (await client.ask(chat_id, "hello")).outcome == "stopped"
@@ -147,7 +154,9 @@ async def test_a_key_meant_for_another_run_hits_nobody_and_survives(
         assert await redis.getdel(f"stop:{chat_id}") == "run-of-somebody-else"
 
 
-async def test_the_key_names_the_run_and_has_a_lifetime(cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+async def test_the_key_names_the_run_and_has_a_lifetime(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = HELD
     async with (
         cluster.client(1) as client,
@@ -268,6 +277,8 @@ async def test_a_stop_at_the_finish_line_never_touches_the_next_reply(
             assert stream.outcome in {"done", "stopped"}
             assert answer["result"] in {"stopping", "already_finished"}
             after = await chance.choice(people).ask(chat_id, f"after {n}")
-            assert after.outcome == "done", f"seed {seed}, loop {n}: the stop of {stream.run_id} hit the next reply"
+            assert after.outcome == "done", (
+                f"seed {seed}, loop {n}: the stop of {stream.run_id} hit the next reply"
+            )
         witness.saw(stream, f"m{n}")
     await assert_invariants(cluster, [witness], models=[ollama])

@@ -1,4 +1,4 @@
-"""The two stream formats, read as strictly as the standard allows: no text lost, torn or taken for an ending."""
+"""The two stream formats, read as strictly as the standard allows: none lost, torn or taken for an end."""
 
 import asyncio
 import json
@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tests.client import Client, Format
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Failure, Reply, ToolCall
+from tests.world.client import Client, Format
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Failure, Reply, ToolCall
 
 BOTH: tuple[Format, ...] = ("text", "json")
 
@@ -50,7 +50,9 @@ FORGED = {
 def sentinel_lines(raw: bytes) -> list[str]:
     """What a consumer that only looks at `data:` lines would take for an ending, white space aside."""
     lines = [line[5:].strip() for line in re.split(r"\r\n|\r|\n", raw.decode()) if line.startswith("data:")]
-    return [line for line in lines if line in {"[DONE]", "[STOPPED]", "[ERROR]"} or line.startswith("[ERROR] ")]
+    return [
+        line for line in lines if line in {"[DONE]", "[STOPPED]", "[ERROR]"} or line.startswith("[ERROR] ")
+    ]
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -106,14 +108,19 @@ async def test_text_format_has_data_lines_for_text_and_ending_only(
     client: Client, chat_id: str, ollama: FakeOllama
 ) -> None:
     ollama.on(
-        chat_id, Reply(tokens=["sum: 4"], thinking=["let me think"], tool=ToolCall("calculate", {"expression": "2+2"}))
+        chat_id,
+        Reply(
+            tokens=["sum: 4"], thinking=["let me think"], tool=ToolCall("calculate", {"expression": "2+2"})
+        ),
     )
     stream = await client.ask(chat_id, f"sum in {chat_id}", kind="text")
     assert [frame.data for frame in stream.frames] == ["sum: 4", "[DONE]"]
     assert {frame.event for frame in stream.frames} == {"message"}
 
 
-async def test_json_format_is_one_line_of_json_per_event(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+async def test_json_format_is_one_line_of_json_per_event(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.on(chat_id, Reply(tokens=["line\nbreak", "ü"]))
     stream = await client.ask(chat_id, f"say it in {chat_id}")
     data = [line[5:] for line in stream.raw.decode().split("\n") if line.startswith("data:")]

@@ -1,7 +1,7 @@
 """One answer: a Strands agent, built for this turn and thrown away, whose words go straight into the run.
 
-Text and reasoning are teed off at the model, before Strands sees them, and reach Strands as one piece per block: its
-messages, tools and hooks work as ever, and a token costs next to nothing here.
+Text and reasoning are teed off at the model, before Strands sees them, and reach Strands as one piece per
+block: its messages, tools and hooks work as ever, and a token costs next to nothing here.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from strands.types.streaming import StreamEvent
 
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import TruncatedStream, translated
-from app.agents.models import Models
+from app.agents.models.choice import Models
 from app.agents.tools import TOOLS
 from app.agents.tracing import trace_only_when_collected
 from app.events import Tool
@@ -30,7 +30,7 @@ MOST_SHOWN = 2000  # characters of a tool's input or output that the stream carr
 
 
 class Sink(Protocol):
-    """Where an answer goes: `app.runs.Run`."""
+    """Where an answer goes: `app.runs.run.Run`."""
 
     def asked(self) -> None: ...
     def busy(self) -> None: ...
@@ -61,14 +61,19 @@ class Answerer:
         return self._models.id_for(self.catalog.get(agent))
 
     async def answer(self, agent: str, turns: list[tuple[str, str]], run: Sink) -> str:
-        """Pours the answer to the last of these turns into the run; the model's stop reason. Raises `ModelFailure`."""
+        """Pours the answer to the last of these turns into the run; the model's stop reason.
+
+        Raises `ModelFailure`.
+        """
         chosen = self.catalog.get(agent)
         try:
             return await self._stream(chosen, turns, run)
         except MaxTokensReachedException:
             return "max_tokens"
         except asyncio.CancelledError as stopped:
-            raise stopped.with_traceback(None) from None  # a frame of Strands holds it: the whole turn would linger
+            raise stopped.with_traceback(
+                None
+            ) from None  # a frame of Strands holds it: the whole turn would linger
         except Exception as error:
             failure = translated(error)
             if failure is None:
@@ -101,7 +106,7 @@ class Answerer:
 
 
 class TeeModel(Model):
-    """Stands before a model for one run: text goes to the run at once, to Strands when its block is complete."""
+    """Stands before a model for one run: text goes to the run at once, to Strands once its block is whole."""
 
     def __init__(self, model: Model, run: Sink) -> None:
         self._model = model

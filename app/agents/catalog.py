@@ -59,5 +59,9 @@ def _read(path: Path) -> AgentFile:
     if not (isinstance(description, str) and isinstance(prompt, str) and prompt.strip()):
         raise ValueError(f"{path}: description and prompt must be texts")
     return AgentFile(
-        path.stem, description, prompt.strip(), tuple(content.get("tools", [])), dict(content.get("models", {}))
+        path.stem,
+        description,
+        prompt.strip(),
+        tuple(content.get("tools", [])),
+        dict(content.get("models", {})),
     )

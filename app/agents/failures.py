@@ -1,14 +1,27 @@
-"""What went wrong in a model, told by a code of the contract and one sentence. Never the provider's own words."""
+"""What went wrong in a model, told by a code of the contract and one sentence.
+
+Never the provider's own words.
+"""
 
 import asyncio
 import json
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from botocore.exceptions import ConnectionError as AwsConnectionError
-from strands.types.exceptions import ContextWindowOverflowException, EventLoopException, ModelThrottledException
+from strands.types.exceptions import (
+    ContextWindowOverflowException,
+    EventLoopException,
+    ModelThrottledException,
+)
 
-from app.agents.eventstream import BadFrame
+from app.agents.models.eventstream import BadFrame
 from app.errors import ModelFailure
 
 
@@ -31,7 +44,9 @@ _SENTENCES = {
     "model_auth": "The model refused our credentials. Check them, the region and the access to the model.",
     "model_throttled": "The model gets too many requests right now. Wait a little, then try again.",
     "model_timeout": "The model did not answer in time. Try again.",
-    "context_overflow": "The chat is longer than the model can read. Begin a new chat, or shorten the message.",
+    "context_overflow": (
+        "The chat is longer than the model can read. Begin a new chat, or shorten the message."
+    ),
 }
 
 _AWS = {
@@ -50,7 +65,13 @@ _AWS = {
     "serviceUnavailableException": "model_unavailable",
     "ModelTimeoutException": "model_timeout",
 }
-_HTTP = {401: "model_auth", 403: "model_auth", 404: "model_not_found", 408: "model_timeout", 429: "model_throttled"}
+_HTTP = {
+    401: "model_auth",
+    403: "model_auth",
+    404: "model_not_found",
+    408: "model_timeout",
+    429: "model_throttled",
+}
 
 
 def translated(error: BaseException) -> ModelFailure | None:
@@ -87,7 +108,9 @@ def _code(error: BaseException) -> str | None:  # a table by type, most special 
             return "model_error"
         case aiohttp.ClientError() | BotoCoreError() | ConnectionError():
             return "model_error"
-    return "model_error" if type(error).__module__.startswith(("botocore", "aiobotocore", "strands")) else None
+    return (
+        "model_error" if type(error).__module__.startswith(("botocore", "aiobotocore", "strands")) else None
+    )
 
 
 def _aws(error: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """No OpenTelemetry spans where nobody collects them.
 
-Strands writes the whole conversation into the attributes of its spans, as JSON, five times a turn, even when the spans
-go nowhere: 40 % of what it costs when the history is long.
+Strands writes the whole conversation into the attributes of its spans, as JSON, five times a turn, even when
+the spans go nowhere: 40 % of what it costs when the history is long.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ class _NoTracer(Tracer):
 
 
 def trace_only_when_collected() -> None:
-    """Takes Strands' tracer out unless something, such as `opentelemetry-instrument`, has set up a collector."""
+    """Takes Strands' tracer out unless something (`opentelemetry-instrument`) has set up a collector."""
     if isinstance(get_tracer_provider(), ProxyTracerProvider):
         tracer._tracer_instance = _NoTracer()  # type: ignore[assignment]  # what `get_tracer` answers; no public way
 

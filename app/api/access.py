@@ -1,4 +1,5 @@
-"""What every request passes before its route: request id, host name, body size, and the headers of every answer.
+"""What every request passes before its route: request id, host name, body size, and the headers of every
+answer.
 
 Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `owner`.
 """
@@ -70,7 +71,7 @@ class Door:
             await self._with_body(scope, receive, answer, headers.get(b"content-type", b""))
 
     def _foreign(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether a browser says that a page of another site, which CORS_ORIGINS does not name, sends this."""
+        """Whether a browser says that a page of another site, not named in CORS_ORIGINS, sends this."""
         origin = headers.get(b"origin", b"").decode("latin-1")
         return headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self._origins
 
@@ -142,7 +143,9 @@ def _host(header: bytes) -> str:
 
 
 def _well_formed(body: bytes, content_type: bytes) -> bool:
-    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone surrogates."""
+    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone
+    surrogates.
+    """
     if not body or b"json" not in content_type:
         return True
     try:

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.api.access import owner
 from app.api.problems import answers
 from app.api.sse import FRAMES, Format, RunStream
-from app.chat import Chats, Question
+from app.chat.send import Chats, Question
 from app.errors import NotFound
-from app.readers import Readers, Reading
+from app.runs.readers import Readers, Reading
 from app.store.keys import Chat
 from app.store.memory import Memory
 from app.store.records import ChatState, Message
@@ -45,10 +45,14 @@ MessageText = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 class Ask(BaseModel):
     """A message and how it is to be answered."""
 
-    message: MessageText = Field(description="1 to MESSAGE_MAX_CHARS characters", examples=["Tell me a long story"])
+    message: MessageText = Field(
+        description="1 to MESSAGE_MAX_CHARS characters", examples=["Tell me a long story"]
+    )
     agent: str = Field("general", min_length=1, max_length=64)
     run_id: RunId | None = Field(None, description="Chosen by you, so that sending again never asks twice")
-    on_busy: Literal["reject", "replace"] = Field("reject", description="What to do when a reply is being made")
+    on_busy: Literal["reject", "replace"] = Field(
+        "reject", description="What to do when a reply is being made"
+    )
     replaces: RunId | None = Field(
         None, description="Takes the place of this run's question; it and all that follows it is dropped"
     )
@@ -67,11 +71,16 @@ async def path_chat(
 
 OneChat = Annotated[Chat, Depends(path_chat)]
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events; see the README for both formats", "content": {"text/event-stream": {}}}
+    200: {
+        "description": "Server-sent events; see the README for both formats",
+        "content": {"text/event-stream": {}},
+    }
 }
 
 
-@router.post("/chat/{chat_id}", response_class=Response, responses=_STREAM | answers(400, 404, 409, 413, 502, 503))
+@router.post(
+    "/chat/{chat_id}", response_class=Response, responses=_STREAM | answers(400, 404, 409, 413, 502, 503)
+)
 async def send_message(
     chat: OneChat, ask: Ask, request: Request, format: Annotated[Format, Query()] = "text"
 ) -> Response:
@@ -149,7 +158,10 @@ async def export_chat(
     if not state.fields:
         raise NotFound("There is no such chat.")
     ending = "md" if format == "markdown" else "json"
-    headers = {"Content-Disposition": f'attachment; filename="{chat.id}.{ending}"', "Cache-Control": "no-store"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{chat.id}.{ending}"',
+        "Cache-Control": "no-store",
+    }
     if format == "markdown":
         return PlainTextResponse(_markdown(state), headers=headers, media_type="text/markdown")
     body = Exported(

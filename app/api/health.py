@@ -12,7 +12,7 @@ from app.api.access import owner
 from app.api.problems import answers
 from app.api.stops import live_runs
 from app.errors import RedisUnavailable
-from app.store.connect import Connection
+from app.store.wire.connection import Connection
 from app.times import iso
 
 router = APIRouter(tags=["health"])

@@ -12,10 +12,10 @@ from app.api.access import owner
 from app.api.chats import ChatId, MessageText, chats, check_length
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
-from app.chat import Question
+from app.chat.send import Question
 from app.errors import Draining, ModelFailure, RedisUnavailable
 from app.events import Failure, reply_text
-from app.readers import Reading
+from app.runs.readers import Reading
 from app.store.keys import Chat
 
 router = APIRouter(tags=["older API"])

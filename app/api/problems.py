@@ -36,7 +36,11 @@ _TABLE: dict[type[AppError], tuple[int, str]] = {
 }
 _PLAIN = {
     401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
-    403: ("cross_site", "Cross-site request", "Pages of other sites may call this only when CORS_ORIGINS names them."),
+    403: (
+        "cross_site",
+        "Cross-site request",
+        "Pages of other sites may call this only when CORS_ORIGINS names them.",
+    ),
     404: ("not_found", "Not found", "There is nothing at this address."),
     405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
     413: ("too_large", "Too large", "The body is over 256 KiB."),
@@ -94,11 +98,16 @@ def install(app: FastAPI) -> None:
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, for the API description."""
-    described = {422: "Something in the request is malformed", 503: "Redis is away, or the backend is full or leaving"}
+    described = {
+        422: "Something in the request is malformed",
+        503: "Redis is away, or the backend is full or leaving",
+    }
     described |= {status: title for _, (status, title) in _TABLE.items() if status not in described}
     described |= {status: title for status, (_, title, _) in _PLAIN.items() if status != 404}
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": described[status], "content": content} for status in (*statuses, 401, 422)}
+    return {
+        status: {"description": described[status], "content": content} for status in (*statuses, 401, 422)
+    }
 
 
 async def _expected(_: Request, error: Exception) -> ProblemResponse:
@@ -128,7 +137,9 @@ async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
 
 def _place(loc: Sequence[int | str]) -> list[int | str]:
     """Where the fault is; names made up by the caller are left out, positions kept."""
-    return [part if isinstance(part, int) or (len(part) <= 40 and part.isidentifier()) else "?" for part in loc]
+    return [
+        part if isinstance(part, int) or (len(part) <= 40 and part.isidentifier()) else "?" for part in loc
+    ]
 
 
 def _sentence(found: list[dict[str, Any]]) -> str:

@@ -1,7 +1,8 @@
-"""The stream of a run as server-sent events, and as the plain text of the older API. The hot path of the product.
+"""The stream of a run as server-sent events, and as the plain text of the older API. The hot path of the
+product.
 
-A reader takes all events that are there in one turn of the loop and sends them as one piece; what is slow is only
-ever the one reader. https://html.spec.whatwg.org/multipage/server-sent-events.html
+A reader takes all events that are there in one turn of the loop and sends them as one piece; what is slow is
+only ever the one reader. https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from app.api.access import Receive, Scope, Send
 from app.events import End, Event, Text, encode, name
-from app.readers import Reading
+from app.runs.readers import Reading
 
 Format = Literal["text", "json"]
 Frame = Callable[[str, int, Event], str]
@@ -60,7 +61,9 @@ class RunStream(Response):
     """Streams one reading to its end, or until the reader is gone."""
 
     def __init__(self, reading: Reading, frame: Frame, media_type: str, headers: dict[str, str]) -> None:
-        super().__init__(headers={**headers, "Content-Type": media_type})  # as it is: Starlette would add a charset
+        super().__init__(
+            headers={**headers, "Content-Type": media_type}
+        )  # as it is: Starlette would add a charset
         del self.headers["content-length"]
         self._reading = reading
         self._frame = frame
@@ -97,7 +100,9 @@ class RunStream(Response):
                 sent = min(sent, feed.shown - 1)
             first, sent = sent, feed.shown
             frame, run_id = self._frame, feed.run_id
-            piece = "".join([frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)])
+            piece = "".join(
+                [frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)]
+            )
             if piece:
                 await self._put(piece.encode())
             if type(feed.events[sent - 1]) is End:
@@ -110,9 +115,13 @@ class RunStream(Response):
         self._sent_at = asyncio.get_running_loop().time()
 
     async def _attend(self, receive: Receive, writer: "asyncio.Task[Any]") -> None:
-        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the silence of a model."""
+        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the silence of a
+        model.
+        """
         time = asyncio.get_running_loop().time
-        while not await _left(receive, max(self._sent_at, time() - HEARTBEAT_SECONDS / 2) + HEARTBEAT_SECONDS):
+        while not await _left(
+            receive, max(self._sent_at, time() - HEARTBEAT_SECONDS / 2) + HEARTBEAT_SECONDS
+        ):
             silence = time() - self._sent_at
             if self._sending and silence > SEND_SECONDS:
                 logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from app.api.access import owner
 from app.api.chats import ChatId, OneChat, RunId, memory
 from app.api.problems import answers
+from app.chat.stop import Stopped, Stopping
 from app.errors import RedisUnavailable
-from app.stopping import Stopped, Stopping
 from app.store.keys import Chat
 from app.store.leases import Leases
 from app.times import iso
@@ -62,7 +62,9 @@ class BulkAnswer(BaseModel):
 
 
 @router.post("/stop/bulk", status_code=202, responses=answers(413, 503))
-async def stop_many(body: BulkBody, request: Request, of: Annotated[str, Depends(owner)], wait: Wait = 0) -> BulkAnswer:
+async def stop_many(
+    body: BulkBody, request: Request, of: Annotated[str, Depends(owner)], wait: Wait = 0
+) -> BulkAnswer:
     """Stop the replies of many chats."""
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -79,11 +81,15 @@ async def stop_many(body: BulkBody, request: Request, of: Annotated[str, Depends
         raise found[0]  # type: ignore[misc]  # they all are
     results = [_failed(chat_id, answer, request) for chat_id, answer in zip(chat_ids, found, strict=True)]
     successful = sum(answer.status == "accepted" for answer in results)
-    return BulkAnswer(results=results, total=len(results), successful=successful, failed=len(results) - successful)
+    return BulkAnswer(
+        results=results, total=len(results), successful=successful, failed=len(results) - successful
+    )
 
 
 @router.post("/stop/{chat_id}", status_code=202, responses=answers(413, 503))
-async def stop_chat(chat: OneChat, request: Request, body: StopBody | None = None, wait: Wait = 0) -> StopAnswer:
+async def stop_chat(
+    chat: OneChat, request: Request, body: StopBody | None = None, wait: Wait = 0
+) -> StopAnswer:
     """Stop the reply being made in a chat, on whichever backend it is made."""
     return await _stop(chat, body.run_id if body else None, request, wait)
 

@@ -1,6 +1,8 @@
-"""The bells: pub/sub messages that only wake. What they tell can also be read in Redis, so a lost one costs one poll.
+"""The bells: pub/sub messages that only wake. What they tell can also be read in Redis, so a lost one costs
+one poll.
 
-One connection per process listens; when it breaks or goes silent it is made anew, and every run held is checked.
+One connection per process listens; when it breaks or goes silent it is made anew, and every run held is
+checked.
 """
 
 import asyncio
@@ -11,10 +13,10 @@ from collections.abc import Callable
 from loguru import logger
 from redis.asyncio.client import PubSub
 
-from app.store.connect import TROUBLE, Connection
 from app.store.keys import BELLS, bells
-from app.store.node import Command
 from app.store.records import LiveRun
+from app.store.wire.connection import TROUBLE, Connection
+from app.store.wire.node import Command
 
 PING_SECONDS = 2.0
 SILENT_SECONDS = 5.0
@@ -46,7 +48,9 @@ class Bells:
                 async with self._connection.bells.pubsub() as link:
                     await self._hear(link)
             except TROUBLE as error:
-                logger.warning("wait=<{:.1f}>, error=<{}> | wake-up link lost", self._retry, type(error).__name__)
+                logger.warning(
+                    "wait=<{:.1f}>, error=<{}> | wake-up link lost", self._retry, type(error).__name__
+                )
             self._heard = -math.inf
             await asyncio.sleep(self._retry)
             self._retry = min(self._retry * 2, RETRY_SECONDS[1])

@@ -1,12 +1,13 @@
 """The event log of a run in Redis, from which any backend can replay and follow it.
 
-One entry holds the events of one batch; its id is the number of the last one, so Redis refuses a batch sent twice.
+One entry holds the events of one batch; its id is the number of the last one, so Redis refuses a batch sent
+twice.
 """
 
 from app.events import Event, decode, encode, name
-from app.store.connect import Connection, Script
 from app.store.keys import Chat
-from app.store.node import Command, pairs
+from app.store.wire.connection import Connection, Script
+from app.store.wire.node import Command, pairs
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
 READER_SECONDS = 15
@@ -18,8 +19,9 @@ local function last_number(key)
 end
 """
 
-# writes the pairs of number and event from ARGV[first] on, leaving out what the log has, and answers the number it
-# ends with then. Nothing is written where that would leave a gap: the log has lost its end with a primary that died
+# writes the pairs of number and event from ARGV[first] on, leaving out what the log has, and answers the
+# number it ends with then. Nothing is written where that would leave a gap: the log has lost its end with a
+# primary that died
 WRITE_EVENTS = """
 local function write_events(key, first)
   local last, fields = last_number(key), {}
@@ -38,7 +40,8 @@ local function write_events(key, first)
 end
 """
 
-# ARGV: run id, seconds, then number and event; answers the number the log ends with, -1 when the run lost its chat
+# ARGV: run id, seconds, then number and event; answers the number the log ends with, -1 when the run lost its
+# chat
 APPEND = Script(
     LAST_NUMBER
     + WRITE_EVENTS
@@ -55,7 +58,9 @@ SCRIPTS = (APPEND,)
 
 def numbered(events: list[Event], first: int) -> list[str]:
     """Number and event, alternating, as the scripts take them."""
-    return [part for n, event in enumerate(events, first) for part in (str(n), f"{name(event)} {encode(event)}")]
+    return [
+        part for n, event in enumerate(events, first) for part in (str(n), f"{name(event)} {encode(event)}")
+    ]
 
 
 class EventLog:
@@ -70,7 +75,9 @@ class EventLog:
 
         That is less than `first` when the log has lost its end, and -1 when the run was settled.
         """
-        return APPEND((chat.key, chat.events(run_id)), run_id, self._seconds, *numbered(events[:BATCH], first))
+        return APPEND(
+            (chat.key, chat.events(run_id)), run_id, self._seconds, *numbered(events[:BATCH], first)
+        )
 
     async def begun(self, chat: Chat, run_id: str) -> bool:
         """Whether the run has written anything."""
@@ -82,7 +89,9 @@ class EventLog:
         return [event for _, fields in rows for event in _events(fields)]
 
     async def next(self, chat: Chat, run_id: str, after: int) -> list[Event]:
-        """The events behind number `after`, which ended a batch, waiting a moment for them; empty when none came."""
+        """The events behind number `after`, which ended a batch, waiting a moment for them; empty when none
+        came.
+        """
         rows = await self._redis.read_stream(chat.events(run_id), after)
         return [event for _, fields in rows for event in _events(fields)]
 

@@ -14,7 +14,7 @@
 | `alive:<process>` | string | heartbeat | 9 s |
 | `held:<process>` | hash | attempt -> JSON of the run it makes | removed with the last run |
 | `stopped` | sorted set | JSON of the stops of the last hour, by time | 1 h |
-| `bells`, `bells:<process>` | channel | to all, to one: `stop <name> <value of the key>`, `ended <attempt>` | |
+| `bells`, `bells:<process>` | channel | `stop <name> <value of the key>`, `ended <attempt>` | |
 """
 
 from dataclasses import dataclass

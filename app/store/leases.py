@@ -1,7 +1,7 @@
 """Which backends live and which runs they hold.
 
-The lease of a run is the heartbeat of the process that makes it: one key per process, however many runs it holds.
-A process is known by an id made when it starts, since a restarted container keeps its name.
+The lease of a run is the heartbeat of the process that makes it: one key per process, however many runs it
+holds. A process is known by an id made when it starts, since a restarted container keeps its name.
 """
 
 import json
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import RedisUnavailable
-from app.store.connect import Connection
 from app.store.keys import BACKENDS, Chat, alive, held
-from app.store.node import Command, pairs
 from app.store.records import LiveRun
+from app.store.wire.connection import Connection
+from app.store.wire.node import Command, pairs
 
 LEASE_MS = 9000
 HEARTBEAT_SECONDS = 2.0
@@ -96,7 +96,9 @@ class Leases:
 
     async def forget(self, process: str) -> None:
         """Takes a process whose runs are settled, or our own when we leave, off the lists."""
-        await self._redis.calls([("HDEL", BACKENDS, process), ("DEL", alive(process)), ("DEL", held(process))])
+        await self._redis.calls(
+            [("HDEL", BACKENDS, process), ("DEL", alive(process)), ("DEL", held(process))]
+        )
 
 
 def _held(rows: list[bytes]) -> list[Held]:

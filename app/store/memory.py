@@ -1,4 +1,5 @@
-"""The chats: messages, titles, who runs in them. Every change of a chat is one script, fenced by the run's id.
+"""The chats: messages, titles, who runs in them. Every change of a chat is one script, fenced by the run's
+id.
 
 Times come from Redis alone, so the clocks of the backends may differ.
 """
@@ -10,10 +11,8 @@ from typing import Any
 
 from app.errors import NotFound
 from app.settings import Settings
-from app.store.connect import Connection
 from app.store.eventlog import numbered
 from app.store.keys import Chat, index
-from app.store.node import Command, pairs
 from app.store.records import (
     Asked,
     ChatState,
@@ -29,6 +28,8 @@ from app.store.records import (
     title_of,
 )
 from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, TOUCH, UNDO
+from app.store.wire.connection import Connection
+from app.store.wire.node import Command, pairs
 
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
@@ -53,7 +54,9 @@ class Memory:
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
     ) -> tuple[Started | Known | LiveRun, list[Any]]:
-        """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along, first."""
+        """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along,
+        first.
+        """
         message = Message("user", asked.text, run_id=run.run_id).line() if self._keeps else ""
         script = START(
             (chat.key, chat.messages, chat.runs, chat.early, chat.events(run.run_id)),
@@ -82,10 +85,19 @@ class Memory:
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
     def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> list[Command]:
-        """The commands that end a run; `ended` reads what the first one answers. `writer` is the process that asks."""
+        """The commands that end a run; `ended` reads what the first one answers.
+
+        `writer` is the process that asks.
+        """
         script = END(
             (chat.key, chat.messages, chat.runs, chat.events(run.run_id), chat.early),
-            *(run.run_id, writer, words.reply.outcome, run.backend, words.reply.line() if self._keeps else ""),
+            *(
+                run.run_id,
+                writer,
+                words.reply.outcome,
+                run.backend,
+                words.reply.line() if self._keeps else "",
+            ),
             *(self._keep, self._life, self._replay, "" if words.expected is None else words.expected),
             *numbered(words.events, words.first),
         )
@@ -115,8 +127,10 @@ class Memory:
         record = await self._redis.call("HGET", chat.runs, run_id)
         return read_ending(record)
 
-    async def listed(self, owner: str, limit: int, offset: int) -> tuple[list[tuple[str, dict[str, str], int]], int]:
-        """Chats with their fields and message counts, newest activity first, and how many there are in all."""
+    async def listed(
+        self, owner: str, limit: int, offset: int
+    ) -> tuple[list[tuple[str, dict[str, str], int]], int]:
+        """Chats with their fields and message counts, newest activity first, and how many there are."""
         await self._forget_expired(owner)
         key = index(owner)
         ids, count = await self._redis.calls([("ZREVRANGE", key, offset, offset + limit - 1), ("ZCARD", key)])
@@ -139,7 +153,7 @@ class Memory:
         return answer.decode()
 
     async def evict(self, owner: str) -> None:
-        """Deletes the least recently used chats beyond `MEMORY_MAX_CONVERSATIONS`, never one that is running."""
+        """Deletes the least recently used chats beyond the most that are kept, never one that runs."""
         if owner in self._evicting:
             return
         self._evicting.add(owner)

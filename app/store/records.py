@@ -111,7 +111,7 @@ class LastWords:
 
 
 def ended(row: list[bytes]) -> tuple[str, Ending | None]:
-    """`ended`, `moved`, `gap`, or `lost` with the ending that somebody else wrote (none: the chat is gone)."""
+    """`ended`, `moved`, `gap`, or `lost` with the ending another wrote (none: the chat is gone)."""
     return row[0].decode(), read_ending(row[1]) if len(row) > 1 else None
 
 
@@ -140,4 +140,6 @@ def title_of(message: str) -> str:
 
 def describe(run: LiveRun) -> str:
     """What a chat keeps of its live run beside the id and the time."""
-    return json.dumps({key: value for key, value in asdict(run).items() if key not in ("run_id", "started_ms")})
+    return json.dumps(
+        {key: value for key, value in asdict(run).items() if key not in ("run_id", "started_ms")}
+    )

@@ -1,18 +1,19 @@
-"""The scripts that change a chat. Each is atomic, fenced by the id of the run, and may run twice: the second time it
-finds its work done and answers the same.
+"""The scripts that change a chat. Each is atomic, fenced by the id of the run, and may run twice: the second
+time it finds its work done and answers the same.
 
 All take the keys of one chat: the chat, its messages, its runs, then what the script says.
 """
 
-from app.store.connect import Script
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
+from app.store.wire.connection import Script
 
 _NOW = """
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 """
 
-# ARGV: run id, attempt, digest, run, message, agent, title, replaced run, chat seconds, kept messages, history
+# ARGV: run id, attempt, digest, run, message, agent, title, replaced run, chat seconds, kept messages,
+# history
 START = Script(
     _NOW
     + """
@@ -32,8 +33,8 @@ if not repeated then
     if not found then return {'gone'} end
     if found == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, found - 1) end
   end
-  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4], 'agent', ARGV[6],
-    'updated_at', now)
+  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4],
+    'agent', ARGV[6], 'updated_at', now)
   if not live[5] then redis.call('HSET', chat, 'created_at', now, 'title', ARGV[7]) end
   if ARGV[5] ~= '' then
     redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
@@ -51,8 +52,8 @@ return {'started', repeated and live[3] or now, stopped and 1 or 0, history}
     lasting=True,
 )
 
-# ARGV: run id, writer, outcome, backend, message, kept messages, chat seconds, replay seconds, last number or '',
-# then number and event for every event that may not be in the log yet
+# ARGV: run id, writer, outcome, backend, message, kept messages, chat seconds, replay seconds, last number or
+# '', then number and event for every event that may not be in the log yet
 END = Script(
     _NOW
     + LAST_NUMBER
@@ -114,7 +115,8 @@ return redis.call('ZCARD', KEYS[1])
 """
 )
 
-# ARGV: how many chats may be kept, how many of the oldest to pass over; some hundreds of the oldest beyond that number
+# ARGV: how many chats may be kept, how many of the oldest to pass over; some hundreds of the oldest beyond
+# that number
 SURPLUS = Script(
     """
 local surplus = math.min(redis.call('ZCARD', KEYS[1]) - ARGV[1], 500)
@@ -123,5 +125,6 @@ return surplus > 0 and redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[2] + surplus 
 )
 
 RENAME = Script(
-    "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'title', ARGV[1]) return 1"
+    "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', "
+    "KEYS[1], 'title', ARGV[1]) return 1"
 )

@@ -1,7 +1,9 @@
-"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and says the same.
+"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and says the
+same.
 
-`stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is read first, acted
-on, and only then consumed (GETDEL, after a comparison in the same script), so a reply lost on the way loses no stop.
+`stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is read
+first, acted on, and only then consumed (GETDEL, after a comparison in the same script), so a reply lost on
+the way loses no stop.
 """
 
 import json
@@ -12,10 +14,10 @@ from typing import Any, Literal
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
-from app.store.connect import Connection, Script, translated
 from app.store.keys import BELLS, STOPPED, Chat, alive, bells
-from app.store.node import Command
 from app.store.records import Ending, LiveRun, live_run, read_ending
+from app.store.wire.connection import Connection, Script, translated
+from app.store.wire.node import Command
 
 EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
 RECENT_MS = 2000  # a stop without a run id that comes so soon after an ending was meant for that run
@@ -48,7 +50,9 @@ return {'idle', string.format('%.3f', now / 1000)}
 )
 
 # deletes the key when it still holds what was read
-TAKE = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('GETDEL', KEYS[1]) end return false")
+TAKE = Script(
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('GETDEL', KEYS[1]) end return false"
+)
 
 SCRIPTS = (LOOK, TAKE)
 
@@ -89,7 +93,9 @@ class Stops:
             await self._record(chat, row[1].decode(), "PX", self._grace_ms, BELLS)
         return Met("idle", True, None, run_id)
 
-    async def _record(self, chat: Chat, value: str, unit: str, life: int, channel: str, *also: Command) -> list[Any]:
+    async def _record(
+        self, chat: Chat, value: str, unit: str, life: int, channel: str, *also: Command
+    ) -> list[Any]:
         """Writes the key and rings; answers what `also` does."""
         written, _, *answers = await self._redis.calls(
             [("SET", chat.stop, value, unit, life), ("PUBLISH", channel, f"stop {chat.name} {value}"), *also],

@@ -23,8 +23,12 @@ VERSIONS = ("1.31", "1.34", "1.37")
 def manifests() -> str:
     """All resources as one YAML stream."""
     if shutil.which("kubectl"):
-        return subprocess.run(["kubectl", "kustomize", HERE], check=True, capture_output=True, text=True).stdout
-    return "\n---\n".join(path.read_text() for path in HERE.glob("*.yaml") if path.name != "kustomization.yaml")
+        return subprocess.run(
+            ["kubectl", "kustomize", HERE], check=True, capture_output=True, text=True
+        ).stdout
+    return "\n---\n".join(
+        path.read_text() for path in HERE.glob("*.yaml") if path.name != "kustomization.yaml"
+    )
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The commands of the stack without Docker: `python -m deploy.native start`, `stop` … (COMMANDS, at the end)."""
+"""The commands of the stack without Docker: `python -m deploy.native start`, … (COMMANDS, at the end)."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def start() -> None:
 
 
 def wait_for_all(stack: Stack) -> None:
-    """Until each backend is healthy, also through the public port; else the reason, and everything is ended."""
+    """Until each backend is healthy, also through the public port; else the reason, and all is ended."""
     deadline = time.monotonic() + START_SECONDS
     for name, port in [*zip(backend_names(stack), stack.backends, strict=True), ("nginx", stack.http_port)]:
         while not healthy(port):
@@ -55,7 +55,11 @@ def gave_up() -> str | None:
 
 
 def last_line(name: str) -> str:
-    lines = (LOGS / f"{name}.log").read_text(errors="replace").split("\n") if (LOGS / f"{name}.log").exists() else []
+    lines = (
+        (LOGS / f"{name}.log").read_text(errors="replace").split("\n")
+        if (LOGS / f"{name}.log").exists()
+        else []
+    )
     return next((line for line in reversed(lines) if line.strip()), "it says nothing")
 
 
@@ -75,8 +79,16 @@ def read_stack() -> Stack:
 def summary(stack: Stack) -> None:
     """The address, the provider, a line to chat and one to stop."""
     about = health(stack.backends[0])
-    command = ["sh", "deploy/summary.sh", str(stack.http_port), about.get("provider", "?"), about.get("model") or "?"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "KEYED": "yes" if load().keys else "no"}, check=False)
+    command = [
+        "sh",
+        "deploy/summary.sh",
+        str(stack.http_port),
+        about.get("provider", "?"),
+        about.get("model") or "?",
+    ]
+    subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "KEYED": "yes" if load().keys else "no"}, check=False
+    )
 
 
 def stop() -> None:
@@ -105,16 +117,23 @@ def restart() -> None:
         deadline = time.monotonic() + START_SECONDS
         while not healthy(port):
             if time.monotonic() > deadline:
-                fail(f"{name} does not come back: {last_line(name)} (the others go on; log: run/logs/{name}.log)")
+                fail(
+                    f"{name} does not come back: {last_line(name)} (the others go on; log: "
+                    f"run/logs/{name}.log)"
+                )
             time.sleep(0.1)
     reload_nginx(stack)
     summary(stack)
 
 
 def reload_nginx(stack: Stack) -> None:
-    """Only when its files have changed: a reload closes idle connections, on which a request may be on its way."""
+    """Only when its files have changed: a reload closes idle connections, on which a request may be on its
+    way.
+    """
     rendered = RUN / "nginx" / "nginx.conf"
-    if stack.nginx and any(path.stat().st_mtime > rendered.stat().st_mtime for path in (ROOT / "nginx").iterdir()):
+    if stack.nginx and any(
+        path.stat().st_mtime > rendered.stat().st_mtime for path in (ROOT / "nginx").iterdir()
+    ):
         say("nginx reads its changed files")
         environment = {**os.environ, **nginx_environment(stack, RUN)}
         subprocess.run(["sh", "nginx/start.sh", "--render"], cwd=ROOT, env=environment, check=True)

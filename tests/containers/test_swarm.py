@@ -1,4 +1,4 @@
-"""The swarm stack on a swarm of one node: more and fewer backends, and a new version, under people who talk."""
+"""The swarm stack on a swarm of one node: more and fewer backends, a new version, under people who talk."""
 
 import os
 import threading
@@ -111,7 +111,15 @@ def test_a_rolling_update_without_a_lost_reply(swarm: Swarm) -> None:
 
 def test_a_version_that_does_not_get_healthy_is_taken_back(swarm: Swarm) -> None:
     with People(swarm.url, 2) as people:
-        update = ("docker", "service", "update", "--detach=false", "--env-add", "PROVIDER=nonsense", f"{NAME}_backend")
+        update = (
+            "docker",
+            "service",
+            "update",
+            "--detach=false",
+            "--env-add",
+            "PROVIDER=nonsense",
+            f"{NAME}_backend",
+        )
         said = run(*update, check=False)
     assert "roll" in (said.stdout + said.stderr).lower()
     assert set(people.ends) == {"data: [DONE]"}

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.cluster import Cluster
 from tests.page.person import SECONDS, Person, launch, people
+from tests.world.cluster import Cluster
 
 expect.set_options(timeout=SECONDS)
 

@@ -1,6 +1,8 @@
-"""Hostile model text: Markdown, HTML and URLs that want to run a script, reach the network or take over the page.
+"""Hostile model text: Markdown, HTML and URLs that want to run a script, reach the network or take over the
+page.
 
-The parts are in `hostile.json`: `tricks`, `fetches`, and `places` for each of `schemes`, and `tags` with `handlers`.
+The parts are in `hostile.json`: `tricks`, `fetches`, and `places` for each of `schemes`, and `tags` with
+`handlers`.
 """
 
 import json

@@ -9,11 +9,11 @@ from typing import Any
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Reply, ToolCall
 from tests.page.person import Person, launch, people
-from tests.redis_server import PrivateRedis
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply, ToolCall
+from tests.world.redis_server import PrivateRedis
 
 ANSWER = """The mean is the sum divided by the count. Two things to keep in mind:
 
@@ -88,7 +88,9 @@ async def editing(person: Person, ollama: FakeOllama) -> None:
 async def tools(person: Person, ollama: FakeOllama) -> None:
     tool = ToolCall("calculate", {"expression": "12 * (3 + 4)"})
     ollama.default = Reply(
-        ["The result is **84**: first the bracket, then the product."], thinking=["Brackets first."], tool=tool
+        ["The result is **84**: first the bracket, then the product."],
+        thinking=["Brackets first."],
+        tool=tool,
     )
     await person.open("a-sum")
     await person.ask("What is 12 * (3 + 4)?")
@@ -110,7 +112,9 @@ async def refused(person: Person, ollama: FakeOllama) -> None:
         '{"code":"redis_unavailable","detail":"The chat memory (Redis) is away. Try again in a few seconds.",'
         '"request_id":"8f41c02d77aa"}'
     )
-    await person.page.route("**/api/v1/chat/*?format=json", lambda route: route.fulfill(status=503, body=problem))
+    await person.page.route(
+        "**/api/v1/chat/*?format=json", lambda route: route.fulfill(status=503, body=problem)
+    )
     await person.ask("And the median?")
     await expect(person.alert).to_be_visible()
 
@@ -162,7 +166,11 @@ async def take(browser: Browser, cluster: Cluster, ollama: FakeOllama, out: Path
             for size, view in (("wide", WIDE), ("phone", PHONE)):
                 if scene is drawer and size == "wide":
                     continue
-                context: dict[str, Any] = {"viewport": view, "color_scheme": theme, "reduced_motion": "reduce"}
+                context: dict[str, Any] = {
+                    "viewport": view,
+                    "color_scheme": theme,
+                    "reduced_motion": "reduce",
+                }
                 if size == "phone":
                     context |= {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
                 async with people(browser, cluster.port, **context) as person:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.page.person import Person, people
-from tests.waiting import eventually
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.waiting import eventually
 
 
 async def test_the_list_is_newest_first_and_filters_by_title(person: Person, client: Client) -> None:
@@ -57,7 +57,9 @@ async def test_rename_and_delete_with_undo(person: Person, client: Client) -> No
     await expect(person.chats.filter(has_text="Better name")).to_have_count(0)
 
 
-async def test_a_deletion_that_waits_for_undo_happens_when_the_page_closes(person: Person, client: Client) -> None:
+async def test_a_deletion_that_waits_for_undo_happens_when_the_page_closes(
+    person: Person, client: Client
+) -> None:
     await client.ask("closing", "hello")
     await person.open("closing")
     await expect(person.replies).to_have_count(1)
@@ -228,7 +230,9 @@ async def test_who_is_at_work(person: Person, client: Client, chat_id: str, olla
         await expect(body.locator(".card")).to_have_count(3)
         await expect(body).to_contain_text(re.compile(r"connected · version \d"))
         await body.get_by_role("button", name=f"Stop the run of {chat_id}").click()
-        await expect(person.page.locator("#toast")).to_contain_text(re.compile(r"Stopped in \d+ ms on backend-[123]"))
+        await expect(person.page.locator("#toast")).to_contain_text(
+            re.compile(r"Stopped in \d+ ms on backend-[123]")
+        )
         assert (await stream.rest()).outcome == "stopped"
         await expect(body).to_contain_text(re.compile(r"\d+ stops? · median [\d.]+ ms"))
         await expect(body.get_by_role("link", name=chat_id).first).to_be_visible()
@@ -248,7 +252,10 @@ async def test_a_server_with_keys_asks_once_and_kindly(
     browser: Browser, redis_url: str, where: Path, chat_id: str
 ) -> None:
     env = {"PROVIDER": "demo", "API_KEYS": "anna:0123456789abcdef-anna", "DEMO_TOKENS_PER_SECOND": "500"}
-    async with Cluster(where, redis_url, env=env, backends=1) as cluster, people(browser, cluster.port) as person:
+    async with (
+        Cluster(where, redis_url, env=env, backends=1) as cluster,
+        people(browser, cluster.port) as person,
+    ):
         await person.open(chat_id)
         asked = person.page.get_by_role("dialog", name="This server asks for a key")
         await expect(asked).to_be_visible()
@@ -269,7 +276,9 @@ async def test_a_server_with_keys_asks_once_and_kindly(
         assert (await download.value).suggested_filename == f"{chat_id}.json"
 
 
-async def test_at_most_one_stream_is_open_and_none_at_rest(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_at_most_one_stream_is_open_and_none_at_rest(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = FLOWING
     open_streams: set[object] = set()
     is_stream = re.compile(r"/api/v1/chat/[^/]+(\?format=json|/events)").search

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.client import Client
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 from tests.page.person import Person, people
 from tests.page.test_text import RICH
-from tests.processes import ROOT
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
+from tests.world.processes import ROOT
 
 AXE = ROOT / "tests" / "page" / "vendor" / "axe-4.14.1.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -160,11 +160,21 @@ async def test_everything_can_be_reached_with_the_keyboard(person: Person, chat_
     for _ in range(60):
         await person.page.keyboard.press("Tab")
         reached.append(
-            await person.value("document.activeElement.ariaLabel ?? document.activeElement.textContent.trim()")
+            await person.value(
+                "document.activeElement.ariaLabel ?? document.activeElement.textContent.trim()"
+            )
         )
         if reached[-1] == "Send":
             break
-    for name in ("New chat", "Filter chats by title", "Who is at work", "Keys", "Copy reply", "Message", "Send"):
+    for name in (
+        "New chat",
+        "Filter chats by title",
+        "Who is at work",
+        "Keys",
+        "Copy reply",
+        "Message",
+        "Send",
+    ):
         assert name in reached, reached
     await person.page.keyboard.press("Enter")  # nothing to send: nothing happens
     await expect(person.questions).to_have_count(1)

@@ -1,4 +1,6 @@
-"""The files of the page: vendored as written down, small, nothing from outside, only the view touches the document."""
+"""The files of the page: vendored as written down, small, nothing from outside, only the view touches the
+document.
+"""
 
 import gzip
 import hashlib
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.page.person import Person
-from tests.processes import ROOT
+from tests.world.processes import ROOT
 
 STATIC = ROOT / "static"
 SOURCES = sorted(
@@ -20,7 +22,9 @@ LIBRARIES = sorted((STATIC / "vendor").glob("*.js"))
 PAGE_VENDOR = [path for path in LIBRARIES if path.name.startswith(("marked", "dompurify", "highlight"))]
 
 
-@pytest.mark.parametrize("folder", [STATIC / "vendor", ROOT / "tests" / "page" / "vendor"], ids=["page", "tests"])
+@pytest.mark.parametrize(
+    "folder", [STATIC / "vendor", ROOT / "tests" / "page" / "vendor"], ids=["page", "tests"]
+)
 def test_vendored_files_are_those_written_down(folder: Path) -> None:
     written = dict(re.findall(r"^([0-9a-f]{64})  (\S+\.js)$", (folder / "VENDOR.md").read_text(), re.M))
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.js")}
@@ -46,7 +50,9 @@ def test_only_the_view_touches_the_document() -> None:
             continue
         code = re.sub(r"/\*.*?\*/|//.*", "", path.read_text(), flags=re.S)
         uses = set(re.findall(r"\bdocument\.\w+|\bquerySelector\w*|\bgetElementById|\binnerHTML", code))
-        assert uses <= ({"document.hidden", "document.addEventListener"} if path.name == "main.js" else set()), path
+        assert uses <= (
+            {"document.hidden", "document.addEventListener"} if path.name == "main.js" else set()
+        ), path
 
 
 def test_no_html_is_made_of_strings_outside_the_sanitiser() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.proxy import FaultProxy
-from tests.fakes.reply import HELD, HELD_TEXT, Reply
 from tests.page.person import Person, another_tab, people
-from tests.redis_server import PrivateRedis
-from tests.waiting import eventually
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.proxy import FaultProxy
+from tests.world.fakes.reply import HELD, HELD_TEXT, Reply
+from tests.world.redis_server import PrivateRedis
+from tests.world.waiting import eventually
 
 SLOW = Reply(tokens=150, pace=0.02)
 WHOLE = SLOW.text.strip()
@@ -62,7 +62,9 @@ async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
     asked: list[str] = []
     async with FaultProxy("127.0.0.1", cluster.port) as way, people(browser, way.port) as person:
         starts = re.compile(r"/api/v1/chat/[^/]+\?format=json")
-        person.page.on("request", lambda it: asked.append(str(it.post_data)) if starts.search(it.url) else None)
+        person.page.on(
+            "request", lambda it: asked.append(str(it.post_data)) if starts.search(it.url) else None
+        )
         await person.open(chat_id)
         await person.page.wait_for_load_state("networkidle")
         way.delay = 30  # the question arrives, the answer does not come back
@@ -144,7 +146,10 @@ async def test_everything_restarts_and_the_page_finds_its_way_back(
 ) -> None:
     the_ollama.forget()
     env = {"PROVIDER": "ollama", "OLLAMA_HOST": the_ollama.url}
-    async with Cluster(where, redis_url, env=env, backends=1) as cluster, people(browser, cluster.port) as person:
+    async with (
+        Cluster(where, redis_url, env=env, backends=1) as cluster,
+        people(browser, cluster.port) as person,
+    ):
         await person.open(chat_id)
         await person.page.wait_for_load_state("networkidle")
         await cluster.kill(1)

@@ -5,16 +5,17 @@ import re
 
 from playwright.async_api import expect
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Reply
 from tests.page.hostile import payloads, tricks
 from tests.page.person import Person
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply
 
 PER_CHAT = 90  # a chat keeps 200 messages
 TAGS = """
-article a blockquote br button code del details div em footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small span
-strong sub summary sup table tbody td th thead tr ul svg use
+article a blockquote br button code del details div em
+footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small
+span strong sub summary sup table tbody td th thead tr ul svg use
 """
 
 LOOK = """
@@ -48,7 +49,9 @@ POKE = """
 """
 
 
-async def test_hundreds_of_hostile_payloads_stay_text(person: Person, cluster: Cluster, ollama: FakeOllama) -> None:
+async def test_hundreds_of_hostile_payloads_stay_text(
+    person: Person, cluster: Cluster, ollama: FakeOllama
+) -> None:
     hostile = payloads()
     assert len(hostile) >= 500
     for number, payload in enumerate(hostile):
@@ -67,7 +70,9 @@ async def _stored(cluster: Cluster, chat_id: str, part: range) -> None:
             assert (await client.ask(chat_id, f"#{number}#")).outcome == "done"
 
 
-async def test_hostile_text_is_harmless_while_it_streams(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_hostile_text_is_harmless_while_it_streams(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     text = "\n\n".join(tricks())
     ollama.default = Reply(re.findall(r"[\s\S]{1,3}", text), pace=0.002)
     await person.open(chat_id)
@@ -102,5 +107,7 @@ async def test_the_answers_carry_the_strict_policy(person: Person, chat_id: str)
 async def test_a_question_is_shown_as_it_was_typed(person: Person, chat_id: str) -> None:
     await person.open(chat_id)
     await person.ask("<img src=x onerror=alert(1)> **not bold** `x`")
-    await expect(person.questions.locator(".bubble")).to_have_text("<img src=x onerror=alert(1)> **not bold** `x`")
+    await expect(person.questions.locator(".bubble")).to_have_text(
+        "<img src=x onerror=alert(1)> **not bold** `x`"
+    )
     await person.state("idle")

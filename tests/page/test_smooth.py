@@ -9,18 +9,23 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, CDPSession, expect
 
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Reply
 from tests.page.person import Person
-from tests.waiting import eventually
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply
+from tests.world.waiting import eventually
 
 LONGEST_FRAME_MS = float(os.environ.get("PAGE_LONGEST_FRAME_MS", "50"))
 
 PARAGRAPH = (
-    "The **quick** brown fox jumps over the lazy dog, reads `config.toml`, follows [a link](https://example.org) and "
+    "The **quick** brown fox jumps over the lazy dog, reads `config.toml`, follows "
+    "[a link](https://example.org) and "
     "thinks about *nothing* in particular while the river goes on below the old stone bridge.\n\n"
 )
-CODE = "```python\n" + "\n".join(f"value_{n} = compute({n}, scale=1.5)  # step {n}" for n in range(12)) + "\n```\n\n"
+CODE = (
+    "```python\n"
+    + "\n".join(f"value_{n} = compute({n}, scale=1.5)  # step {n}" for n in range(12))
+    + "\n```\n\n"
+)
 LIST = "\n".join(f"- item {n} with **some** words and `code`" for n in range(8)) + "\n\n"
 TABLE = "| a | b |\n|---|---|\n" + "\n".join(f"| {n} | {n * n} |" for n in range(6)) + "\n\n"
 
@@ -94,7 +99,9 @@ def main_thread_tasks(events: list[dict[str, Any]]) -> list[float]:
     Processor time, because on a busy machine the clock counts what others do as well.
     """
     main = {(it["pid"], it["tid"]) for it in events if it.get("args", {}).get("name") == "CrRendererMain"}
-    tasks = [it for it in events if it["name"] == "RunTask" and (it["pid"], it["tid"]) in main and "tdur" in it]
+    tasks = [
+        it for it in events if it["name"] == "RunTask" and (it["pid"], it["tid"]) in main and "tdur" in it
+    ]
     return sorted((round(it["tdur"] / 1000, 1) for it in tasks), reverse=True)
 
 

@@ -4,11 +4,11 @@ import re
 
 from playwright.async_api import expect
 
-from tests.cluster import Cluster
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 from tests.page.person import Person
-from tests.waiting import eventually
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
+from tests.world.waiting import eventually
 
 STOPPED = re.compile(r"^Stopped in [\d.]+ ms · ran on backend-[123] · asked through backend-[123]$")
 
@@ -22,7 +22,9 @@ async def test_the_page_is_at_home_on_plain_http(person: Person, chat_id: str) -
     await person.state("idle")
 
 
-async def test_stop_is_where_send_was_and_ends_the_model(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_stop_is_where_send_was_and_ends_the_model(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = FLOWING
     await person.open(chat_id)
     before = await person.button.bounding_box()
@@ -55,7 +57,9 @@ async def test_stop_works_before_the_first_token(person: Person, chat_id: str, o
 async def test_the_text_freezes_at_the_click(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     ollama.default = FLOWING
     await person.open(chat_id)
-    await person.page.route("**/api/v1/stop/**", lambda route: route.abort())  # the stop is slow to get through
+    await person.page.route(
+        "**/api/v1/stop/**", lambda route: route.abort()
+    )  # the stop is slow to get through
     await person.ask("question 103")
     await person.sees("word9")
     await person.button.click()
@@ -100,7 +104,9 @@ async def test_three_backends_take_turns(visitor: Person, chat_id: str) -> None:
     assert len(set(await visitor.page.locator(".badge").all_inner_texts())) > 1
 
 
-async def test_a_message_while_a_reply_runs_asks_what_to_do(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_message_while_a_reply_runs_asks_what_to_do(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.on("first", HELD)
     ollama.on("second", HELD)
     await person.open(chat_id)
@@ -120,7 +126,9 @@ async def test_a_message_while_a_reply_runs_asks_what_to_do(person: Person, chat
     await person.sees(HELD_TEXT.strip())
 
 
-async def test_a_message_can_wait_for_the_end_of_the_reply(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_a_message_can_wait_for_the_end_of_the_reply(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.on("first", HELD)
     await person.open(chat_id)
     await person.ask("first")
@@ -134,7 +142,9 @@ async def test_a_message_can_wait_for_the_end_of_the_reply(person: Person, chat_
     assert [exchange.asked for exchange in ollama.exchanges][-2:] == ["first", "second"]
 
 
-async def test_regenerate_takes_the_place_of_the_reply(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_regenerate_takes_the_place_of_the_reply(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.script.extend([Reply(["one"]), Reply(["two"])])
     await person.open(chat_id)
     await person.ask("question 108")

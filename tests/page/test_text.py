@@ -4,10 +4,10 @@ import re
 
 from playwright.async_api import expect
 
-from tests.fakes.ollama import FakeOllama
-from tests.fakes.reply import Reply
 from tests.page.person import Person
-from tests.waiting import eventually
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply
+from tests.world.waiting import eventually
 
 RICH = """Some **bold** words and `code`, and [a link](https://example.org/x).
 
@@ -71,7 +71,9 @@ async def test_a_copied_code_block_is_the_code(person: Person, chat_id: str, oll
     await expect(person.box).to_have_value("def f(x):\n    return x")
 
 
-async def test_an_open_fence_is_code_from_its_first_line(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_an_open_fence_is_code_from_its_first_line(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = Reply(["Look:\n\n```py", "thon\n", "x = 1\n", "y = 2\n"], fault="stall", fault_after=3)
     await person.open(chat_id)
     await person.ask("hello")
@@ -96,7 +98,9 @@ WATCH_NODES = """
 """
 
 
-async def test_finished_blocks_stay_and_markers_never_flash(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_finished_blocks_stay_and_markers_never_flash(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = Reply(list(RICH.split("```unknownlang", maxsplit=1)[0]), pace=0.01)
     await person.open(chat_id)
     await person.value(WATCH_NODES)
@@ -113,7 +117,9 @@ async def test_finished_blocks_stay_and_markers_never_flash(person: Person, chat
         assert not re.search(r"\*\*|`|\]\(|https://example", text), text
 
 
-async def test_text_that_says_done_or_frames_is_text(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_text_that_says_done_or_frames_is_text(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     words = "[DONE]\n\n[STOPPED]\n\n[ERROR] no\n\nevent: end\ndata: x\n\nafter"
     ollama.default = Reply(list(words))
     await person.open(chat_id)
@@ -124,7 +130,9 @@ async def test_text_that_says_done_or_frames_is_text(person: Person, chat_id: st
     await expect(person.last.locator(".stopped")).to_have_count(0)
 
 
-async def test_line_ends_and_rare_letters_arrive_whole(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+async def test_line_ends_and_rare_letters_arrive_whole(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
     ollama.default = Reply(["Grüße 👩‍👩‍👧 ", "漢字 ", "עברית ", "end"], torn=True)
     await person.open(chat_id)
     await person.ask("hello")

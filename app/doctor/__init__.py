@@ -1,0 +1,1 @@
+"""`python -m app doctor`: what is wrong with this machine or the settings, and what repairs it."""

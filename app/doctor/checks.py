@@ -1,0 +1,194 @@
+"""`python -m app doctor`: looks at this machine, the settings and what they point to, and says what repairs
+it.
+
+Asks Redis through the service's own connection, so with the same login; Ollama and AWS as a stranger would.
+Secrets are never printed.
+"""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
+
+from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
+from app.errors import RedisUnavailable
+from app.settings import Settings, load
+from app.store.wire.connection import Connection
+
+SKEW_SECONDS = 240  # AWS refuses signatures that are five minutes off
+
+
+def main() -> int:
+    """Prints every finding as it is made; 1 when one of them keeps the service from working."""
+    settings = load()
+    print("\n".join(_shown(settings)), flush=True)
+    failed = False
+    for finding in _findings(settings):
+        print(finding, flush=True)
+        failed = failed or finding.verdict == "FAIL"
+    return int(failed)
+
+
+def _shown(settings: Settings) -> Iterator[str]:
+    """What is set, secrets masked."""
+    yield "Settings that are set (the others have their defaults):"
+    for name in sorted(settings.model_fields_set):
+        value = getattr(settings, name)
+        yield f"      {name.upper()}={'********' if isinstance(value, SecretStr) else value}"
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield from look(settings)
+    yield from _redis(settings)
+    if settings.provider == "bedrock":
+        yield _clock(settings.aws_region)
+        yield from _bedrock(settings)
+    elif settings.provider == "ollama":
+        yield _ollama(settings.ollama_host, settings.ollama_model_general)
+    else:
+        yield Finding(
+            "ok", "model", "demo: scripted; PROVIDER=ollama or PROVIDER=bedrock in .env for a real one"
+        )
+    yield _access(settings)
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if not {"redis_url", "redis_host"} & settings.model_fields_set:
+        yield Finding("ok", "redis", "one of its own, once it runs")
+        return
+    try:
+        info = asyncio.run(_info(settings))
+    except RedisUnavailable as error:
+        repair = "start Redis, or correct REDIS_URL (scheme, user, password, host, port)"
+        yield Finding("FAIL", "redis", f"does not answer ({type(error.__cause__).__name__})", repair)
+        return
+    yield from _judge(info)
+
+
+async def _info(settings: Settings) -> dict[str, str]:
+    async with Connection(settings, ()) as redis:
+        return await redis.info()
+
+
+def _judge(info: dict[str, str]) -> Iterator[Finding]:
+    """`info` as Redis or Valkey tells it."""
+    version = info.get("valkey_version") or info.get("redis_version", "0.0")
+    if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
+        yield Finding("FAIL", "redis", f"version {version}", "install Redis 6.2 or newer, or any Valkey")
+    else:
+        yield Finding("ok", "redis", f"version {version}, {info.get('used_memory_human')} used")
+    policy = info.get("maxmemory_policy")
+    if policy != "noeviction":
+        repair = (
+            "redis-cli config set maxmemory-policy noeviction (a managed service: in its parameter group)"
+        )
+        yield Finding("FAIL", "redis", f"maxmemory-policy {policy} may throw away running replies", repair)
+    if not int(info.get("aof_enabled", 0)):
+        yield Finding(
+            "warn", "redis", "chats do not survive its restart", "redis-cli config set appendonly yes"
+        )
+
+
+def _ollama(host: str, model: str) -> Finding:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{host}/api/tags", timeout=ASK_SECONDS) as answer:
+            names = [entry["name"] for entry in json.load(answer)["models"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Finding("FAIL", "ollama", f"{host} does not answer ({type(error).__name__})", _reach_ollama())
+    if model not in names and f"{model}:latest" not in names:
+        return Finding("FAIL", "ollama", f"answers, but has no {model}", f"ollama pull {model}")
+    return Finding("ok", "ollama", f"{host} has {model}")
+
+
+def _reach_ollama() -> str:
+    if not in_container():
+        return "start it (ollama serve), or correct OLLAMA_HOST"
+    return (
+        "leave OLLAMA_HOST empty (host.docker.internal is the machine itself) and let Ollama listen there: "
+        "sudo systemctl edit ollama, add [Service] Environment=OLLAMA_HOST=0.0.0.0, sudo "
+        "systemctl restart ollama"
+    )
+
+
+def _clock(region: str) -> Finding:
+    """A Raspberry Pi has no clock of its own, and AWS refuses what is signed at the wrong time."""
+    try:
+        with urllib.request.urlopen(f"https://sts.{region}.amazonaws.com/", timeout=ASK_SECONDS) as answer:
+            theirs = answer.headers["Date"]
+    except urllib.error.HTTPError as error:
+        theirs = error.headers["Date"]
+    except OSError:
+        return Finding("warn", "clock", "AWS cannot be asked for the time", "is this machine online?")
+    off = abs(time() - parsedate_to_datetime(theirs).timestamp())
+    if off > SKEW_SECONDS:
+        repair = "sudo timedatectl set-ntp true"
+        return Finding("FAIL", "clock", f"{off:.0f} s off: AWS refuses the signatures", repair)
+    return Finding("ok", "clock", f"{off:.0f} s off")
+
+
+def _bedrock(settings: Settings) -> Iterator[Finding]:
+    """Credentials, and one request of one token, which shows region, model access and permission at once."""
+    try:
+        session = boto3.Session(region_name=settings.aws_region)
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        yield Finding(
+            "FAIL", "aws", f"the credentials cannot be read ({type(error).__name__})", "aws configure"
+        )
+        return
+    if credentials is None:
+        repair = "aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env, or an instance role"
+        yield Finding("FAIL", "aws", "no credentials", repair)
+        return
+    source = f"key {str(credentials.access_key)[:4]}… from {credentials.method}"
+    yield Finding("ok", "aws", f"{source}, region {settings.aws_region}")
+    yield _converse(session, settings.bedrock_model_id)
+
+
+def _converse(session: boto3.Session, model: str) -> Finding:
+    config = Config(connect_timeout=ASK_SECONDS, read_timeout=30, retries={"total_max_attempts": 1})
+    question: Any = [{"role": "user", "content": [{"text": "Hi"}]}]
+    try:
+        client = session.client("bedrock-runtime", config=config)
+        client.converse(modelId=model, messages=question, inferenceConfig={"maxTokens": 1})
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        return Finding(
+            "FAIL", "bedrock", f"{code} for {model}", _REPAIRS.get(code, "look this error up at AWS")
+        )
+    except BotoCoreError as error:
+        repair = "correct AWS_REGION; is this machine online?"
+        return Finding("FAIL", "bedrock", f"cannot be reached ({type(error).__name__})", repair)
+    return Finding("ok", "bedrock", f"{model} answers")
+
+
+_REPAIRS = {
+    "AccessDeniedException": (
+        "allow bedrock:InvokeModelWithResponseStream for this key, and the model in Bedrock"
+    ),
+    "ResourceNotFoundException": "correct BEDROCK_MODEL_ID or AWS_REGION: not every model is in every region",
+    "ValidationException": (
+        "newer models want an inference profile as BEDROCK_MODEL_ID, such as global.… or us.…"
+    ),
+    "ThrottlingException": "the quota of the account is used up: wait, or ask for more under Service Quotas",
+    "ExpiredTokenException": "sign in again: aws sso login, or new keys",
+    "UnrecognizedClientException": "AWS does not know this key: aws configure",
+    "InvalidSignatureException": "the secret is wrong, or the clock: aws configure; timedatectl",
+}
+
+
+def _access(settings: Settings) -> Finding:
+    if settings.keys:
+        return Finding("ok", "access", f"{len(settings.keys)} API key(s)")
+    repair = "on more than a trusted network: API_KEYS=name:key in .env, and TLS in front"
+    return Finding("warn", "access", "open: whoever reaches the port shares all chats", repair)

@@ -1,0 +1,121 @@
+"""Watches over the runs held here: their stops, their deadlines, their readers. One task for all of them.
+
+A bell makes it look at once; without one it looks every `STOP_POLL_MS`, with one MGET for all runs.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+from loguru import logger
+
+from app.errors import RedisUnavailable
+from app.runs.held import Runs
+from app.runs.run import Run
+from app.settings import Settings
+from app.store.eventlog import EventLog
+from app.store.stops import Stops, timestamp_ms
+
+READERS_SECONDS = 1.0
+
+
+class Watcher:
+    """`ring` and `missed` are what the bells call; `watch` is the task."""
+
+    def __init__(
+        self, runs: Runs, stops: Stops, log: EventLog, ended: Callable[[str], None], settings: Settings
+    ) -> None:
+        self._runs = runs
+        self._stops = stops
+        self._log = log
+        self._ended = ended
+        self._poll = settings.stop_poll_ms / 1000
+        self._grace = settings.disconnect_grace_seconds
+        self._rung: set[str] = set()
+        self._wake = asyncio.Event()
+        self._due = 0.0
+        self._readers_due = 0.0
+
+    def ring(self, bell: str) -> None:
+        """Takes one bell; see `bells` in the data model."""
+        kind, _, rest = bell.partition(" ")
+        if kind == "ended":
+            self._ended(rest)
+        elif kind == "stop":
+            name, _, value = rest.partition(" ")
+            run = self._runs.get(name)
+            if run and self._meant(run, value):
+                run.cut()
+            if run and value != run.run_id:  # its own key a run consumes when it ends
+                self._rung.add(name)
+                self._wake.set()
+
+    def missed(self) -> None:
+        """Bells may have been lost: looks at every run."""
+        self._rung.update(run.chat.name for run in self._runs)
+        self._wake.set()
+
+    def started(self) -> None:
+        """A run has begun, so the poll has something to look at."""
+        self._wake.set()
+
+    async def watch(self) -> None:
+        """Watches until it is cancelled. Asks nothing of Redis while no run is held."""
+        while True:
+            if not len(self._runs):
+                await self._wake.wait()
+                self._due = time.monotonic() + self._poll  # a start looks at its stop key itself
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._due - time.monotonic()):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._look(time.monotonic())
+            except RedisUnavailable as error:
+                logger.warning(
+                    "runs=<{}>, error=<{}> | stop keys not readable", len(self._runs), error.detail
+                )
+
+    async def _look(self, now: float) -> None:
+        rung, self._rung = self._rung, set()
+        if now < self._due:
+            await self._check_stops([run for run in self._runs if run.chat.name in rung])
+            return
+        self._due = now + self._poll
+        for run in self._runs:
+            if failure := run.overdue(now):
+                run.cut(failure)
+        await self._check_stops(list(self._runs))
+        if self._grace >= 0:
+            await self._check_readers(now)
+
+    async def _check_stops(self, runs: list[Run]) -> None:
+        if not runs:
+            return
+        values = await self._stops.pending([run.chat for run in runs])
+        meant = [
+            (run, value) for run, value in zip(runs, values, strict=True) if value and self._meant(run, value)
+        ]
+        for run, _ in meant:
+            run.cut()
+        await self._stops.consume([(run.chat, value) for run, value in meant])
+
+    @staticmethod
+    def _meant(run: Run, value: str) -> bool:
+        """Whether a stop key's value means this run; a time means whatever runs, unless it is older."""
+        return value == run.run_id or (timestamp_ms(value) is not None and value != run.stale_stop)
+
+    async def _check_readers(self, now: float) -> None:
+        unread = [run for run in self._runs if not run.feed.readers]
+        for run in self._runs:
+            run.unread_since = (run.unread_since or now) if not run.feed.readers else None
+        if not unread or now < self._readers_due:
+            return
+        self._readers_due = now + min(READERS_SECONDS, self._grace)
+        for run in unread:
+            if await self._log.has_readers(run.chat):
+                run.unread_since = None
+            elif run.unread_since is not None and now - run.unread_since >= self._grace:
+                logger.info("run_id=<{}>, chat_id=<{}> | nobody reads it any more", run.run_id, run.chat.id)
+                run.cut()

@@ -1,0 +1,155 @@
+"""One Redis as a set of redis-py clients, reached directly or through Sentinels. Knows no key and no error of
+ours.
+
+The deadlines are set here and win over the URL.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.exceptions import ResponseError
+
+from app.redis_url import Address, Place
+
+Command = tuple[Any, ...]
+Entries = list[tuple[bytes, list[bytes]]]
+Pool = Callable[..., BlockingConnectionPool]
+
+TRY_SECONDS = 1.1  # one round trip, with the wait for a free connection and its opening where need be
+RETRY_SECONDS = 0.05
+ANSWER_SECONDS = 1.0  # one answer, where no try bounds it
+CONNECT_SECONDS = 0.7
+SENTINEL_SECONDS = 0.4  # for each Sentinel asked; the one that answered is asked first the next time
+BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
+REPLICA_MS = 200  # so long a write that must last waits for a replica; without any it counts all the same
+
+
+class Lasting(tuple[Any, ...]):
+    """A command that is answered only when a replica has it too, so that no failover takes it back."""
+
+    __slots__ = ()
+
+
+class Node:
+    """One Redis: connections for commands, for reads that block, and for pub/sub."""
+
+    spread = False
+
+    def __init__(self, pool: Pool, *, retries: int = 1, replicated: bool = False) -> None:
+        self._replicated = replicated
+        self._retry = Retry(ConstantBackoff(RETRY_SECONDS), retries)
+        self._quick = pool(max_connections=64, **_patience(None))
+        self._blocking = pool(max_connections=512, **_patience(None))
+        self.bells = Redis(connection_pool=pool(max_connections=2, **_patience(ANSWER_SECONDS)))
+
+    async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]:  # noqa: ARG002
+        """Runs commands in order in one round trip; the answers as Redis sends them (RESP2), errors among
+        them.
+        """
+        wait = self._replicated and any(isinstance(command, Lasting) for command in commands)
+        sent = [*commands, ("WAIT", 1, REPLICA_MS)] if wait else commands
+        answers = await self._retry.call_with_retry(
+            lambda: _exchange(self._quick, sent, TRY_SECONDS), _reconnects
+        )
+        return answers[: len(commands)]
+
+    async def everywhere(self, commands: Sequence[Command]) -> None:
+        """Runs commands on every server that takes writes: this one."""
+        await self.execute(commands)
+
+    async def read_stream(self, key: str, after: int) -> Entries:
+        """New entries of a stream behind `after-max`, waiting for them up to `BLOCK_SECONDS`."""
+        read = ("XREAD", "COUNT", 200, "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, f"{after}-0")
+        (found,) = await _exchange(self._blocking, [read], BLOCK_SECONDS + TRY_SECONDS)
+        if isinstance(found, ResponseError):
+            raise found
+        entries: Entries = found[0][1] if found else []
+        return entries
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        for pool in (self._quick, self._blocking, self.bells.connection_pool):
+            await pool.disconnect()
+
+
+class Guarded(Node):
+    """The Redis that Sentinels name as primary; they are asked before each new connection."""
+
+    def __init__(self, place: Place) -> None:
+        options: dict[str, Any] = dict(parse_url(place.url))
+        del options["host"], options["port"]
+        tls = options.pop("connection_class", None) is SSLConnection
+        secure = {"ssl": tls} | {name: value for name, value in options.items() if name.startswith("ssl_")}
+        theirs = _timeouts(SENTINEL_SECONDS, SENTINEL_SECONDS) | secure | place.sentinel_login
+        self._sentinels = Sentinel(place.hosts, sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
+        super().__init__(self._pool(place.service, options | {"ssl": tls}), replicated=True)
+
+    def _pool(self, service: str, options: dict[str, Any]) -> Pool:
+        return lambda **ours: _GuardedPool(service, self._sentinels, **(options | ours))  # type: ignore[no-untyped-call]
+
+    async def aclose(self) -> None:
+        """Closes every connection, also those to the Sentinels."""
+        await super().aclose()
+        await self._sentinels.aclose()
+
+
+class _GuardedPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Sentinel's pool, in which one waits for a free connection."""
+
+
+def direct(place: Place, address: Address | None = None) -> Pool:
+    """Makes pools of connections to the place, or to another address with the same login."""
+    options: dict[str, Any] = dict(parse_url(place.url))
+    if address:
+        options["host"], options["port"] = address
+    return lambda **ours: BlockingConnectionPool(**(options | ours))
+
+
+async def _exchange(pool: BlockingConnectionPool, commands: Sequence[Command], seconds: float) -> list[Any]:
+    """One round trip. redis-py's pipeline does the same with a timer for every answer, at up to twice the
+    price.
+    """
+    async with asyncio.timeout(seconds):
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            return [await _answer(connection) for _ in commands]
+        finally:
+            await pool.release(connection)
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+async def _reconnects(_: Exception) -> None:
+    """Before the next try: a connection that failed has been closed already and opens by itself."""
+
+
+def pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Fields and values of a hash or a stream entry, which RESP2 sends in one list."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _patience(seconds: float | None) -> dict[str, Any]:
+    return {"timeout": None, **_timeouts(seconds, CONNECT_SECONDS)}
+
+
+def _timeouts(seconds: float | None, connect: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": connect,
+        "socket_keepalive": True,
+        "protocol": 2,
+        "health_check_interval": 0,
+        "retry": Retry(NoBackoff(), 0),
+    }

@@ -1,0 +1,1 @@
+"""The world that the tests run in: servers, processes, clients, fakes."""

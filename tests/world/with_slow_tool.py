@@ -1,0 +1,33 @@
+"""A backend with one more tool, which takes its time: so that a stop can arrive inside it.
+
+Run like `python -m app`.
+"""
+
+import asyncio
+
+from loguru import logger
+from strands import tool
+
+from app.__main__ import main
+from app.agents.tools import TOOLS
+
+
+@tool
+async def slow(seconds: float = 100) -> str:
+    """Waits.
+
+    Args:
+        seconds: How long.
+    """
+    logger.info("slow tool | began")
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        logger.info("slow tool | over")
+    return "waited"
+
+
+TOOLS["slow"] = slow
+
+if __name__ == "__main__":
+    main()
