@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from fastapi import FastAPI
 from loguru import logger
 
 from app import logs
+from app.clock import EXIT_SECONDS
 from app.settings import Settings, load
 
-EXIT_SECONDS = 4  # beyond the grace, for the last bytes to leave
+if TYPE_CHECKING:
+    from app.backend import Backend
 
 
 class Server(uvicorn.Server):
@@ -23,9 +24,9 @@ class Server(uvicorn.Server):
     (https://www.uvicorn.org/settings/#timeouts), so the drain runs beside its shutdown.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, grace: float) -> None:
+    def __init__(self, config: uvicorn.Config, backend: "Backend", grace: float) -> None:
         super().__init__(config)
-        self._app = app
+        self._backend = backend
         self._grace = grace
         self._drain: asyncio.Task[None] | None = None
 
@@ -47,7 +48,7 @@ class Server(uvicorn.Server):
         if self._drain and hurry:
             self._drain.cancel()
         if self._drain is None or hurry:
-            self._drain = asyncio.create_task(self._app.state.chats.drain(0 if hurry else self._grace))
+            self._drain = asyncio.create_task(self._backend.drain(0 if hurry else self._grace))
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def serve(settings: Settings) -> None:
     from app.main import build
 
     try:
-        app, door = build(settings)
+        backend, door = build(settings)
     except ValueError as error:
         sys.stderr.write(f"Wrong setting: {error}\n")
         sys.exit(2)
@@ -78,13 +79,13 @@ def serve(settings: Settings) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds) + EXIT_SECONDS,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds + EXIT_SECONDS),
         limit_concurrency=8192,
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
         lifespan="on",
     )
-    Server(config, app, settings.shutdown_grace_seconds).run()
+    Server(config, backend, settings.shutdown_grace_seconds).run()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Knows neither HTTP nor Redis.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
@@ -78,20 +80,35 @@ class End:
     error: Failure | None = None
 
 
-Event = Start | Text | Reasoning | Tool | End
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event of another version of this service, as it stands in the log: passed on as it is."""
+
+    kind: str
+    data: str
+
+
+LOST = Failure(
+    "backend_lost",
+    "The backend that made this reply was lost. What it had written is kept; ask again to go on.",
+)
+
+Event = Start | Text | Reasoning | Tool | End | Unknown
 
 _NAMES: dict[type, str] = {Start: "start", Text: "text", Reasoning: "reasoning", Tool: "tool", End: "end"}
 
 
 def name(event: Event) -> str:
     """The event's name on the wire."""
-    return _NAMES[type(event)]
+    return event.kind if type(event) is Unknown else _NAMES[type(event)]
 
 
 def encode(event: Event) -> str:
     """One line of ASCII JSON; text, which is nearly every event, without a detour."""
     if type(event) is Text:
         return f'{{"text": {encode_basestring_ascii(event.text)}}}'
+    if type(event) is Unknown:
+        return event.data
     fields = asdict(event)
     if isinstance(event, End | Tool):
         optional = ("error", "input", "output")
@@ -100,7 +117,7 @@ def encode(event: Event) -> str:
 
 
 def decode(event_name: str, data: str) -> Event:
-    """The event that `encode` wrote."""
+    """The event that `encode` wrote. Raises `ValueError`, `TypeError` or `KeyError` for one it did not."""
     fields = json.loads(data)
     match event_name:
         case "text":
@@ -111,11 +128,26 @@ def decode(event_name: str, data: str) -> Event:
             return Tool(**fields)
         case "start":
             return Start(**fields)
+        case "end":
+            return _end(fields)
+    raise ValueError(event_name)
+
+
+def _end(fields: dict[str, Any]) -> End:
     error = fields.pop("error", None)
     usage = Usage(**fields.pop("usage"))
     return End(**fields, usage=usage, error=Failure(**error) if error else None)
 
 
-def reply_text(events: list[Event]) -> str:
+def reply_text(events: Iterable[Event]) -> str:
     """The text of the reply that these events make up."""
     return "".join(event.text for event in events if type(event) is Text)
+
+
+def iso(milliseconds: int) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`, of milliseconds since 1970."""
+    return (
+        datetime.fromtimestamp(milliseconds / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

@@ -47,12 +47,14 @@ class Place:
     hosts: tuple[Address, ...] = ()
     service: str = ""
     sentinel_login: dict[str, str] = field(default_factory=dict, repr=False)
+    database: int = 0
 
 
 def read(url: str) -> Place:
     """What the URL says. Raises `ValueError` with one line that never shows the URL."""
     if url.startswith("unix://"):
-        return Place("one", url)
+        database = dict(parse_qsl(url.partition("?")[2])).get("db", "0")
+        return Place("one", url, database=int(database) if database.isdigit() else 0)
     found = _URL.fullmatch(url)
     if not found:
         raise ValueError(f"REDIS_URL {_LOOKS}")
@@ -69,7 +71,7 @@ def read(url: str) -> Place:
     name, port = hosts[0]
     one = f"{found['scheme']}://{at}{name}:{port}/{path['db'] or 0}?{urlencode(options)}"
     plain = tuple((name.strip("[]"), port) for name, port in hosts)
-    return Place(kind, one, plain, path.groupdict().get("service") or "", login)
+    return Place(kind, one, plain, path.groupdict().get("service") or "", login, int(path["db"] or 0))
 
 
 def _host(text: str, port: int) -> Address:

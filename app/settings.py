@@ -6,6 +6,7 @@
 import re
 import socket
 import sys
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -52,6 +53,11 @@ class Settings(BaseSettings):
     redis_port: int = Field(6379, ge=1, le=65535, description="Redis port")
     redis_db: int = Field(0, ge=0, description="Redis database number")
     redis_password: SecretStr = Field(SecretStr(""), description="Redis password")
+    redis_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._:-]{0,32}$",
+        description="Begins every key and channel, where others share this Redis",
+    )
 
     provider: Literal["demo", "ollama", "bedrock"] = Field("demo", description="demo, ollama or bedrock")
     aws_region: str = Field("us-east-1", description="Region of Bedrock")
@@ -129,7 +135,7 @@ class Settings(BaseSettings):
             redis_url.read(url)
         return self
 
-    @property
+    @cached_property
     def keys(self) -> dict[str, str]:
         """API keys by owner name; empty when the server is open to all."""
         found: dict[str, str] = {}

@@ -33,7 +33,7 @@ async def test_the_stream_has_the_headers_of_the_contract(client: Client, chat_i
     stream = await client.ask(chat_id, "hello")
     headers = stream.response.headers
     assert headers["Content-Type"].startswith("text/event-stream")
-    assert headers["Cache-Control"] == "no-cache"
+    assert headers["Cache-Control"] == "no-cache, no-transform"
     assert headers["X-Chat-Id"] == chat_id
     assert headers["X-Accel-Buffering"] == "no"
     assert stream.frames[0].id == f"{headers['X-Run-Id']}:1"

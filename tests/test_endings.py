@@ -4,11 +4,10 @@ import asyncio
 
 import pytest
 
-from app.chat import endings
+from app.chat import stop
 from app.settings import Settings
 from app.store.keys import Chat
-from app.store.memory import SCRIPTS, Memory
-from app.store.wire.connection import Connection
+from app.store.store import Store
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -20,17 +19,17 @@ async def test_a_bell_that_came_before_anybody_waited_is_remembered(
 ) -> None:
     ollama.default = HELD
     settings = Settings.model_validate({"redis_url": cluster.redis_url})
-    async with Connection(settings, SCRIPTS) as redis, client.chat(chat_id, "hello") as stream:
+    async with Store(settings) as store, client.chat(chat_id, "hello") as stream:
         await stream.until_text(HELD_TEXT)
-        memory, chat = Memory(redis, settings), Chat("", chat_id)
-        live = (await memory.state(chat)).live
+        chat = Chat("", chat_id)
+        live = (await store.memory.state(chat)).live
         assert live
         await client.stop(chat_id, wait=5000)
         await stream.rest()
-        waits = endings.Endings(memory)
-        monkeypatch.setattr(endings, "LOOK_SECONDS", 1000)  # only the bell makes it look
-        waits.rung(live.attempt)
+        awaited = stop.Awaited(store)
+        monkeypatch.setattr(stop, "LOOK_SECONDS", 1000)  # only the bell makes it look
+        store.bells.on_end(live.attempt)
         async with asyncio.timeout(20):
-            ending = await waits.wait(chat, live, 1000)
+            ending = await awaited.wait(chat, live, 1000)
     assert ending
     assert (ending.outcome, ending.backend) == ("stopped", live.backend)

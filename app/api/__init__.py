@@ -1,1 +1,17 @@
-"""HTTP: routes, streams, errors, access. Nothing outside this folder imports FastAPI."""
+"""HTTP: routes, streams, errors, access. Nothing outside this folder imports FastAPI.
+
+A door is one file here with a `router`, named in `DOORS`.
+"""
+
+from fastapi import APIRouter
+
+from app.api import agents, chats, health, older, pages, runs, stops
+
+DOORS = (chats, stops, runs, agents, older, health)
+
+__all__ = ["pages", "routers"]
+
+
+def routers() -> list[APIRouter]:
+    """The routes of every door."""
+    return [door.router for door in DOORS]

@@ -1,20 +1,15 @@
 """What every request passes before its route: request id, host name, body size, and the headers of every
 answer.
 
-Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `owner`.
+Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `keys`.
 """
 
-import hmac
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from hashlib import sha256
 from typing import Any
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic_core import from_json
-from starlette.exceptions import HTTPException
 
 from app.api.problems import plain
 from app.logs import request_id
@@ -105,36 +100,6 @@ class Door:
             await send(message)
 
         return stamped
-
-
-class Keys:
-    """API keys, kept and compared as hashes, all of them every time."""
-
-    def __init__(self, keys: dict[str, str]) -> None:
-        self._hashes = {name: sha256(key.encode()).digest() for name, key in keys.items()}
-
-    def __bool__(self) -> bool:
-        return bool(self._hashes)
-
-    def owner(self, key: str) -> str | None:
-        """Whose key this is."""
-        given = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        found = [name for name, known in self._hashes.items() if hmac.compare_digest(known, given)]
-        return found[0] if found else None
-
-
-_bearer = HTTPBearer(auto_error=False, description="Needed when the server has API_KEYS")
-
-
-async def owner(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)) -> str:
-    """The owner whose chats this request may see; empty where no keys are set. Answers 401 otherwise."""
-    keys: Keys = request.app.state.keys
-    if not keys:
-        return ""
-    found = keys.owner(credentials.credentials) if credentials else None
-    if found is None:
-        raise HTTPException(401)
-    return found
 
 
 def _host(header: bytes) -> str:

@@ -2,78 +2,82 @@
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 
 from app import __version__
-from app.api.access import owner
+from app.api.bodies import Alive, Health, RedisStatus, StatusBody
+from app.api.here import Here
+from app.api.keys import Owner
 from app.api.problems import answers
-from app.api.stops import live_runs
+from app.api.runs import live_runs
+from app.clock import HEALTH_SECONDS
 from app.errors import RedisUnavailable
-from app.store.wire.connection import Connection
-from app.times import iso
+from app.events import iso
+from app.store.store import Store
+from app.store.wire.script import command
 
 router = APIRouter(tags=["health"])
 
-PING_SECONDS = 0.8
-
 
 @router.get("/health/live")
-async def live() -> dict[str, str]:
+async def live() -> Alive:
     """Whether the process answers. Never asks Redis."""
-    return {"status": "alive"}
+    return Alive()
 
 
-@router.get("/health", responses={503: {"description": "Redis is away, or the backend is leaving"}})
-@router.get("/api/v1/health", responses={503: {"description": "Redis is away, or the backend is leaving"}})
-async def health(request: Request) -> JSONResponse:
+_UNHEALTHY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "Redis is away, or the backend is leaving"}
+}
+
+
+@router.get("/health", responses=_UNHEALTHY, operation_id="health")
+@router.get("/api/v1/health", responses=_UNHEALTHY, operation_id="health_v1")
+async def health(here: Here, response: Response) -> Health:
     """Whether this backend can serve, and what it is."""
-    state = request.app.state
-    redis = await _ping(state.redis)
-    healthy = redis and not state.runs.draining
-    body = {
-        "status": "healthy" if healthy else "unhealthy",
-        "redis": "connected" if redis else "disconnected",
-        "backend": state.settings.backend_id,
-        "version": __version__,
-        "provider": state.settings.provider,
-        "model": state.settings.model_id,
-        "active_runs": len(state.runs),
-        "stop_listener": "listening" if state.bells.listening else "polling",
-        "draining": state.runs.draining,
-    }
-    return JSONResponse(body, 200 if healthy else 503, {"Cache-Control": "no-store"})
+    redis = await _answers(here.store)
+    healthy = redis and not here.runs.draining
+    response.status_code = 200 if healthy else 503
+    response.headers["Cache-Control"] = "no-store"
+    return Health(
+        status="healthy" if healthy else "unhealthy",
+        redis="connected" if redis else "disconnected",
+        backend=here.settings.backend_id,
+        version=__version__,
+        provider=here.settings.provider,
+        model=here.settings.model_id,
+        active_runs=len(here.runs),
+        stop_listener="listening" if here.store.bells.listening else "polling",
+        draining=here.runs.draining,
+    )
 
 
 @router.get("/api/v1/status", responses=answers(503))
-async def status(request: Request, of: Annotated[str, Depends(owner)]) -> dict[str, Any]:
+async def status(here: Here, of: Owner) -> StatusBody:
     """The backends, what they make, the stops of the last hour, and Redis."""
-    state = request.app.state
     began = time.perf_counter()
-    info = await state.redis.info()
+    info = await here.store.redis.info()
     latency = round((time.perf_counter() - began) * 1000, 2)
-    backends = await state.leases.backends()
-    noted = [one for one in await state.stops.noted() if one.pop("owner", "") == of]
-    return {
-        "backends": sorted(backends.values(), key=lambda about: (about["backend"], about["started_at"])),
-        "runs": await live_runs(request, of),
-        "stops": [one | {"at": iso(one["at"])} for one in noted[:100]],
-        "redis": {
-            "status": "connected",
-            "version": info.get("redis_version", ""),
-            "latency_ms": latency,
-            "used_memory_bytes": int(info["used_memory"]) if "used_memory" in info else None,
-            "maxmemory_policy": info.get("maxmemory_policy"),
-        },
-    }
+    backends = await here.store.leases.backends()
+    noted = await here.store.stops.noted(of)
+    return StatusBody(
+        backends=sorted(backends.values(), key=lambda about: (about["backend"], about["started_at"])),
+        runs=await live_runs(here, of),
+        stops=[one | {"at": iso(one["at"])} for one in noted[:100]],
+        redis=RedisStatus(
+            version=info.get("redis_version", ""),
+            latency_ms=latency,
+            used_memory_bytes=int(info["used_memory"]) if "used_memory" in info else None,
+            maxmemory_policy=info.get("maxmemory_policy"),
+        ),
+    )
 
 
-async def _ping(redis: Connection) -> bool:
+async def _answers(store: Store) -> bool:
     try:
-        async with asyncio.timeout(PING_SECONDS):
-            await redis.call("PING")
+        async with asyncio.timeout(HEALTH_SECONDS):
+            await store.redis.do(command("PING"))
     except (RedisUnavailable, TimeoutError):
         return False
     return True

@@ -1,17 +1,18 @@
-"""The older plain API, on the same engine: `POST /chat` and `GET /agents`."""
+"""The older plain API, on the same engine: `POST /chat`."""
 
 import asyncio
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, Response
 
-from app.agents.catalog import Catalog
-from app.api.access import owner
-from app.api.chats import ChatId, MessageText, chats, check_length
+from app.api.bodies import OlderAsk, OlderReply
+from app.api.chats import check_length
+from app.api.here import Here
+from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
+from app.backend import Backend
 from app.chat.send import Question
 from app.errors import Draining, ModelFailure, RedisUnavailable
 from app.events import Failure, reply_text
@@ -20,44 +21,23 @@ from app.store.keys import Chat
 
 router = APIRouter(tags=["older API"])
 
-
-class OlderAsk(BaseModel):
-    message: MessageText
-    agent: str = Field("general", min_length=1, max_length=64)
-    stream: bool = False
-    conversation_id: ChatId | None = None
-
-
-class OlderReply(BaseModel):
-    reply: str
-    conversation_id: str
-    model: str
-    provider: str
-    outcome: str
-
-
 _TEXT: dict[int | str, dict[str, Any]] = {200: {"description": "The reply", "content": {"text/plain": {}}}}
 
 
 @router.post("/chat", response_model=OlderReply, responses=_TEXT | answers(400, 409, 413, 502, 503))
-async def chat(ask: OlderAsk, request: Request, of: Annotated[str, Depends(owner)]) -> Any:
+async def chat(ask: OlderAsk, request: Request, here: Here, of: Owner) -> Any:
     """Send a message; the reply comes whole, or as plain text in pieces with `stream`."""
-    check_length(ask.message, request)
+    check_length(ask.message, here.settings)
     one = Chat(of, ask.conversation_id or uuid.uuid4().hex)
     question = Question(ask.message, ask.agent, uuid.uuid4().hex)
-    reading = await chats(request).send(one, question, leaving_ends=True)
+    reading = await here.chats.send(one, question, leaving_ends=True)
     if ask.stream:
-        headers = {
-            "X-Conversation-Id": one.id,
-            "X-Run-Id": question.run_id,
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",
-        }
+        headers = {"X-Conversation-Id": one.id, "X-Run-Id": question.run_id}
         return RunStream(reading, plain_piece, "text/plain; charset=utf-8", headers)
-    return await _whole(reading, one.id, request)
+    return await _whole(reading, one.id, request, here)
 
 
-async def _whole(reading: Reading, conversation_id: str, request: Request) -> Any:
+async def _whole(reading: Reading, conversation_id: str, request: Request, here: Backend) -> Any:
     """The reply when it is complete; a client that leaves ends the run."""
     gone = asyncio.create_task(_gone(request))
     ending = asyncio.create_task(reading.feed.end())
@@ -72,38 +52,13 @@ async def _whole(reading: Reading, conversation_id: str, request: Request) -> An
     end = ending.result()
     if end.error:
         _raise(end.error)
-    settings = request.app.state.settings
     return OlderReply(
         reply=reply_text(reading.feed.events),
         conversation_id=conversation_id,
-        model=getattr(reading.feed.events[0], "model", settings.model_id),
-        provider=settings.provider,
+        model=getattr(reading.feed.events[0], "model", here.settings.model_id),
+        provider=here.settings.provider,
         outcome=end.outcome,
     )
-
-
-@router.get("/agents")
-async def agent_names(request: Request, _: Annotated[str, Depends(owner)]) -> dict[str, list[str]]:
-    """The names of the agents."""
-    catalog: Catalog = request.app.state.answerer.catalog
-    return {"agents": [agent.name for agent in catalog]}
-
-
-@router.get("/api/v1/agents")
-async def agents(request: Request, _: Annotated[str, Depends(owner)]) -> dict[str, Any]:
-    """The agents, what they are for, their models and tools."""
-    state = request.app.state
-    listed = [
-        {
-            "name": agent.name,
-            "description": agent.description,
-            "provider": state.settings.provider,
-            "model": state.answerer.model_id(agent.name),
-            "tools": list(agent.tools),
-        }
-        for agent in state.answerer.catalog
-    ]
-    return {"agents": listed}
 
 
 def _raise(failure: Failure) -> None:

@@ -13,16 +13,17 @@ from loguru import logger
 from starlette.responses import Response
 
 from app.api.access import Receive, Scope, Send
+from app.clock import STREAM_HEARTBEAT_SECONDS, STREAM_STUCK_SECONDS
 from app.events import End, Event, Text, encode, name
 from app.runs.readers import Reading
 
 Format = Literal["text", "json"]
 Frame = Callable[[str, int, Event], str]
 
-HEARTBEAT_SECONDS = 15.0
-SEND_SECONDS = 30.0  # a reader that takes nothing for so long is cut
-HELLO = b": hello\n\n"
-HEARTBEAT = b":\n\n"
+# one line with a word behind the colon: a blank line behind it makes some clients dispatch an empty message
+HELLO = b": hello\n"
+HEARTBEAT = b": waiting\n"
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 def text_frame(run_id: str, number: int, event: Event) -> str:
@@ -61,13 +62,11 @@ class RunStream(Response):
     """Streams one reading to its end, or until the reader is gone."""
 
     def __init__(self, reading: Reading, frame: Frame, media_type: str, headers: dict[str, str]) -> None:
-        super().__init__(
-            headers={**headers, "Content-Type": media_type}
-        )  # as it is: Starlette would add a charset
+        super().__init__(headers={**HEADERS, **headers, "Content-Type": media_type})
         del self.headers["content-length"]
         self._reading = reading
         self._frame = frame
-        self._comments = media_type == "text/event-stream"
+        self._comments = media_type.startswith("text/event-stream")
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         self._send = send
@@ -120,13 +119,13 @@ class RunStream(Response):
         """
         time = asyncio.get_running_loop().time
         while not await _left(
-            receive, max(self._sent_at, time() - HEARTBEAT_SECONDS / 2) + HEARTBEAT_SECONDS
+            receive, max(self._sent_at, time() - STREAM_HEARTBEAT_SECONDS / 2) + STREAM_HEARTBEAT_SECONDS
         ):
             silence = time() - self._sent_at
-            if self._sending and silence > SEND_SECONDS:
+            if self._sending and silence > STREAM_STUCK_SECONDS:
                 logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
                 break
-            if self._comments and not self._sending and silence >= HEARTBEAT_SECONDS:
+            if self._comments and not self._sending and silence >= STREAM_HEARTBEAT_SECONDS:
                 await self._put(HEARTBEAT)
         writer.cancel()
 

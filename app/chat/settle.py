@@ -1,53 +1,60 @@
-"""Ends the runs of backends that died, with the text that their logs hold. Any backend may do it; one
-succeeds.
+"""The one writer of endings: for the backend that made a reply, and for any that settles what a dead one
+left.
 
 A run is never made again silently: its tools may have acted.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from loguru import logger
 
-from app.events import End, Event, Failure, Start, Usage, reply_text
-from app.store.bells import end_bell
-from app.store.eventlog import EventLog
+from app.errors import RedisUnavailable
+from app.events import LOST, End, Event, Start, Usage, iso, reply_text
 from app.store.keys import Chat
-from app.store.leases import Leases
-from app.store.memory import Memory
-from app.store.records import LastWords, LiveRun, Message, ended
-from app.store.wire.connection import Connection
-from app.times import iso
+from app.store.records import LastWords, LiveRun, Message, RunRecord
+from app.store.store import Store
 
 TRIES = 5
-LOST = Failure(
-    "backend_lost",
-    "The backend that made this reply was lost. What it had written is kept; ask again to go on.",
-)
 
 
 class Settler:
-    """Settles single runs on request, and all runs of dead processes."""
+    """Writes endings, and settles the runs of processes that have died. Raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, memory: Memory, log: EventLog, leases: Leases) -> None:
-        self._redis = connection
-        self._memory = memory
-        self._log = log
-        self._leases = leases
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def end(
+        self,
+        chat: Chat,
+        live: LiveRun,
+        events: Sequence[Event],
+        end: End,
+        *,
+        logged: int,
+        expected: int | None = None,
+        bell: bool = True,
+    ) -> tuple[str, RunRecord | None]:
+        """Writes what these events say and how they ended; the log has the first `logged` of them.
+
+        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
+        """
+        reply = Message("assistant", reply_text(events), 0, live.run_id, end.outcome, _facts(live, end))
+        rest = [*events[logged:], *([] if events and events[-1] is end else [end])]
+        words = LastWords(reply, rest, logged + 1, expected, bell)
+        return await self._store.memory.end(chat, live, self._store.leases.process, words)
 
     async def settle(self, chat: Chat, live: LiveRun) -> bool:
         """Ends this run as failed unless it has ended meanwhile; whether we were the one."""
         for _ in range(TRIES):
-            events = await self._log.read(chat, live.run_id)
-            missing: list[Event] = [] if events else [opening(chat, live)]
-            end = _end([*events, *missing], live)
-            reply = Message("assistant", reply_text(events), 0, live.run_id, "failed", facts(live, end))
-            words = LastWords(reply, [*missing, end], len(events) + 1, expected=len(events))
-            commands = self._memory.end(chat, live, self._leases.process, words)
-            answer, _ = ended((await self._redis.calls(commands))[0])
+            found = await self._store.log.read(chat, live.run_id)
+            events = found or [opening(chat, live)]
+            end = _lost(events, live)
+            answer, _ = await self.end(chat, live, events, end, logged=len(found), expected=len(found))
             if answer == "moved":
                 continue
-            await self._redis.calls([self._leases.release(live), end_bell(live)])
+            await self._store.let_go(chat, live)
             if answer == "ended":
                 logger.warning(
                     "run_id=<{}>, chat_id=<{}> | settled, its backend is lost", live.run_id, chat.id
@@ -56,22 +63,29 @@ class Settler:
         return False
 
     async def settle_process(self, process: str) -> None:
-        """Settles every run of a process that has died, then forgets it."""
-        for one in await self._leases.held(process):
-            live = (await self._memory.state(one.chat)).live
-            if live and live.run_id == one.run_id and live.process == process:
-                await self.settle(one.chat, live)
-        await self._leases.forget(process)
+        """Settles every run of a process that has died, then forgets it; one that cannot be settled now
+        stays.
+        """
+        left = 0
+        for one in await self._store.leases.held(process):
+            try:
+                live = (await self._store.memory.state(one.chat)).live
+                if live and live.run_id == one.run_id and live.process == process:
+                    await self.settle(one.chat, live)
+            except RedisUnavailable as error:
+                left += 1
+                logger.warning("run_id=<{}>, error=<{}> | not settled yet", one.run_id, error.detail)
+        if not left:
+            await self._store.leases.forget(process)
 
 
 def opening(chat: Chat, live: LiveRun) -> Start:
     """The first event of a run."""
-    return Start(
-        live.run_id, chat.id, live.agent, live.provider, live.model, live.backend, iso(live.started_ms)
-    )
+    at = iso(live.started_ms)
+    return Start(live.run_id, chat.id, live.agent, live.provider, live.model, live.backend, at)
 
 
-def facts(live: LiveRun, end: End) -> dict[str, object]:
+def _facts(live: LiveRun, end: End) -> dict[str, object]:
     """What the page shows under a reply."""
     told: dict[str, object] = {
         "agent": live.agent,
@@ -88,7 +102,7 @@ def facts(live: LiveRun, end: End) -> dict[str, object]:
     return told
 
 
-def _end(events: list[Event], live: LiveRun) -> End:
+def _lost(events: Sequence[Event], live: LiveRun) -> End:
     usage = Usage(0, len(reply_text(events)) // 4, False)
     duration = max(0, int(time.time() * 1000) - live.started_ms)
     return End("failed", LOST.code, usage, duration, error=LOST)

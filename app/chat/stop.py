@@ -5,24 +5,25 @@ behalf.
 """
 
 import asyncio
+import contextlib
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from loguru import logger
 
-from app.chat.endings import Endings
 from app.chat.settle import Settler
+from app.clock import ENDED_SECONDS, LOOK_SECONDS, TAKEN_SECONDS
 from app.errors import RedisUnavailable
 from app.store.keys import Chat
-from app.store.leases import Leases
-from app.store.records import Ending, LiveRun
-from app.store.stops import Met, Stops
+from app.store.records import GONE, LiveRun, RunRecord
+from app.store.stops import Met
+from app.store.store import Store
 
 Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pending"]
 
-TAKEN_SECONDS = 1.5
-ENDED_SECONDS = 20.0  # a run that took its stop while Redis was in trouble
+HEARD = 256  # bells remembered: a run can end before the stop that ended it is answered here
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,11 @@ class Stopped:
 class Stopping:
     """Stops runs on any backend."""
 
-    def __init__(
-        self, stops: Stops, endings: Endings, settler: Settler, leases: Leases, backend: str
-    ) -> None:
-        self._stops = stops
-        self._endings = endings
+    def __init__(self, store: Store, settler: Settler) -> None:
+        self._store = store
+        self._stops = store.stops
+        self._awaited = Awaited(store)
         self._settler = settler
-        self._leases = leases
-        self._backend = backend
         self._following: dict[str, asyncio.Task[Stopped]] = {}
 
     async def stop(self, chat: Chat, run_id: str | None, wait_ms: int = 0) -> Stopped:
@@ -54,16 +52,16 @@ class Stopping:
         met = await self._stops.request(chat, run_id)
         if not met.run:
             return _not_running(met)
-        if not met.alive and self._leases.trusted():
+        if not met.alive and self._store.leases.trusted():
             settled = await self._settler.settle(chat, met.run)
             return Stopped("owner_lost" if settled else "already_finished", met.run_id, met.run.backend)
         following = self._follow(chat, met.run, began)
         done, _ = await asyncio.wait({following}, timeout=wait_ms / 1000) if wait_ms else (set(), set())
         return following.result() if done else Stopped("stopping", met.run_id, met.run.backend)
 
-    async def stop_and_wait(self, chat: Chat) -> Stopped:
-        """Stops what runs and waits until it has ended, settled where its backend is lost."""
-        return await self.stop(chat, None, wait_ms=5000)
+    async def stop_and_wait(self, chat: Chat, run_id: str | None = None) -> Stopped:
+        """Stops what runs, or this run, and waits until it has ended, settled where its backend is lost."""
+        return await self.stop(chat, run_id, wait_ms=5000)
 
     async def close(self) -> None:
         """Ends the tasks that follow stops."""
@@ -92,30 +90,79 @@ class Stopping:
         return stopped
 
     async def _ended_or_settled(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
-        ending = await self._endings.wait(chat, run, TAKEN_SECONDS)
+        ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
         if ending is None and await self._stops.pending([chat]) == [run.run_id]:
             await self._settler.settle(chat, run)
         if ending is None:
-            ending = await self._endings.wait(chat, run, ENDED_SECONDS)
+            ending = await self._awaited.wait(chat, run, ENDED_SECONDS)
         if ending is None:
             return Stopped("stopping", run.run_id, run.backend)
         if ending.outcome != "stopped":
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
         stop_ms = round((time.monotonic() - began) * 1000, 1)
-        if ending.at_ms:
-            await self._stops.note(self._noted(chat, run, stop_ms), ending.at_ms)
+        if ending.ended_ms:
+            await self._stops.note(chat.owner, self._noted(chat, run, stop_ms), ending.ended_ms)
         return Stopped("stopped", run.run_id, run.backend, stop_ms)
 
     def _noted(self, chat: Chat, run: LiveRun, stop_ms: float) -> dict[str, Any]:
-        ids = {"owner": chat.owner, "chat_id": chat.id, "run_id": run.run_id}
-        return ids | {"backend": run.backend, "answered_by": self._backend, "stop_ms": stop_ms}
+        ids = {"chat_id": chat.id, "run_id": run.run_id}
+        return ids | {"backend": run.backend, "answered_by": self._store.backend_id, "stop_ms": stop_ms}
+
+
+class Awaited:
+    """Endings of runs on any backend, told apart by their attempt: a run id is the client's choice."""
+
+    def __init__(self, store: Store) -> None:
+        self._memory = store.memory
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._heard: deque[str] = deque(maxlen=HEARD)
+        store.bells.on_end = self._rung
+
+    def _rung(self, attempt: str) -> None:
+        """A bell said that this run has ended."""
+        self._heard.append(attempt)
+        if event := self._waiting.get(attempt):
+            event.set()
+
+    async def wait(self, chat: Chat, run: LiveRun, seconds: float) -> RunRecord | None:
+        """The record of a run that has ended, within so many seconds; None when it has not come, `GONE` when
+        nobody knows any more.
+
+        One waits for a run at a time.
+        """
+        event = self._waiting[run.attempt] = asyncio.Event()
+        if run.attempt in self._heard:
+            event.set()
+        try:
+            return await self._look_until(
+                chat, run.run_id, asyncio.get_running_loop().time() + seconds, event
+            )
+        finally:
+            del self._waiting[run.attempt]
+
+    async def _look_until(
+        self, chat: Chat, run_id: str, deadline: float, event: asyncio.Event
+    ) -> RunRecord | None:
+        time = asyncio.get_running_loop().time
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(LOOK_SECONDS, max(0, deadline - time()))):
+                    await event.wait()
+            rung = event.is_set()
+            if (record := await self._memory.record(chat, run_id)) and record.outcome:
+                return record
+            if rung:
+                return GONE
+            event.clear()
+            if time() >= deadline:
+                return None
 
 
 def _not_running(met: Met) -> Stopped:
-    if met.what == "ended" and met.ending:
-        return Stopped("already_finished", met.run_id, met.ending.backend)
+    if met.what == "ended" and met.record:
+        return Stopped("already_finished", met.run_id, met.record.backend)
     return Stopped("pending", met.run_id)
 
 
-def _by_itself(ending: Ending, run: LiveRun) -> Result:
+def _by_itself(ending: RunRecord, run: LiveRun) -> Result:
     return "already_finished" if ending.writer == run.process else "owner_lost"

@@ -1,76 +1,78 @@
-"""The life of a run: ask the model, stream, end exactly once, remember. `live` reads from top to bottom."""
+"""The life of one reply, from the question to the memory: opened, made, ended once.
+
+Whatever throws in it, it ends as failed with what can be written, and its place is free.
+"""
 
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from loguru import logger
 
-from app.chat.settle import facts, opening
+from app.agents.answer import Answerer
+from app.chat.settle import Settler, opening
+from app.clock import END_RETRY_SECONDS, UNWRITTEN_SECONDS
 from app.errors import ModelFailure, RedisUnavailable
-from app.events import End, Failure, Outcome, reply_text
+from app.events import LOST, End, Failure, Outcome, Usage
 from app.runs.held import Runs
-from app.runs.logwriter import LOST
 from app.runs.run import Run
-from app.store.bells import end_bell
-from app.store.leases import Leases
-from app.store.memory import Memory
-from app.store.records import LastWords, Message, ended
-from app.store.stops import Stops
-from app.store.wire.connection import Connection
+from app.store.records import Message
+from app.store.store import Store
 
-UNWRITTEN_SECONDS = 15.0  # so long a finished reply waits for Redis before its readers are told
-RETRY_SECONDS = 0.25
-
-
-class Answerer(Protocol):
-    """What makes replies: `app.agents.answer.Answerer`; nothing else knows Strands."""
-
-    def model_id(self, agent: str) -> str:
-        """The model of this agent. Raises `UnknownAgent`."""
-
-    async def answer(self, agent: str, turns: list[tuple[str, str]], run: Run) -> str:
-        """Pours the reply into the run; the model's stop reason. Raises `ModelFailure`."""
+UNEXPECTED = Failure("model_error", "The reply failed unexpectedly. Try again.")
+UNWRITTEN = Failure("redis_unavailable", "The reply is here, but could not be remembered.")
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
     """Lives the runs of this process."""
 
-    redis: Connection
-    memory: Memory
-    stops: Stops
-    leases: Leases
+    store: Store
     runs: Runs
     answerer: Answerer
-    max_turns: int
+    settler: Settler
 
     async def live(self, run: Run, question: str, history: list[Message]) -> None:
-        """One turn, from the question to the memory."""
+        """One turn. Never raises but when it is cancelled."""
         logger.info(
             "run_id=<{}>, chat_id=<{}>, agent=<{}> | started", run.run_id, run.chat.id, run.live.agent
         )
+        try:
+            end = await self._reply(run, question, history)
+            await self._finish(run, end)
+        except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
+            logger.exception("run_id=<{}> | unexpected failure", run.run_id)
+            await self._last_resort(run)
+        finally:
+            self.runs.remove(run)
+            run.let_go()
+
+    async def _reply(self, run: Run, question: str, history: list[Message]) -> End:
         run.open(opening(run.chat, run.live))
-        turns = for_model(history, self.max_turns) or [("user", question)]
+        turns = for_model(history, self.runs.settings.memory_max_turns) or [("user", question)]
         outcome, reason, error = await self._make(run, turns)
-        usage = run.usage(sum(len(text) for _, text in turns))
-        first = _since(run.started, run.first_token) if run.first_token else None
-        await self._finish(
-            run, End(outcome, reason, usage, _since(run.started, time.monotonic()), first, error)
+        usage = run.reply.usage(sum(len(text) for _, text in turns))
+        began, first = run.reply.started, run.reply.first_token
+        return End(
+            outcome,
+            reason,
+            usage,
+            _since(began, time.monotonic()),
+            _since(began, first) if first else None,
+            error,
         )
 
     async def _make(self, run: Run, turns: list[tuple[str, str]]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None
         reason = "failed"
         try:
-            reason = await run.make(self.answerer.answer(run.live.agent, turns, run))
+            reason = await run.make(self.answerer.answer(run.live.agent, turns, run.reply))
         except ModelFailure as failure:
             error = Failure(failure.code, failure.detail)
-        except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
+        except Exception:  # noqa: BLE001  # an agent may raise anything; its reply ends as failed
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
-            error = Failure("model_error", "The reply failed unexpectedly. Try again.")
-        run.finish_text()
+            error = UNEXPECTED
+        run.reply.finish_text()
         if run.is_cut:
             return ("failed", run.cut_by.code, run.cut_by) if run.cut_by else ("stopped", "stopped", None)
         return ("failed", error.code, error) if error else ("done", reason, None)
@@ -87,38 +89,52 @@ class Turns:
             except RedisUnavailable as trouble:
                 logger.warning("run_id=<{}>, error=<{}> | ending waits", run.run_id, trouble.detail)
                 if time.monotonic() > give_up and not run.feed.ended:
-                    end = _failed(
-                        end, Failure("redis_unavailable", "The reply is here, but could not be remembered.")
-                    )
+                    end = _failed(end, UNWRITTEN)
                     self._tell(run, end)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(END_RETRY_SECONDS)
         if not run.feed.ended:
             self._tell(run, written)
+        await self._let_go(run)
 
     async def _write_end(self, run: Run, end: End) -> End:
         """The end as it was written: ours, or what others decided when we had lost the run."""
-        events = run.feed.events[run.logged :]
-        reply = Message(
-            "assistant", reply_text(run.feed.events), 0, run.run_id, end.outcome, facts(run.live, end)
+        feed = run.feed
+        end = next((event for event in feed.events[-1:] if isinstance(event, End)), end)
+        bell = run.is_cut  # else hardly anybody waits for it, and who does looks every 100 ms
+        answer, record = await self.settler.end(
+            run.chat, run.live, feed.events, end, logged=feed.logged, bell=bell
         )
-        words = LastWords(reply, events if run.feed.ended else [*events, end], run.logged + 1)
-        commands = [
-            *self.memory.end(run.chat, run.live, self.leases.process, words),
-            self.stops.taken(run.chat, run.run_id),
-            self.leases.release(run.live),
-        ]
-        if run.is_cut:  # else hardly anybody waits for it, and who does looks every 100 ms
-            commands.append(end_bell(run.live))
-        answer, ending = ended((await self.redis.calls(commands))[0])
         if answer == "ended":
             return end
         if answer == "gap":
-            run.logged = 0
+            feed.logged = 0
             return await self._write_end(run, end)
-        run.feed.forget_unshown()
-        if ending and ending.outcome == "failed":
+        feed.forget_unshown()
+        if record and record.outcome == "failed":
             return _failed(end, LOST)
         return End("stopped", "stopped", end.usage, end.duration_ms, end.first_token_ms)
+
+    async def _last_resort(self, run: Run) -> None:
+        """The ending itself threw: the run ends as failed, without what cannot be written."""
+        feed = run.feed
+        end = End("failed", UNEXPECTED.code, Usage(0, 0, False), 0, error=UNEXPECTED)
+        events = feed.events[: feed.logged] or [opening(run.chat, run.live)]
+        for _ in range(int(UNWRITTEN_SECONDS / END_RETRY_SECONDS)):
+            try:
+                await self.settler.end(run.chat, run.live, events, end, logged=feed.logged)
+                await self.store.let_go(run.chat, run.live)
+                break
+            except RedisUnavailable:
+                await asyncio.sleep(END_RETRY_SECONDS)
+        if not feed.ended:
+            feed.forget_unshown()
+            self._tell(run, end)
+
+    async def _let_go(self, run: Run) -> None:
+        try:
+            await self.store.let_go(run.chat, run.live)
+        except RedisUnavailable:
+            logger.debug("run_id=<{}> | stays listed until this backend leaves", run.run_id)
 
     def _tell(self, run: Run, end: End) -> None:
         self.runs.remove(run)
@@ -127,8 +143,9 @@ class Turns:
 
 
 def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
-    """Role and text of the newest messages: a user's first, strictly alternating, no empty reply nor its
-    question.
+    """Role and text of the newest messages for the model.
+
+    A user's first, strictly alternating, no empty reply nor its question.
     """
     turns: list[tuple[str, str]] = []
     for message in history:

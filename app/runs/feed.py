@@ -13,13 +13,14 @@ from app.events import End, Event
 class Feed:
     """Event n of the run is `events[n - 1]`; the last one is an `End`, exactly once.
 
-    Readers see the first `shown`.
+    Two marks: the log in Redis has the first `logged` for certain, readers see the first `shown`.
     """
 
     def __init__(self, chat_id: str, run_id: str) -> None:
         self.chat_id = chat_id
         self.run_id = run_id
         self.events: list[Event] = []
+        self.logged = 0
         self.shown = 0
         self.readers = 0
         self.abandoned = False
@@ -30,19 +31,30 @@ class Feed:
         """Whether the terminal event is there; then everything is shown."""
         return bool(self.events) and type(self.events[-1]) is End
 
+    @property
+    def unlogged(self) -> list[Event]:
+        """The events that the log may lack."""
+        return self.events[self.logged :]
+
     def add(self, *events: Event) -> None:
         """Appends events that are safe, and shows all."""
         self.events.extend(events)
-        self.show(len(self.events))
+        self.show()
 
-    def show(self, number: int) -> None:
-        """Shows the events up to this number; readers run in the loop's next turn and find all that came
-        meanwhile.
+    def was_logged(self, number: int) -> None:
+        """The log ends with this number, and readers may see what it has.
+
+        It is less than before when Redis has lost the end of the log.
         """
-        if number <= self.shown:
-            return
-        self.shown = number
-        self._wake()
+        self.logged = number
+        self.show(number)
+
+    def show(self, number: int | None = None) -> None:
+        """Shows the events up to this number (all without one); readers run in the loop's next turn."""
+        number = len(self.events) if number is None else number
+        if number > self.shown:
+            self.shown = number
+            self._wake()
 
     def abandon(self) -> None:
         """No more will come here, though the run goes on elsewhere."""

@@ -6,24 +6,19 @@ import uuid
 
 from loguru import logger
 
-from app.chat.settle import LOST
+from app.clock import FOLLOW_RETRY_SECONDS, SHOWN_SECONDS
 from app.errors import RedisUnavailable
-from app.events import End, Failure, Usage
+from app.events import LOST, End, Usage
 from app.runs.feed import Feed
-from app.store.eventlog import EventLog
 from app.store.keys import Chat
-from app.store.memory import Memory
-
-RETRY_SECONDS = 0.5
-SHOWN_SECONDS = 5.0
+from app.store.store import Store
 
 
 class Followers:
     """Feeds by run; one lives as long as somebody reads it."""
 
-    def __init__(self, log: EventLog, memory: Memory) -> None:
-        self._log = log
-        self._memory = memory
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._feeds: dict[tuple[str, str], tuple[Feed, asyncio.Task[None]]] = {}
 
     def feed(self, chat: Chat, run_id: str) -> Feed:
@@ -60,38 +55,37 @@ class Followers:
             while not feed.ended:
                 try:
                     if time.monotonic() - shown > SHOWN_SECONDS:
-                        await self._log.show_reader(chat, reader)
+                        await self._store.log.show_reader(chat, reader)
                         shown = time.monotonic()
-                    await self._take(chat, feed)
+                    await self._take_next(chat, feed)
                 except RedisUnavailable as error:
                     logger.warning("run_id=<{}>, error=<{}> | log not readable", feed.run_id, error.detail)
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await asyncio.sleep(FOLLOW_RETRY_SECONDS)
         finally:
             await asyncio.shield(asyncio.ensure_future(self._gone(chat, reader)))
 
-    async def _take(self, chat: Chat, feed: Feed) -> None:
+    async def _take_next(self, chat: Chat, feed: Feed) -> None:
         """Takes the next events, or finds out why none come."""
-        events = await self._log.next(chat, feed.run_id, len(feed.events))
+        events = await self._store.log.next(chat, feed.run_id, len(feed.events))
         if events:
             feed.add(*events)
             return
-        live = (await self._memory.state(chat)).live
+        live = (await self._store.memory.state(chat)).live
         if live and live.run_id == feed.run_id:
             return
-        rest = await self._log.read(chat, feed.run_id)
+        rest = await self._store.log.read(chat, feed.run_id)
         feed.add(*rest[len(feed.events) :])
         if not feed.ended:
             feed.add(await self._unlogged_end(chat, feed.run_id))
 
     async def _unlogged_end(self, chat: Chat, run_id: str) -> End:
         """The end of a run whose log is gone: recorded in the chat, or the chat was deleted."""
-        ending = await self._memory.ending(chat, run_id)
-        outcome = ending.outcome if ending else "stopped"
-        error = Failure(LOST.code, LOST.message) if outcome == "failed" else None
-        return End(outcome, outcome, Usage(0, 0, False), 0, error=error)
+        ending = await self._store.memory.record(chat, run_id)
+        outcome = ending.outcome or "failed" if ending else "stopped"
+        return End(outcome, outcome, Usage(0, 0, False), 0, error=LOST if outcome == "failed" else None)
 
     async def _gone(self, chat: Chat, reader: str) -> None:
         try:
-            await self._log.drop_reader(chat, reader)
+            await self._store.log.drop_reader(chat, reader)
         except RedisUnavailable:
             logger.debug("reader=<{}> | lapses by itself", reader)

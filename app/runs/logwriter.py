@@ -9,26 +9,25 @@ import contextlib
 
 from loguru import logger
 
+from app.clock import LOG_RETRY_SECONDS, TROUBLE_SECONDS
 from app.errors import RedisUnavailable
 from app.events import Failure
 from app.runs.run import Run
-from app.store.eventlog import BATCH, EventLog
-from app.store.wire.connection import Connection
+from app.store.store import Store
 
 RESTS = (0.003, 0.02)  # seconds after a round of more than one run: many streams go in larger, rarer rounds
 REST_PER_RUN = 0.00025
-TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
-RETRY_SECONDS = 0.5
 
-LOST = Failure("backend_lost", "The backend that made this reply was out of touch, so the reply was ended.")
+OUT_OF_TOUCH = Failure(
+    "backend_lost", "The backend that made this reply was out of touch, so the reply was ended."
+)
 
 
 class LogWriter:
     """`mark` a run that has news; `write` is the task."""
 
-    def __init__(self, connection: Connection, log: EventLog) -> None:
-        self._redis = connection
-        self._log = log
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._news: dict[Run, None] = {}
         self._more = asyncio.Event()
         self._first_words = asyncio.Event()
@@ -37,11 +36,11 @@ class LogWriter:
     def mark(self, run: Run) -> None:
         """This run has events that its log lacks."""
         if self._trouble:
-            run.feed.show(len(run.feed.events))
+            run.feed.show()
         if run not in self._news:
             self._news[run] = None
             self._more.set()
-            if run.logged < 2:
+            if run.feed.logged < 2:
                 self._first_words.set()
 
     async def write(self) -> None:
@@ -61,23 +60,21 @@ class LogWriter:
             await self._rest(len(runs))
 
     async def _round(self, runs: list[Run]) -> None:
-        commands = [
-            self._log.append(
-                run.chat, run.run_id, run.feed.events[run.logged : run.logged + BATCH], run.logged + 1
-            )
-            for run in runs
+        feeds = [(run, run.feed) for run in runs]
+        appended = [
+            self._store.log.append(run.chat, run.run_id, feed.unlogged, feed.logged + 1)
+            for run, feed in feeds
         ]
-        answers = await self._redis.calls(commands, check=False)
+        answers = await self._store.redis.do_all(appended, check=False)
         self._trouble = False
         refused = []
         for run, answer in zip(runs, answers, strict=True):
             if isinstance(answer, int) and answer >= 0:
-                run.logged = answer  # less than before when Redis has lost the end of the log
-                run.feed.show(run.logged)
-                if run.logged < len(run.feed.events):
+                run.feed.was_logged(answer)
+                if run.feed.unlogged:
                     self.mark(run)
             elif answer == -1:
-                run.cut(LOST)
+                run.cut(OUT_OF_TOUCH)
             else:
                 refused.append(run)
         if refused:
@@ -85,7 +82,7 @@ class LogWriter:
 
     async def _again(self, runs: list[Run]) -> None:
         self._show(runs)
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(LOG_RETRY_SECONDS)
         for run in runs:
             self.mark(run)
 
@@ -93,7 +90,7 @@ class LogWriter:
         """Redis is in trouble: readers here see events that are in memory only, until it is well again."""
         self._trouble = True
         for run in runs:
-            run.feed.show(len(run.feed.events))
+            run.feed.show()
 
     async def _rest(self, runs: int) -> None:
         """Lets events gather after a round of so many runs; neither a reply alone nor one that begins waits

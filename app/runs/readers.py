@@ -8,18 +8,16 @@ from collections.abc import Callable
 from app.runs.feed import Feed
 from app.runs.follow import Followers
 from app.runs.held import Runs
-from app.runs.run import Run
-from app.store.eventlog import EventLog
 from app.store.keys import Chat
-from app.store.memory import Memory
+from app.store.store import Store
 
 _EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,9})")
 
 
 class Reading:
-    """One reader's place in a feed; it counts as a reader until `close`."""
+    """One reader's place in a feed; it counts as a reader until `close`, which calls `left`."""
 
-    def __init__(self, feed: Feed, after: int, left: Callable[[], None]) -> None:
+    def __init__(self, feed: Feed, after: int = 0, left: Callable[[], None] | None = None) -> None:
         self.feed = feed
         self.after = after
         self._left = left
@@ -28,36 +26,28 @@ class Reading:
     def close(self) -> None:
         """The reader is gone."""
         self.feed.readers -= 1
-        self._left()
+        if self._left:
+            self._left()
 
 
 class Readers:
-    """Opens readings. `unread` is called when a reader of a run made here has left."""
+    """Opens readings of runs made here, made elsewhere, and ended."""
 
-    def __init__(
-        self, runs: Runs, memory: Memory, log: EventLog, followers: Followers, unread: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: Store, runs: Runs) -> None:
+        self._store = store
         self._runs = runs
-        self._memory = memory
-        self._log = log
-        self._followers = followers
-        self._unread = unread
-
-    def of(self, run: Run, after: int = 0) -> Reading:
-        """A reader of a run that is made here, behind event number `after`."""
-        return Reading(run.feed, after, self._unread)
+        self._followers = Followers(store)
 
     async def attach(self, chat: Chat, last_event_id: str | None) -> Reading | None:
         """A reader of the live or last run behind this event; None when there is nothing to send."""
         run = self._runs.get(chat.name)
         if run:
-            return self.of(run, _place(last_event_id, run.run_id))
-        state = await self._memory.state(chat)
+            return Reading(run.feed, _place(last_event_id, run.run_id))
+        state = await self._store.memory.state(chat)
         if live := state.live:
             feed = self._followers.feed(chat, live.run_id)
-            return Reading(
-                feed, _place(last_event_id, live.run_id), lambda: self._followers.left(chat, live.run_id)
-            )
+            after = _place(last_event_id, live.run_id)
+            return Reading(feed, after, lambda: self._followers.left(chat, live.run_id))
         run_id = state.fields.get("last_run")
         return await self._replay(chat, run_id, _place(last_event_id, run_id)) if run_id else None
 
@@ -65,13 +55,17 @@ class Readers:
         """Lets the readers of runs made elsewhere go; they come back on another backend."""
         self._followers.abandon()
 
+    async def close(self) -> None:
+        """Ends every follower."""
+        await self._followers.close()
+
     async def _replay(self, chat: Chat, run_id: str, after: int) -> Reading | None:
-        events = await self._log.read(chat, run_id)
-        if not events or after == len(events):
+        events = await self._store.log.read(chat, run_id)
+        if not events or after >= len(events):
             return None
         feed = Feed(chat.id, run_id)
         feed.add(*events)
-        return Reading(feed, after, lambda: None)
+        return Reading(feed, after)
 
 
 def _place(last_event_id: str | None, run_id: str) -> int:

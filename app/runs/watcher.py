@@ -6,65 +6,50 @@ A bell makes it look at once; without one it looks every `STOP_POLL_MS`, with on
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 
 from loguru import logger
 
+from app.clock import READERS_SECONDS
 from app.errors import RedisUnavailable
 from app.runs.held import Runs
 from app.runs.run import Run
-from app.settings import Settings
-from app.store.eventlog import EventLog
-from app.store.stops import Stops, timestamp_ms
-
-READERS_SECONDS = 1.0
+from app.store.stops import timestamp_ms
+from app.store.store import Store
 
 
 class Watcher:
-    """`ring` and `missed` are what the bells call; `watch` is the task."""
+    """Takes the bells of stops; `watch` is the task."""
 
-    def __init__(
-        self, runs: Runs, stops: Stops, log: EventLog, ended: Callable[[str], None], settings: Settings
-    ) -> None:
+    def __init__(self, store: Store, runs: Runs) -> None:
+        self._store = store
         self._runs = runs
-        self._stops = stops
-        self._log = log
-        self._ended = ended
-        self._poll = settings.stop_poll_ms / 1000
-        self._grace = settings.disconnect_grace_seconds
+        self._poll = runs.settings.stop_poll_ms / 1000
+        self._grace = runs.settings.disconnect_grace_seconds
         self._rung: set[str] = set()
         self._wake = asyncio.Event()
         self._due = 0.0
         self._readers_due = 0.0
+        store.bells.on_stop, store.bells.on_gap = self._stop_rung, self._missed
 
-    def ring(self, bell: str) -> None:
-        """Takes one bell; see `bells` in the data model."""
-        kind, _, rest = bell.partition(" ")
-        if kind == "ended":
-            self._ended(rest)
-        elif kind == "stop":
-            name, _, value = rest.partition(" ")
-            run = self._runs.get(name)
-            if run and self._meant(run, value):
-                run.cut()
-            if run and value != run.run_id:  # its own key a run consumes when it ends
-                self._rung.add(name)
-                self._wake.set()
+    def _stop_rung(self, name: str, value: str) -> None:
+        """The bell only wakes where it names no run; the key decides."""
+        run = self._runs.get(name)
+        if run and value == run.run_id:
+            run.cut()  # its key it consumes when it ends
+        elif run:
+            self._rung.add(name)
+            self._wake.set()
 
-    def missed(self) -> None:
+    def _missed(self) -> None:
         """Bells may have been lost: looks at every run."""
         self._rung.update(run.chat.name for run in self._runs)
-        self._wake.set()
-
-    def started(self) -> None:
-        """A run has begun, so the poll has something to look at."""
         self._wake.set()
 
     async def watch(self) -> None:
         """Watches until it is cancelled. Asks nothing of Redis while no run is held."""
         while True:
             if not len(self._runs):
-                await self._wake.wait()
+                await self._runs.some.wait()
                 self._due = time.monotonic() + self._poll  # a start looks at its stop key itself
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._due - time.monotonic()):
@@ -84,7 +69,7 @@ class Watcher:
             return
         self._due = now + self._poll
         for run in self._runs:
-            if failure := run.overdue(now):
+            if failure := run.reply.overdue(now):
                 run.cut(failure)
         await self._check_stops(list(self._runs))
         if self._grace >= 0:
@@ -93,13 +78,13 @@ class Watcher:
     async def _check_stops(self, runs: list[Run]) -> None:
         if not runs:
             return
-        values = await self._stops.pending([run.chat for run in runs])
+        values = await self._store.stops.pending([run.chat for run in runs])
         meant = [
             (run, value) for run, value in zip(runs, values, strict=True) if value and self._meant(run, value)
         ]
         for run, _ in meant:
             run.cut()
-        await self._stops.consume([(run.chat, value) for run, value in meant])
+        await self._store.stops.consume([(run.chat, value) for run, value in meant])
 
     @staticmethod
     def _meant(run: Run, value: str) -> bool:
@@ -114,7 +99,7 @@ class Watcher:
             return
         self._readers_due = now + min(READERS_SECONDS, self._grace)
         for run in unread:
-            if await self._log.has_readers(run.chat):
+            if await self._store.log.has_readers(run.chat):
                 run.unread_since = None
             elif run.unread_since is not None and now - run.unread_since >= self._grace:
                 logger.info("run_id=<{}>, chat_id=<{}> | nobody reads it any more", run.run_id, run.chat.id)

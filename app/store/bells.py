@@ -2,7 +2,7 @@
 one poll.
 
 One connection per process listens; when it breaks or goes silent it is made anew, and every run held is
-checked.
+checked. Their texts are written and read here: `stop <name> <value of the stop key>` and `ended <attempt>`.
 """
 
 import asyncio
@@ -13,33 +13,39 @@ from collections.abc import Callable
 from loguru import logger
 from redis.asyncio.client import PubSub
 
-from app.store.keys import BELLS, bells
+from app.clock import BELL_RETRY_SECONDS, PING_SECONDS, SILENT_SECONDS
+from app.store.keys import Chat
 from app.store.records import LiveRun
 from app.store.wire.connection import TROUBLE, Connection
-from app.store.wire.node import Command
-
-PING_SECONDS = 2.0
-SILENT_SECONDS = 5.0
-RETRY_SECONDS = (0.05, 2.0)
+from app.store.wire.script import Command, command
 
 
 class Bells:
-    """Calls `ring(text)` for each bell, and `missed()` after each time some may have been lost."""
+    """Calls `on_stop(name, value)`, `on_end(attempt)`, and `on_gap()` after each time some may have been
+    lost.
+    """
 
-    def __init__(
-        self, connection: Connection, process: str, ring: Callable[[str], None], missed: Callable[[], None]
-    ) -> None:
+    def __init__(self, connection: Connection, process: str) -> None:
         self._connection = connection
-        self._channels = (BELLS, bells(process))
-        self._ring = ring
-        self._missed = missed
+        self._process = process
         self._heard = -math.inf
-        self._retry = RETRY_SECONDS[0]
+        self._retry = BELL_RETRY_SECONDS[0]
+        self.on_stop: Callable[[str, str], None] = lambda *_: None
+        self.on_end: Callable[[str], None] = lambda *_: None
+        self.on_gap: Callable[[], None] = lambda: None
 
     @property
     def listening(self) -> bool:
         """Whether the link has shown a sign of life lately."""
         return time.monotonic() - self._heard < SILENT_SECONDS
+
+    def stop(self, chat: Chat, value: str, process: str | None = None) -> Command:
+        """Describes the bell of a stop, to one process (a stop need not wake them all) or to every one."""
+        return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}")
+
+    def end(self, run: LiveRun) -> tuple[str, str]:
+        """Channel and text of the bell that tells all that a run has ended; the script END rings it."""
+        return self._channel(None), f"ended {run.attempt}"
 
     async def listen(self) -> None:
         """Listens until it is cancelled, whatever happens to the link."""
@@ -53,10 +59,11 @@ class Bells:
                 )
             self._heard = -math.inf
             await asyncio.sleep(self._retry)
-            self._retry = min(self._retry * 2, RETRY_SECONDS[1])
+            self._retry = min(self._retry * 2, BELL_RETRY_SECONDS[1])
 
     async def _hear(self, link: PubSub) -> None:
-        await link.subscribe(*self._channels)
+        mine = self._channel(self._process)
+        await link.subscribe(self._channel(None), mine)
         heard = time.monotonic()
         while True:
             message = await link.get_message(timeout=PING_SECONDS)
@@ -67,14 +74,19 @@ class Bells:
                 continue
             self._heard = heard = time.monotonic()
             match message["type"]:
-                case "subscribe" if message["channel"].decode() == self._channels[-1]:
-                    self._retry = RETRY_SECONDS[0]
+                case "subscribe" if message["channel"].decode() == mine:
+                    self._retry = BELL_RETRY_SECONDS[0]
                     logger.info("wake-up link ready")
-                    self._missed()
+                    self.on_gap()
                 case "message":
-                    self._ring(message["data"].decode("utf-8", "replace"))
+                    self._rung(message["data"].decode("utf-8", "replace"))
 
+    def _rung(self, text: str) -> None:
+        match text.split(" ", 2):
+            case ["stop", name, value]:
+                self.on_stop(name, value)
+            case ["ended", attempt]:
+                self.on_end(attempt)
 
-def end_bell(run: LiveRun) -> Command:
-    """The command that tells all backends that a run has ended."""
-    return ("PUBLISH", BELLS, f"ended {run.attempt}")
+    def _channel(self, process: str | None) -> str:
+        return self._connection.channel(f"bells:{process}" if process else "bells")

@@ -4,13 +4,19 @@ One entry holds the events of one batch; its id is the number of the last one, s
 twice.
 """
 
-from app.events import Event, decode, encode, name
+from collections.abc import AsyncIterator, Sequence
+
+from loguru import logger
+
+from app.clock import READER_SECONDS
+from app.events import Event, Unknown, decode, encode, name
 from app.store.keys import Chat
-from app.store.wire.connection import Connection, Script
-from app.store.wire.node import Command, pairs
+from app.store.wire.connection import Connection
+from app.store.wire.node import pairs
+from app.store.wire.script import Command, Script, command
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
-READER_SECONDS = 15
+PAGE = 100  # entries per read: what one page weighs is bounded by the batches of the log writer
 
 LAST_NUMBER = """
 local function last_number(key)
@@ -19,14 +25,14 @@ local function last_number(key)
 end
 """
 
-# writes the pairs of number and event from ARGV[first] on, leaving out what the log has, and answers the
+# writes the pairs of number and event from ARGV[from] on, leaving out what the log has, and answers the
 # number it ends with then. Nothing is written where that would leave a gap: the log has lost its end with a
 # primary that died
 WRITE_EVENTS = """
-local function write_events(key, first)
+local function write_events(key, from)
   local last, fields = last_number(key), {}
-  if not ARGV[first] or tonumber(ARGV[first]) > last + 1 then return last end
-  for place = first, #ARGV, 2 do
+  if not ARGV[from] or tonumber(ARGV[from]) > last + 1 then return last end
+  for place = from, #ARGV, 2 do
     if tonumber(ARGV[place]) > last then
       fields[#fields + 1] = ARGV[place]
       fields[#fields + 1] = ARGV[place + 1]
@@ -40,23 +46,23 @@ local function write_events(key, first)
 end
 """
 
-# ARGV: run id, seconds, then number and event; answers the number the log ends with, -1 when the run lost its
-# chat
+# answers the number the log ends with, -1 when the run lost its chat
 APPEND = Script(
     LAST_NUMBER
     + WRITE_EVENTS
     + """
-if redis.call('HGET', KEYS[1], 'run_id') ~= ARGV[1] then return -1 end
-local last = write_events(KEYS[2], 3)
-if ARGV[3] == '1' then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
+if redis.call('HGET', chat, 'run_id') ~= run_id then return -1 end
+local last = write_events(events, tail)
+if ARGV[tail] == '1' then redis.call('EXPIRE', events, life) end
 return last
-"""
+""",
+    keys="chat events",
+    args="run_id life",
+    tail=True,
 )
 
-SCRIPTS = (APPEND,)
 
-
-def numbered(events: list[Event], first: int) -> list[str]:
+def numbered(events: Sequence[Event], first: int) -> list[str]:
     """Number and event, alternating, as the scripts take them."""
     return [
         part for n, event in enumerate(events, first) for part in (str(n), f"{name(event)} {encode(event)}")
@@ -70,46 +76,71 @@ class EventLog:
         self._redis = connection
         self._seconds = log_seconds
 
-    def append(self, chat: Chat, run_id: str, events: list[Event], first: int) -> Command:
-        """The command that appends events, numbered from `first`; it answers what number the log ends with.
+    def append(self, chat: Chat, run_id: str, events: Sequence[Event], first: int) -> Command:
+        """Describes how events, numbered from `first`, are appended; it answers what number the log ends
+        with.
 
         That is less than `first` when the log has lost its end, and -1 when the run was settled.
         """
-        return APPEND(
-            (chat.key, chat.events(run_id)), run_id, self._seconds, *numbered(events[:BATCH], first)
-        )
+        what = numbered(events[:BATCH], first)
+        return APPEND(*what, chat=chat.key, events=chat.events(run_id), run_id=run_id, life=self._seconds)
 
     async def begun(self, chat: Chat, run_id: str) -> bool:
         """Whether the run has written anything."""
-        return bool(await self._redis.call("EXISTS", chat.events(run_id)))
+        return bool(await self._redis.do(command("EXISTS", chat.events(run_id))))
+
+    async def last_number(self, chat: Chat, run_id: str) -> int:
+        """The number of the last event in the log; 0 when there is no log (any more)."""
+        rows = await self._redis.do(command("XREVRANGE", chat.events(run_id), "+", "-", "COUNT", 1))
+        return int(rows[0][0].split(b"-")[0]) if rows else 0
+
+    async def pages(self, chat: Chat, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+        """The events behind number `after`, page by page."""
+        while True:
+            read = command("XRANGE", chat.events(run_id), f"({after}", "+", "COUNT", PAGE)
+            rows = await self._redis.do(read)
+            found = _events(rows, after)
+            if found:
+                yield found
+            if len(rows) < PAGE:
+                return
+            after = int(rows[-1][0].split(b"-")[0])
 
     async def read(self, chat: Chat, run_id: str) -> list[Event]:
         """All events in the log, from number 1; empty when there is none (any more)."""
-        rows = await self._redis.call("XRANGE", chat.events(run_id), "-", "+")
-        return [event for _, fields in rows for event in _events(fields)]
+        return [event async for page in self.pages(chat, run_id) for event in page]
 
     async def next(self, chat: Chat, run_id: str, after: int) -> list[Event]:
-        """The events behind number `after`, which ended a batch, waiting a moment for them; empty when none
-        came.
-        """
-        rows = await self._redis.read_stream(chat.events(run_id), after)
-        return [event for _, fields in rows for event in _events(fields)]
+        """The events behind number `after`, waiting a moment for them; empty when none came."""
+        return _events(await self._redis.read_stream(chat.events(run_id), after), after)
 
     async def show_reader(self, chat: Chat, reader: str) -> None:
-        """Lets the backend that makes the reply know that somebody reads it here, for 15 s."""
-        now = int((await self._redis.call("TIME"))[0])
-        await self._redis.calls(
-            [("ZADD", chat.readers, now + READER_SECONDS, reader), ("EXPIRE", chat.readers, READER_SECONDS)]
+        """Lets the backend that makes the reply know that somebody reads it here, for `READER_SECONDS`."""
+        now = int((await self._redis.do(command("TIME")))[0])
+        life = int(READER_SECONDS)
+        await self._redis.do_all(
+            [command("ZADD", chat.readers, now + life, reader), command("EXPIRE", chat.readers, life)]
         )
 
     async def drop_reader(self, chat: Chat, reader: str) -> None:
-        await self._redis.call("ZREM", chat.readers, reader)
+        """The reader has gone."""
+        await self._redis.do(command("ZREM", chat.readers, reader))
 
     async def has_readers(self, chat: Chat) -> bool:
         """Whether anybody reads this chat's run on another backend."""
-        now = int((await self._redis.call("TIME"))[0])
-        return bool(await self._redis.call("ZCOUNT", chat.readers, now, "+inf"))
+        now = int((await self._redis.do(command("TIME")))[0])
+        return bool(await self._redis.do(command("ZCOUNT", chat.readers, now, "+inf")))
 
 
-def _events(fields: list[bytes]) -> list[Event]:
-    return [decode(*value.decode().split(" ", 1)) for _, value in pairs(fields)]
+def _events(rows: Sequence[tuple[bytes, list[bytes]]], after: int) -> list[Event]:
+    """The events of these entries with a number above `after`; one that cannot be read keeps its number."""
+    return [_event(value) for _, fields in rows for number, value in pairs(fields) if int(number) > after]
+
+
+def _event(value: bytes) -> Event:
+    kind, _, data = value.decode("utf-8", "replace").partition(" ")
+    try:
+        return decode(kind, data)
+    except (ValueError, TypeError, KeyError):
+        logger.debug("event=<{!r}> | not understood here, passed on as it is", kind[:40])
+        return Unknown(kind, data)

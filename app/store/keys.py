@@ -2,9 +2,11 @@
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times; of a live run also run_id, attempt, run | `MEMORY_TTL_MIN` |
-| `chat:{name}:messages` | list | `<milliseconds> <JSON>`, oldest first | as the chat |
-| `chat:{name}:runs` | hash | run id -> `<digest>` while it lives, then also its ending | as the chat |
+| `chat:{name}` | hash | agent, title, times, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
+| `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
+| `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
+| `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
+| `chat:{name}:versions` | hash | version -> `<milliseconds> <run id that stands there>`, `<version>:lines` -> lines | as the chat |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
@@ -13,15 +15,15 @@
 | `backends` | hash | process -> JSON of a backend | swept by the others |
 | `alive:<process>` | string | heartbeat | 9 s |
 | `held:<process>` | hash | attempt -> JSON of the run it makes | removed with the last run |
-| `stopped` | sorted set | JSON of the stops of the last hour, by time | 1 h |
-| `bells`, `bells:<process>` | channel | `stop <name> <value of the key>`, `ended <attempt>` | |
-"""
+| `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
+
+Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`. `REDIS_PREFIX` stands
+before every key and channel.
+"""  # noqa: E501  # one row a key
 
 from dataclasses import dataclass
 
 BACKENDS = "backends"
-STOPPED = "stopped"
-BELLS = "bells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class Chat:
         return f"{self.key}:runs"
 
     @property
+    def ids(self) -> str:
+        return f"{self.key}:ids"
+
+    @property
+    def versions(self) -> str:
+        return f"{self.key}:versions"
+
+    @property
     def early(self) -> str:
         return f"{self.key}:early"
 
@@ -69,13 +79,13 @@ def index(owner: str) -> str:
     return f"chats:{owner}" if owner else "chats"
 
 
+def stopped(owner: str) -> str:
+    """The sorted set of an owner's stops."""
+    return f"stopped:{owner}" if owner else "stopped"
+
+
 def alive(process: str) -> str:
     return f"alive:{process}"
-
-
-def bells(process: str) -> str:
-    """The channel of one process: a stop need not wake them all."""
-    return f"{BELLS}:{process}"
 
 
 def held(process: str) -> str:

@@ -6,18 +6,20 @@ holds. A process is known by an id made when it starts, since a restarted contai
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from loguru import logger
+
+from app.clock import LEASE_SECONDS, TRUST_SECONDS
 from app.errors import RedisUnavailable
 from app.store.keys import BACKENDS, Chat, alive, held
-from app.store.records import LiveRun
 from app.store.wire.connection import Connection
-from app.store.wire.node import Command, pairs
+from app.store.wire.node import pairs
+from app.store.wire.script import command
 
-LEASE_MS = 9000
-HEARTBEAT_SECONDS = 2.0
-TRUST_SECONDS = 2 * HEARTBEAT_SECONDS  # after Redis was away, this long everybody may heartbeat again
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,11 @@ class Leases:
     async def beat(self, about: dict[str, Any]) -> list[str]:
         """Renews our lease; the processes whose heartbeat has been missing twice in a row."""
         try:
-            _, _, others = await self._redis.calls(
+            _, _, others = await self._redis.do_all(
                 [
-                    ("SET", alive(self.process), "1", "PX", LEASE_MS),
-                    ("HSET", BACKENDS, self.process, json.dumps(about)),
-                    ("HKEYS", BACKENDS),
+                    command("SET", alive(self.process), "1", "PX", int(LEASE_SECONDS * 1000)),
+                    command("HSET", BACKENDS, self.process, json.dumps(about)),
+                    command("HKEYS", BACKENDS),
                 ]
             )
             missing = await self._without_heartbeat([name.decode() for name in others])
@@ -55,10 +57,6 @@ class Leases:
         dead, self._missing = missing & self._missing, missing
         return sorted(dead) if self.trusted() else []
 
-    async def _without_heartbeat(self, processes: list[str]) -> set[str]:
-        beats = await self._redis.calls([("EXISTS", alive(process)) for process in processes])
-        return {process for process, there in zip(processes, beats, strict=True) if not there}
-
     async def gone(self, process: str) -> bool:
         """Whether this process has no heartbeat, as far as that can be trusted right now."""
         return self.trusted() and bool(await self._without_heartbeat([process]))
@@ -67,40 +65,57 @@ class Leases:
         """Whether a missing heartbeat means a dead process: Redis has been well for a while."""
         return self._well_since is not None and time.monotonic() - self._well_since >= TRUST_SECONDS
 
-    def hold(self, chat: Chat, run: LiveRun) -> Command:
-        """The command that lists a run under our process, before it begins."""
-        about = {"owner": chat.owner, "chat_id": chat.id, "run_id": run.run_id}
-        return ("HSET", held(self.process), run.attempt, json.dumps(about))
-
-    @staticmethod
-    def release(run: LiveRun) -> Command:
-        """The command that takes a run off the list of its process."""
-        return ("HDEL", held(run.process), run.attempt)
-
     async def held(self, process: str) -> list[Held]:
         """The runs listed under a process."""
-        return _held(await self._redis.call("HGETALL", held(process)))
+        return list(_held(await self._redis.do(command("HGETALL", held(process)))))
 
     async def backends(self) -> dict[str, dict[str, Any]]:
         """What the living processes say about themselves, by process."""
-        rows = await self._redis.call("HGETALL", BACKENDS)
-        found = {process.decode(): json.loads(row) for process, row in pairs(rows)}
+        rows = await self._redis.do(command("HGETALL", BACKENDS))
+        found = dict(_readable(rows, _about))
         missing = await self._without_heartbeat(list(found))
         return {process: about for process, about in found.items() if process not in missing}
 
     async def all_held(self) -> list[Held]:
         """The runs of all processes, also of those that have just died."""
-        processes = await self._redis.call("HKEYS", BACKENDS)
-        rows = await self._redis.calls([("HGETALL", held(process.decode())) for process in processes])
+        processes = await self._redis.do(command("HKEYS", BACKENDS))
+        rows = await self._redis.do_all([command("HGETALL", held(process.decode())) for process in processes])
         return [run for row in rows for run in _held(row)]
 
     async def forget(self, process: str) -> None:
         """Takes a process whose runs are settled, or our own when we leave, off the lists."""
-        await self._redis.calls(
-            [("HDEL", BACKENDS, process), ("DEL", alive(process)), ("DEL", held(process))]
+        await self._redis.do_all(
+            [
+                command("HDEL", BACKENDS, process),
+                command("DEL", alive(process)),
+                command("DEL", held(process)),
+            ]
         )
 
+    async def _without_heartbeat(self, processes: list[str]) -> set[str]:
+        beats = await self._redis.do_all([command("EXISTS", alive(process)) for process in processes])
+        return {process for process, there in zip(processes, beats, strict=True) if not there}
 
-def _held(rows: list[bytes]) -> list[Held]:
-    found = [json.loads(row) for _, row in pairs(rows)]
-    return [Held(Chat(row["owner"], row["chat_id"]), row["run_id"]) for row in found]
+
+def _held(rows: list[bytes]) -> Iterator[Held]:
+    return (run for _, run in _readable(rows, _run))
+
+
+def _run(row: dict[str, Any]) -> Held:
+    return Held(Chat(str(row["owner"]), str(row["chat_id"])), str(row["run_id"]))
+
+
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"backend": str(row["backend"]), "started_at": str(row["started_at"])}
+
+
+def _readable(rows: list[bytes], read: Callable[[dict[str, Any]], T]) -> Iterator[tuple[str, T]]:
+    """The entries of a hash that can be read; the others harm only themselves."""
+    unread = 0
+    for field, row in pairs(rows):
+        try:
+            yield field.decode(), read(json.loads(row))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            unread += 1
+    if unread:
+        logger.debug("entries=<{}> | not understood here, passed over", unread)

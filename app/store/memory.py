@@ -5,127 +5,174 @@ Times come from Redis alone, so the clocks of the backends may differ.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from loguru import logger
+
 from app.errors import NotFound
 from app.settings import Settings
+from app.store.bells import Bells
+from app.store.commands import touch
 from app.store.eventlog import numbered
 from app.store.keys import Chat, index
 from app.store.records import (
     Asked,
     ChatState,
-    Ending,
     Known,
     LastWords,
     LiveRun,
     Message,
+    RunRecord,
     Started,
-    describe,
-    live_run,
-    read_ending,
     title_of,
 )
-from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, TOUCH, UNDO
+from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, UNDO
 from app.store.wire.connection import Connection
-from app.store.wire.node import Command, pairs
+from app.store.wire.node import pairs
+from app.store.wire.script import Command, command
 
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
-
-SCRIPTS = (START, END, UNDO, DELETE, TOUCH, SURPLUS, RENAME)
+MOST_CHAT_BYTES = (
+    2 * 1024 * 1024
+)  # what the messages and versions of a chat weigh; two of the longest replies
+PAGE = 25  # messages per read
+AT_ONCE = 8  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
+READ_TRIES = 3
 
 
 class Memory:
     """The chats in Redis. Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, bells: Bells, settings: Settings) -> None:
         self._redis = connection
+        self._bells = bells
         self._keeps = settings.enable_memory
         self._keep = settings.memory_keep_messages
         self._history = settings.memory_max_turns * 4
         self._replay = settings.replay_ttl_seconds
         self._life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
-        self._life_running = max(self._life, int(settings.run_timeout_seconds) + 120)
+        self._life_running = max(self._life, int(settings.run_timeout_seconds) + 120) if self._life else 0
         self._most = settings.memory_max_conversations
         self._evicting: set[str] = set()
+        self._reading = asyncio.Semaphore(AT_ONCE)
+
+    # a run: started, taken back, ended
 
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
     ) -> tuple[Started | Known | LiveRun, list[Any]]:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along,
         first.
-        """
-        message = Message("user", asked.text, run_id=run.run_id).line() if self._keeps else ""
-        script = START(
-            (chat.key, chat.messages, chat.runs, chat.early, chat.events(run.run_id)),
-            *(run.run_id, run.attempt, asked.digest, describe(run), message, run.agent),
-            *(title_of(asked.text) if self._keeps else "", asked.replaces or ""),
-            *(self._life_running, self._keep, self._history),
-        )
-        touch = [TOUCH((index(chat.owner),), chat.id, "")] if self._keeps else []
-        results = await self._redis.calls([*also, script, *touch])
-        crowded = bool(touch) and results[-1] > self._most
-        return self._answer(results[len(also)], crowded), results[: len(also)]
 
-    @staticmethod
-    def _answer(row: list[Any], crowded: bool) -> Started | Known | LiveRun:
-        match row[0]:
-            case b"started":
-                return Started(int(row[1]), bool(row[2]), [Message.read(line) for line in row[3]], crowded)
-            case b"known":
-                ending = read_ending(row[1])
-                backend = ending.backend if ending else json.loads(row[2]).get("backend")
-                return Known(row[1].decode().split(" ")[0], ending is None, backend)
-            case b"busy":
-                live = live_run(*(part.decode() for part in row[1:]))
-                assert live  # noqa: S101  # the script answers with all three
-                return live
+        Raises `NotFound` when the question that is to be replaced is not kept.
+        """
+        script = START(
+            **self._keys(chat), early=chat.early, events=chat.events(run.run_id),
+            run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.text(),
+            message=Message("user", asked.text).body() if self._keeps else "", agent=run.agent,
+            title=title_of(asked.text) if self._keeps else "", replaces=asked.replaces or "",
+            life=self._life_running, history=self._history,
+        )  # fmt: skip
+        touched = [touch(chat)] if self._keeps else []
+        results = await self._redis.do_all([*also, script, *touched])
+        crowded = bool(touched) and results[-1] > self._most
+        return self._met(results[len(also)], crowded), results[: len(also)]
+
+    def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun:
+        match row:
+            case [b"started", at_ms, stopped, lines]:
+                return Started(int(at_ms), bool(stopped), _readable(lines), crowded)
+            case [b"known", record, live]:
+                known = RunRecord.read(record) or RunRecord()
+                holder = LiveRun.read(live)
+                backend = holder.backend if holder else known.backend
+                return Known(known.digest, not known.outcome, backend or None)
+            case [b"busy", described]:
+                return LiveRun.read(described) or LiveRun("", 0, "", "", "", "", "", "")
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
-    def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> list[Command]:
-        """The commands that end a run; `ended` reads what the first one answers.
-
-        `writer` is the process that asks.
-        """
-        script = END(
-            (chat.key, chat.messages, chat.runs, chat.events(run.run_id), chat.early),
-            *(
-                run.run_id,
-                writer,
-                words.reply.outcome,
-                run.backend,
-                words.reply.line() if self._keeps else "",
-            ),
-            *(self._keep, self._life, self._replay, "" if words.expected is None else words.expected),
-            *numbered(words.events, words.first),
-        )
-        return [script, *([TOUCH((index(chat.owner),), chat.id, "known")] if self._keeps else [])]
-
     async def undo(self, chat: Chat, run: LiveRun) -> None:
-        """Takes back a start of which we do not know whether it was carried out."""
-        keys = (chat.key, chat.messages, chat.runs)
-        await self._redis.call(*UNDO(keys, run.run_id, run.attempt, int(self._keeps)))
+        """Takes back a start of which we do not know whether it was carried out, all of it."""
+        script = UNDO(
+            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=str(int(self._keeps))
+        )
+        undone, *before = await self._redis.do(script)
+        if not undone or not self._keeps:
+            return
+        at = before[0].decode()
+        key = index(chat.owner)
+        await self._redis.do(command("ZADD", key, at, chat.id) if at else command("ZREM", key, chat.id))
 
-    async def read(self, chat: Chat) -> ChatState:
-        """The chat with all its kept messages; no fields when it is unknown."""
-        fields, lines = await self._redis.calls([("HGETALL", chat.key), ("LRANGE", chat.messages, 0, -1)])
-        return ChatState(_texts(fields), [Message.read(line) for line in lines])
+    async def end(
+        self, chat: Chat, run: LiveRun, writer: str, words: LastWords
+    ) -> tuple[str, RunRecord | None]:
+        """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the process
+        that asks.
+
+        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
+        """
+        channel, bell = self._bells.end(run)
+        script = END(
+            *numbered(words.events, words.first),
+            **self._keys(chat), events=chat.events(run.run_id), early=chat.early,
+            run_id=run.run_id, writer=writer, outcome=words.reply.outcome or "", backend=run.backend,
+            reply=words.reply.body() if self._keeps else "", keep=self._keep, most_bytes=MOST_CHAT_BYTES,
+            life=self._life, replay=self._replay, channel=channel, bell=bell if words.bell else "",
+            expected="" if words.expected is None else words.expected,
+        )  # fmt: skip
+        moved_up = [touch(chat, known=True)] if self._keeps else []
+        row = (await self._redis.do_all([script, *moved_up]))[0]
+        return row[0].decode(), RunRecord.read(row[1]) if len(row) > 1 else None
+
+    @staticmethod
+    def _keys(chat: Chat) -> dict[str, str]:
+        return {
+            "chat": chat.key,
+            "messages": chat.messages,
+            "runs": chat.runs,
+            "ids": chat.ids,
+            "versions": chat.versions,
+        }
+
+    # reading
 
     async def state(self, chat: Chat) -> ChatState:
-        """The chat without its messages."""
-        return ChatState(_texts(await self._redis.call("HGETALL", chat.key)), [])
+        """The chat without its messages; no fields when it is unknown."""
+        return ChatState(_texts(await self._redis.do(command("HGETALL", chat.key))))
+
+    async def read(self, chat: Chat) -> ChatState:
+        """The chat with all its kept messages, read in pages."""
+        async with self._reading:
+            for _ in range(READ_TRIES):
+                state = await self._read_pages(chat)
+                if state:
+                    return state
+        raise NotFound("The chat changes faster than it can be read. Try again.")
+
+    async def _read_pages(self, chat: Chat) -> ChatState | None:
+        """None when what was read before was dropped or replaced meanwhile."""
+        lines: list[bytes] = []
+        before: dict[str, str] | None = None
+        while True:
+            page = command("LRANGE", chat.messages, len(lines), len(lines) + PAGE - 1)
+            hashed, found = await self._redis.do_all([command("HGETALL", chat.key), page])
+            fields = _texts(hashed)
+            if before is not None and any(fields.get(n) != before.get(n) for n in ("first", "version")):
+                return None
+            before, lines = fields, lines + found
+            if len(found) < PAGE:
+                return ChatState(fields, _readable(lines))
 
     async def live(self, chats: Sequence[Chat]) -> list[LiveRun | None]:
         """What runs in each of these chats."""
-        rows = await self._redis.calls([("HMGET", chat.key, "run_id", "run_at", "run") for chat in chats])
-        return [live_run(*(part.decode() if part else None for part in row)) for row in rows]
+        rows = await self._redis.do_all([command("HGET", chat.key, "run") for chat in chats], check=False)
+        return [LiveRun.read(row) if isinstance(row, bytes) else None for row in rows]
 
-    async def ending(self, chat: Chat, run_id: str) -> Ending | None:
-        """How this run ended, if it is known and has."""
-        record = await self._redis.call("HGET", chat.runs, run_id)
-        return read_ending(record)
+    async def record(self, chat: Chat, run_id: str) -> RunRecord | None:
+        """What is kept of this run, if it is known."""
+        return RunRecord.read(await self._redis.do(command("HGET", chat.runs, run_id)))
 
     async def listed(
         self, owner: str, limit: int, offset: int
@@ -133,23 +180,32 @@ class Memory:
         """Chats with their fields and message counts, newest activity first, and how many there are."""
         await self._forget_expired(owner)
         key = index(owner)
-        ids, count = await self._redis.calls([("ZREVRANGE", key, offset, offset + limit - 1), ("ZCARD", key)])
-        chats = [Chat(owner, one.decode()) for one in ids]
-        rows = await self._redis.calls(
-            [command for chat in chats for command in (("HGETALL", chat.key), ("LLEN", chat.messages))]
+        ids, count = await self._redis.do_all(
+            [command("ZREVRANGE", key, offset, offset + limit - 1), command("ZCARD", key)]
         )
-        pairs = zip(chats, rows[::2], rows[1::2], strict=True)
-        return [(chat.id, _texts(fields), length) for chat, fields, length in pairs if fields], count
+        chats = [Chat(owner, one.decode()) for one in ids]
+        asked = [
+            one for chat in chats for one in (command("HGETALL", chat.key), command("LLEN", chat.messages))
+        ]
+        rows = await self._redis.do_all(asked, check=False)
+        found = zip(chats, rows[::2], rows[1::2], strict=True)
+        return [
+            (chat.id, _texts(fields), length)
+            for chat, fields, length in found
+            if isinstance(fields, list) and isinstance(length, int) and fields
+        ], count
+
+    # changing and forgetting
 
     async def rename(self, chat: Chat, title: str) -> bool:
         """Whether there was such a chat to rename."""
-        return bool(await self._redis.call(*RENAME((chat.key,), title)))
+        return bool(await self._redis.do(RENAME(chat=chat.key, title=title)))
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
-        answer: bytes = await self._redis.call(*self._deletion(chat))
+        answer: bytes = await self._redis.do(self._deletion(chat))
         if answer != b"running":
-            await self._redis.call("ZREM", index(chat.owner), chat.id)
+            await self._redis.do(command("ZREM", index(chat.owner), chat.id))
         return answer.decode()
 
     async def evict(self, owner: str) -> None:
@@ -159,34 +215,54 @@ class Memory:
         self._evicting.add(owner)
         try:
             await asyncio.sleep(EVICT_SECONDS)
-            running = 0
-            while surplus := await self._redis.call(*SURPLUS((index(owner),), self._most, running)):
-                running += await self._delete_idle(owner, [one.decode() for one in surplus])
+            passed = 0
+            while surplus := await self._redis.do(SURPLUS(index=index(owner), most=self._most, skip=passed)):
+                passed += await self._delete_idle(owner, [one.decode() for one in surplus])
         finally:
             self._evicting.discard(owner)
 
     async def _delete_idle(self, owner: str, chat_ids: list[str]) -> int:
-        """Deletes those of these chats in which nothing runs; in how many something does."""
-        answers = await self._redis.calls([self._deletion(Chat(owner, one)) for one in chat_ids])
-        gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer != b"running"]
+        """Deletes those of these chats in which nothing runs; how many are left."""
+        answers = await self._redis.do_all(
+            [self._deletion(Chat(owner, one)) for one in chat_ids], check=False
+        )
+        done = (b"deleted", b"unknown")
+        gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
         if gone:
-            await self._redis.call("ZREM", index(owner), *gone)
+            await self._redis.do(command("ZREM", index(owner), *gone))
         return len(chat_ids) - len(gone)
 
-    @staticmethod
-    def _deletion(chat: Chat) -> Command:
-        return DELETE((chat.key, chat.messages, chat.runs, chat.early, chat.events("")), DELETED_LOG_MS)
+    def _deletion(self, chat: Chat) -> Command:
+        """Describes how a chat is forgotten."""
+        return DELETE(**self._keys(chat), early=chat.early, logs=chat.events(""), log_ms=DELETED_LOG_MS)
 
     async def _forget_expired(self, owner: str) -> None:
+        if not self._life:
+            return
         key = index(owner)
-        seconds, _ = await self._redis.call("TIME")
-        ids = await self._redis.call("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self._life) * 1000)
+        seconds, _ = await self._redis.do(command("TIME"))
+        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self._life) * 1000))
         if ids:
-            there = await self._redis.calls([("EXISTS", Chat(owner, one.decode()).key) for one in ids])
+            there = await self._redis.do_all(
+                [command("EXISTS", Chat(owner, one.decode()).key) for one in ids]
+            )
             gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
             if gone:
-                await self._redis.call("ZREM", key, *gone)
+                await self._redis.do(command("ZREM", key, *gone))
 
 
 def _texts(fields: list[bytes]) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in pairs(fields)}
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in pairs(fields)}
+
+
+def _readable(lines: Sequence[bytes]) -> list[Message]:
+    """The messages among these lines that can be read; the others harm only themselves."""
+    found, unread = [], 0
+    for line in lines:
+        try:
+            found.append(Message.read(line))
+        except (ValueError, TypeError):
+            unread += 1
+    if unread:
+        logger.warning("messages=<{}> | not understood here, passed over", unread)
+    return found

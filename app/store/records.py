@@ -1,7 +1,7 @@
-"""What the chats in Redis hold, as it is read and written: messages, live runs, endings."""
+"""What the chats in Redis hold, as it is read and written: messages, live runs, records of runs."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.events import Event, Outcome
@@ -18,16 +18,17 @@ class Message:
     outcome: Outcome | None = None
     facts: dict[str, Any] | None = None
 
-    def line(self) -> str:
-        """The JSON kept in Redis, without the time, which Redis adds."""
-        fields = {"role": self.role, "content": self.content, "run_id": self.run_id}
+    def body(self) -> str:
+        """The JSON kept in Redis, without the time and the run id, which the scripts put before it."""
         extra = {"outcome": self.outcome, "facts": self.facts}
-        return json.dumps(fields | {key: value for key, value in extra.items() if value is not None})
+        told = {key: value for key, value in extra.items() if value is not None}
+        return json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False)
 
     @classmethod
     def read(cls, line: bytes) -> "Message":
-        at, _, data = line.partition(b" ")
-        return cls(created_ms=int(at), **json.loads(data))
+        """Raises `ValueError`, `TypeError` for a line that is none."""
+        at, run_id, data = line.split(b" ", 2)
+        return cls(created_ms=int(at), run_id=run_id.decode(), **json.loads(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,45 @@ class LiveRun:
     backend: str
     process: str
     attempt: str
+
+    def text(self) -> str:
+        """What START is handed; it puts the time in."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str | bytes | None) -> "LiveRun | None":
+        """None where nothing runs, or what stands there cannot be read."""
+        try:
+            return cls(**json.loads(text)) if text else None
+        except (ValueError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a chat keeps of each run: the digest of its message and, once it has ended, how.
+
+    `backend` held the run, `writer` is the process that wrote the ending down. Written by the scripts START
+    and END.
+    """
+
+    digest: str = ""
+    outcome: Outcome | None = None
+    backend: str = ""
+    ended_ms: int = 0
+    writer: str = ""
+
+    @classmethod
+    def read(cls, text: bytes | None) -> "RunRecord | None":
+        """None where there is none, or what stands there cannot be read."""
+        try:
+            fields = json.loads(text or b"null")
+            return cls(**{name: value for name, value in fields.items() if name != "place"})
+        except (ValueError, TypeError, AttributeError):
+            return None
+
+
+GONE = RunRecord(outcome="stopped")  # the run has ended and its chat was deleted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +107,16 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: its outcome and the backend that held it, when, and who wrote it down."""
-
-    outcome: Outcome
-    backend: str
-    at_ms: int
-    writer: str
-
-
-@dataclass(frozen=True, slots=True)
 class ChatState:
     """A chat as one read shows it. `fields` is the hash in Redis."""
 
     fields: dict[str, str]
-    messages: list[Message]
+    messages: list[Message] = field(default_factory=list)
 
     @property
     def live(self) -> LiveRun | None:
-        return live_run(self.fields.get("run_id"), self.fields.get("run_at"), self.fields.get("run"))
+        """What runs in it."""
+        return LiveRun.read(self.fields.get("run")) if "run_id" in self.fields else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +132,14 @@ class Asked:
 class LastWords:
     """What ends a run: the reply, and from number `first` on the events that its log may lack, the end last.
 
-    With `expected` they are written only when the log ends with that number.
+    With `expected` they are written only when the log ends with that number. `bell` when somebody may wait.
     """
 
     reply: Message
     events: list[Event]
     first: int
     expected: int | None = None
-
-
-def ended(row: list[bytes]) -> tuple[str, Ending | None]:
-    """`ended`, `moved`, `gap`, or `lost` with the ending another wrote (none: the chat is gone)."""
-    return row[0].decode(), read_ending(row[1]) if len(row) > 1 else None
-
-
-def read_ending(record: bytes | None) -> Ending | None:
-    """The ending in an entry of the runs of a chat."""
-    parts = record.decode().split(" ") if record else []
-    if len(parts) < 5:
-        return None
-    return Ending(parts[1], parts[2], int(parts[3]), parts[4])  # type: ignore[arg-type]  # written by END
-
-
-def live_run(run_id: str | None, at_ms: str | None, described: str | None) -> LiveRun | None:
-    """The live run in the fields of a chat."""
-    if not (run_id and at_ms and described):
-        return None
-    return LiveRun(run_id=run_id, started_ms=int(at_ms), **json.loads(described))
+    bell: bool = True
 
 
 def title_of(message: str) -> str:
@@ -136,10 +148,3 @@ def title_of(message: str) -> str:
     if len(words) <= 60:
         return words
     return words[:60].rsplit(" ", 1)[0] + "…"
-
-
-def describe(run: LiveRun) -> str:
-    """What a chat keeps of its live run beside the id and the time."""
-    return json.dumps(
-        {key: value for key, value in asdict(run).items() if key not in ("run_id", "started_ms")}
-    )

@@ -1,130 +1,250 @@
 """The scripts that change a chat. Each is atomic, fenced by the id of the run, and may run twice: the second
-time it finds its work done and answers the same.
+time it finds its work done and answers the same. None decodes a message; each is bounded by a constant.
 
-All take the keys of one chat: the chat, its messages, its runs, then what the script says.
+`first` in the chat's hash counts the messages dropped at its beginning, so `place` in a run's record, the
+place of its question counted from the first message ever, is found again; `bytes` is what its messages and
+versions weigh.
 """
 
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
-from app.store.wire.connection import Script
+from app.store.wire.script import Script
 
-_NOW = """
+NOW = """
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = tonumber(time[1]) * 1000 + math.floor(time[2] / 1000)
+local stamp = string.format('%.0f', now)
 """
 
-# ARGV: run id, attempt, digest, run, message, agent, title, replaced run, chat seconds, kept messages,
-# history
-START = Script(
-    _NOW
-    + """
-local chat, messages, runs, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run_at', 'run', 'created_at')
-local known = redis.call('HGET', runs, ARGV[1])
-local repeated = live[1] == ARGV[1] and live[2] == ARGV[2]
-if known and not repeated then return {'known', known, live[1] == ARGV[1] and live[4] or '{}'} end
-if live[1] and not repeated then return {'busy', live[1], live[3], live[4]} end
-if not repeated then
-  if ARGV[8] ~= '' then
-    local found = nil
-    for place, line in ipairs(redis.call('LRANGE', messages, 0, -1)) do
-      local entry = cjson.decode(string.sub(line, string.find(line, ' ') + 1))
-      if entry.role == 'user' and entry.run_id == ARGV[8] then found = place - 1 end
-    end
-    if not found then return {'gone'} end
-    if found == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, found - 1) end
+# a life of 0 seconds is one without end
+LIVES = """
+local function lives(keys, life)
+  for _, key in ipairs(keys) do
+    if tonumber(life) > 0 then redis.call('EXPIRE', key, life) else redis.call('PERSIST', key) end
   end
-  redis.call('HSET', chat, 'run_id', ARGV[1], 'attempt', ARGV[2], 'run_at', now, 'run', ARGV[4],
-    'agent', ARGV[6], 'updated_at', now)
-  if not live[5] then redis.call('HSET', chat, 'created_at', now, 'title', ARGV[7]) end
-  if ARGV[5] ~= '' then
-    redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
-    redis.call('LTRIM', messages, -ARGV[10], -1)
-  end
-  redis.call('HSET', runs, ARGV[1], ARGV[3])
-  redis.call('DEL', KEYS[5]) -- the log of a run of this id in a chat that has just been deleted
-  for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[9]) end
 end
-local lapses = redis.call('ZSCORE', early, ARGV[1])
-local stopped = lapses and tonumber(lapses) > tonumber(now)
-local history = redis.call('LRANGE', messages, -ARGV[11], -1)
-return {'started', repeated and live[3] or now, stopped and 1 or 0, history}
+"""
+
+# a record or a run that cannot be read counts as none
+DECODED = """
+local function decoded(text)
+  local well, value = pcall(cjson.decode, text or '')
+  return well and type(value) == 'table' and value or nil
+end
+"""
+
+# the index in the list of the question of a run, if it still stands there
+_PLACE = """
+local function place_of(id)
+  local record = decoded(redis.call('HGET', runs, id))
+  if not record or not tonumber(record.place) then return nil end
+  local place = record.place - tonumber(redis.call('HGET', chat, 'first') or 0)
+  local line = place >= 0 and redis.call('LINDEX', messages, place)
+  return line and string.match(line, '^%d+ (%S+)') == id and place or nil
+end
+"""
+
+# takes the messages from a place on off the chat and keeps them as a version of the question `stands`
+_CUT = """
+local function cut(place, stands)
+  local lines = redis.call('LRANGE', messages, place, -1)
+  local gone = string.match(lines[1], '^%d+ (%S+)')
+  for _, field in ipairs(redis.call('HKEYS', versions)) do
+    local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
+    if anchor == gone then redis.call('HSET', versions, field, at .. ' ' .. stands) end
+  end
+  local version = redis.call('HINCRBY', chat, 'version', 1)
+  redis.call('HINCRBY', chat, 'bytes', #lines - 1) -- the line feeds between them
+  redis.call('HSET', versions, version, stamp .. ' ' .. stands)
+  redis.call('HSET', versions, version .. ':lines', table.concat(lines, '\\n'))
+  if place == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, place - 1) end
+  return version, gone
+end
+"""
+
+# puts the lines of a version back to the end of the chat; its siblings are versions of its question again
+_PUT_BACK = """
+local function put_back(version, stood)
+  local lines = redis.call('HGET', versions, version .. ':lines')
+  local question = string.match(lines, '^%d+ (%S+)')
+  local back = 0
+  for line in string.gmatch(lines, '[^\\n]+') do back = redis.call('RPUSH', messages, line) and back + 1 end
+  redis.call('HINCRBY', chat, 'bytes', 1 - back)
+  redis.call('HDEL', versions, version, version .. ':lines')
+  for _, field in ipairs(redis.call('HKEYS', versions)) do
+    local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
+    if anchor == stood then redis.call('HSET', versions, field, at .. ' ' .. question) end
+  end
+end
+"""
+
+_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'seen'"
+
+START = Script(
+    NOW
+    + LIVES
+    + DECODED
+    + _PLACE
+    + _CUT
+    + """
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run', 'agent', 'updated_at')
+local known = redis.call('HGET', runs, run_id)
+local repeated = live[1] == run_id and live[2] == attempt
+if known and not repeated then return {'known', known, live[1] == run_id and live[3] or ''} end
+if live[1] and not repeated then return {'busy', live[3]} end
+if not repeated then
+  local version = ''
+  if replaces ~= '' then
+    local place = place_of(replaces)
+    if not place then return {'gone'} end
+    version = cut(place, run_id)
+  end
+  local described = decoded(run)
+  described.started_ms = now
+  redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
+    'cut', version, 'before', (live[4] or '') .. ' ' .. (live[5] or ''), 'agent', agent, 'updated_at', stamp)
+  if not live[5] then redis.call('HSET', chat, 'created_at', stamp, 'title', title) end
+  local place = redis.call('LLEN', messages) + (redis.call('HGET', chat, 'first') or 0)
+  if message ~= '' then
+    local line = stamp .. ' ' .. run_id .. ' ' .. message
+    redis.call('RPUSH', messages, line)
+    redis.call('HINCRBY', chat, 'bytes', #line)
+  end
+  redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place}))
+  redis.call('RPUSH', ids, run_id)
+  redis.call('DEL', events) -- the log of a run of this id in a chat that has just been deleted
+  lives({chat, messages, runs, ids, versions}, life)
+end
+local lapses = redis.call('ZSCORE', early, run_id)
+local stopped = lapses and tonumber(lapses) > now
+local started = decoded(redis.call('HGET', chat, 'run'))
+return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0,
+  redis.call('LRANGE', messages, -history, -1)}
 """,
+    keys="chat messages runs ids versions early events",
+    args="run_id attempt digest run message agent title replaces life history",
     lasting=True,
 )
 
-# ARGV: run id, writer, outcome, backend, message, kept messages, chat seconds, replay seconds, last number or
-# '', then number and event for every event that may not be in the log yet
 END = Script(
-    _NOW
+    NOW
+    + LIVES
+    + DECODED
     + LAST_NUMBER
     + WRITE_EVENTS
-    + """
-local chat, messages, runs, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local record = redis.call('HGET', runs, ARGV[1])
-if redis.call('HGET', chat, 'run_id') ~= ARGV[1] then
-  if record and string.sub(record, -#ARGV[2]) == ARGV[2] then return {'ended'} end
-  return {'lost', record or ''}
+    + f"""
+local record = redis.call('HGET', runs, run_id)
+if redis.call('HGET', chat, 'run_id') ~= run_id then
+  local told = decoded(record)
+  if told and told.writer == writer then return {{'ended'}} end
+  return {{'lost', record or ''}}
 end
-if ARGV[9] ~= '' and last_number(events) ~= tonumber(ARGV[9]) then return {'moved'} end
-if ARGV[10] and write_events(events, 10) < tonumber(ARGV[#ARGV - 1]) then return {'gap'} end
-redis.call('EXPIRE', events, ARGV[8])
-if ARGV[5] ~= '' then
-  redis.call('RPUSH', messages, now .. ' ' .. ARGV[5])
-  redis.call('LTRIM', messages, -ARGV[6], -1)
+if expected ~= '' and last_number(events) ~= tonumber(expected) then return {{'moved'}} end
+if ARGV[tail] and write_events(events, tail) < tonumber(ARGV[#ARGV - 1]) then return {{'gap'}} end
+redis.call('EXPIRE', events, replay)
+if reply ~= '' then
+  local line = stamp .. ' ' .. run_id .. ' ' .. reply
+  redis.call('RPUSH', messages, line)
+  redis.call('HINCRBY', chat, 'bytes', #line)
 end
-redis.call('HDEL', chat, 'run_id', 'attempt', 'run_at', 'run')
-redis.call('HSET', chat, 'last_run', ARGV[1], 'updated_at', now)
-redis.call('HSET', runs, ARGV[1], table.concat({record, ARGV[3], ARGV[4], now, ARGV[2]}, ' '))
-redis.call('ZREM', KEYS[5], ARGV[1])
-for _, key in ipairs({chat, messages, runs}) do redis.call('EXPIRE', key, ARGV[7]) end
-return {'ended'}
+while redis.call('LLEN', ids) > 256 do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
+local weight = tonumber(redis.call('HGET', chat, 'bytes') or 0)
+local old = redis.call('HKEYS', versions)
+table.sort(old, function(a, b) return (tonumber(a) or 1e9) < (tonumber(b) or 1e9) end)
+local count = #old / 2
+for _, version in ipairs(old) do
+  if not tonumber(version) or (count <= 10 and weight <= tonumber(most_bytes)) then break end
+  weight = weight - #(redis.call('HGET', versions, version .. ':lines') or '')
+  redis.call('HDEL', versions, version, version .. ':lines')
+  count = count - 1
+end
+local length, dropped = redis.call('LLEN', messages), 0
+while length > tonumber(keep) or (weight > tonumber(most_bytes) and length > 2) do
+  weight = weight - #redis.call('LPOP', messages)
+  length, dropped = length - 1, dropped + 1
+end
+redis.call('HINCRBY', chat, 'first', dropped)
+redis.call('HDEL', chat, {_LIVE})
+redis.call('HSET', chat, 'last_run', run_id, 'updated_at', stamp, 'bytes', string.format('%.0f', weight))
+local ended = decoded(record) or {{}}
+ended.outcome, ended.backend, ended.ended_ms, ended.writer = outcome, backend, now, writer
+redis.call('HSET', runs, run_id, cjson.encode(ended))
+redis.call('ZREM', early, run_id)
+lives({{chat, messages, runs, ids, versions}}, life)
+if bell ~= '' then redis.call('PUBLISH', channel, bell) end
+return {{'ended'}}
 """,
+    keys="chat messages runs ids versions events early",
+    args="run_id writer outcome backend reply keep most_bytes life replay expected channel bell",
+    tail=True,
     lasting=True,
 )
 
-# takes back a start whose answer never reached us; ARGV: run id, attempt, 1 when its message was stored
+# takes back a start whose answer never reached us, all of it; answers whether the chat is still there, and
+# its time
 UNDO = Script(
-    """
-local live = redis.call('HMGET', KEYS[1], 'run_id', 'attempt')
-if live[1] ~= ARGV[1] or live[2] ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], 'run_id', 'attempt', 'run_at', 'run')
-redis.call('HDEL', KEYS[3], ARGV[1])
-if ARGV[3] == '1' then redis.call('RPOP', KEYS[2]) end
-if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[1]) end
-return 1
-"""
+    _PUT_BACK
+    + f"""
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut')
+if live[1] ~= run_id or live[2] ~= attempt then return {{0}} end
+redis.call('HDEL', chat, {_LIVE})
+redis.call('HDEL', runs, run_id)
+redis.call('LREM', ids, -1, run_id)
+if stored == '1' then
+  redis.call('HINCRBY', chat, 'bytes', -#redis.call('RPOP', messages))
+end
+if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
+local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
+if not updated_at then
+  redis.call('DEL', chat, messages, runs, ids, versions)
+  return {{1, ''}}
+end
+redis.call('HSET', chat, 'agent', agent, 'updated_at', updated_at)
+return {{1, updated_at}}
+""",
+    keys="chat messages runs ids versions",
+    args="run_id attempt stored",
 )
 
-# ARGV: milliseconds the event logs still live; KEYS[5] is the prefix of the logs
+# `log_ms`: how long the event logs still live
 DELETE = Script(
     """
-if redis.call('HEXISTS', KEYS[1], 'run_id') == 1 then return 'running' end
-for _, run in ipairs(redis.call('HKEYS', KEYS[3])) do redis.call('PEXPIRE', KEYS[5] .. run, ARGV[1]) end
-local known = redis.call('EXISTS', KEYS[1])
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+if redis.call('HEXISTS', chat, 'run_id') == 1 then return 'running' end
+for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
+local known = redis.call('EXISTS', chat)
+redis.call('UNLINK', chat, messages, runs, ids, versions, early)
 return known == 1 and 'deleted' or 'unknown'
-"""
+""",
+    keys="chat messages runs ids versions early logs",
+    args="log_ms",
 )
 
-# ARGV: chat id, `known` when only a chat in the index is moved up; answers how many chats there are
+# with `known` only a chat in the index is moved up; answers how many chats there are
 TOUCH = Script(
-    _NOW
+    NOW
     + """
-if ARGV[2] == '' or redis.call('ZSCORE', KEYS[1], ARGV[1]) then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-return redis.call('ZCARD', KEYS[1])
-"""
+if known == '' or redis.call('ZSCORE', index, chat_id) then redis.call('ZADD', index, stamp, chat_id) end
+return redis.call('ZCARD', index)
+""",
+    keys="index",
+    args="chat_id known",
 )
 
-# ARGV: how many chats may be kept, how many of the oldest to pass over; some hundreds of the oldest beyond
-# that number
+# some hundreds of the oldest chats beyond the number that may be kept, passing over some of them
 SURPLUS = Script(
     """
-local surplus = math.min(redis.call('ZCARD', KEYS[1]) - ARGV[1], 500)
-return surplus > 0 and redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[2] + surplus - 1) or {}
-"""
+local surplus = math.min(redis.call('ZCARD', index) - most, 500)
+return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or {}
+""",
+    keys="index",
+    args="most skip",
 )
 
 RENAME = Script(
-    "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', "
-    "KEYS[1], 'title', ARGV[1]) return 1"
+    """
+if redis.call('EXISTS', chat) == 0 then return 0 end
+redis.call('HSET', chat, 'title', title)
+return 1
+""",
+    keys="chat",
+    args="title",
 )

@@ -6,6 +6,7 @@ first, acted on, and only then consumed (GETDEL, after a comparison in the same 
 the way loses no stop.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,44 +15,56 @@ from typing import Any, Literal
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
-from app.store.keys import BELLS, STOPPED, Chat, alive, bells
-from app.store.records import Ending, LiveRun, live_run, read_ending
-from app.store.wire.connection import Connection, Script, translated
-from app.store.wire.node import Command
+from app.store.bells import Bells
+from app.store.keys import Chat, alive, stopped
+from app.store.records import LiveRun, RunRecord
+from app.store.scripts import DECODED, NOW
+from app.store.wire.connection import Connection, translated
+from app.store.wire.script import Command, Script, command
 
 EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
 RECENT_MS = 2000  # a stop without a run id that comes so soon after an ending was meant for that run
 RUN_STOP_SECONDS = 60  # a stop for a live run is consumed within milliseconds, or settled
 HOUR_SECONDS = 3600
 MOST_EARLY = 1000
+MOST_NOTED = 1000
 
-# ARGV: run id or ''; answers what the stop meets
+# answers what the stop meets; `run_id` may be empty
 LOOK = Script(
-    """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local live = redis.call('HMGET', KEYS[1], 'run_id', 'run_at', 'run')
-if live[1] and (ARGV[1] == '' or ARGV[1] == live[1]) then return {'live', live[1], live[2], live[3]} end
-local run = ARGV[1]
-if run == '' then run = redis.call('HGET', KEYS[1], 'last_run') or '' end
-local record = run ~= '' and redis.call('HGET', KEYS[2], run)
-if record then
-  local ended = tonumber(string.match(record, '^%S+ %S+ %S+ (%d+)'))
-  if ended and (ARGV[1] ~= '' or now - ended <= tonumber(ARGV[2])) then return {'ended', run, record} end
+    NOW
+    + DECODED
+    + """
+local live = redis.call('HMGET', chat, 'run_id', 'run')
+if live[1] and (run_id == '' or run_id == live[1]) then return {'live', live[2]} end
+local run = run_id
+if run == '' then run = redis.call('HGET', chat, 'last_run') or '' end
+local text = run ~= '' and redis.call('HGET', runs, run)
+local record = decoded(text)
+if record and record.ended_ms and (run_id ~= '' or now - record.ended_ms <= tonumber(recent_ms)) then
+  return {'ended', run, text}
 end
-if ARGV[1] ~= '' then
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-  redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -tonumber(ARGV[4]))
-  redis.call('ZADD', KEYS[3], now + ARGV[3] * 1000, run)
-  redis.call('EXPIRE', KEYS[3], ARGV[3])
+if run_id ~= '' then
+  redis.call('ZREMRANGEBYSCORE', early, '-inf', now)
+  redis.call('ZREMRANGEBYRANK', early, 0, -tonumber(most_early))
+  redis.call('ZADD', early, now + early_seconds * 1000, run)
+  redis.call('EXPIRE', early, early_seconds)
 end
 return {'idle', string.format('%.3f', now / 1000)}
-"""
+""",
+    keys="chat runs early",
+    args="run_id recent_ms early_seconds most_early",
 )
 
 # deletes the key when it still holds what was read
 TAKE = Script(
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('GETDEL', KEYS[1]) end return false"
+    """
+if redis.call('TYPE', stop).ok == 'string' and redis.call('GET', stop) == value then
+  return redis.call('GETDEL', stop)
+end
+return false
+""",
+    keys="stop",
+    args="value",
 )
 
 SCRIPTS = (LOOK, TAKE)
@@ -65,40 +78,43 @@ class Met:
     alive: bool = True
     run: LiveRun | None = None
     run_id: str | None = None
-    ending: Ending | None = None
+    record: RunRecord | None = None
 
 
 class Stops:
     """Writes, reads and consumes stop keys. Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, bells: Bells, settings: Settings) -> None:
         self._redis = connection
+        self._bells = bells
         self._grace_ms = settings.stop_grace_ms
         self._run_seconds = min(settings.stop_ttl_seconds, RUN_STOP_SECONDS)
 
     async def request(self, chat: Chat, run_id: str | None) -> Met:
         """Records the stop, then rings the bell."""
-        row = await self._redis.call(
-            *LOOK((chat.key, chat.runs, chat.early), run_id or "", RECENT_MS, EARLY_SECONDS, MOST_EARLY)
-        )
-        if row[0] == b"live":
-            live = live_run(*(part.decode() for part in row[1:]))
-            assert live  # noqa: S101  # the script answers with all three
-            channel, beat = bells(live.process), ("EXISTS", alive(live.process))
-            (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, channel, beat)
-            return Met("live", bool(beats), live, live.run_id)
-        if row[0] == b"ended":
-            return Met("ended", True, None, row[1].decode(), read_ending(row[2]))
+        row = await self._redis.do(
+            LOOK(
+                chat=chat.key, runs=chat.runs, early=chat.early, run_id=run_id or "",
+                recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
+            )
+        )  # fmt: skip
+        match row:
+            case [b"live", described] if live := LiveRun.read(described):
+                beat = command("EXISTS", alive(live.process))
+                (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, live.process, beat)
+                return Met("live", bool(beats), live, live.run_id)
+            case [b"ended", run, record]:
+                return Met("ended", True, None, run.decode(), RunRecord.read(record))
         if run_id is None and self._grace_ms:
-            await self._record(chat, row[1].decode(), "PX", self._grace_ms, BELLS)
+            await self._record(chat, row[-1].decode(), "PX", self._grace_ms, None)
         return Met("idle", True, None, run_id)
 
     async def _record(
-        self, chat: Chat, value: str, unit: str, life: int, channel: str, *also: Command
+        self, chat: Chat, value: str, unit: str, life: int, process: str | None, *also: Command
     ) -> list[Any]:
         """Writes the key and rings; answers what `also` does."""
-        written, _, *answers = await self._redis.calls(
-            [("SET", chat.stop, value, unit, life), ("PUBLISH", channel, f"stop {chat.name} {value}"), *also],
+        written, _, *answers = await self._redis.do_all(
+            [command("SET", chat.stop, value, unit, life), self._bells.stop(chat, value, process), *also],
             check=False,
         )
         if isinstance(written, RedisError) and not isinstance(written, OutOfMemoryError):
@@ -121,27 +137,28 @@ class Stops:
     async def consume(self, read: Sequence[tuple[Chat, str]]) -> None:
         """Deletes those stop keys that still hold the value that was read."""
         if read:
-            await self._redis.calls([self.taken(chat, value) for chat, value in read])
+            await self._redis.do_all([TAKE(stop=chat.stop, value=value) for chat, value in read])
 
-    def taken(self, chat: Chat, value: str) -> Command:
-        """The command that consumes a stop key if it still holds this value."""
-        return TAKE((chat.stop,), value)
-
-    async def note(self, stopped: dict[str, Any], at_ms: int) -> None:
-        """Keeps a stop for the status page for an hour."""
-        oldest = at_ms - HOUR_SECONDS * 1000
-        await self._redis.calls(
+    async def note(self, owner: str, noted: dict[str, Any], at_ms: int) -> None:
+        """Keeps a stop of this owner for the status page for an hour."""
+        key, oldest = stopped(owner), at_ms - HOUR_SECONDS * 1000
+        await self._redis.do_all(
             [
-                ("ZADD", STOPPED, at_ms, json.dumps(stopped | {"at": at_ms})),
-                ("ZREMRANGEBYSCORE", STOPPED, "-inf", oldest),
-                ("ZREMRANGEBYRANK", STOPPED, 0, -1001),
-                ("EXPIRE", STOPPED, HOUR_SECONDS),
+                command("ZADD", key, at_ms, json.dumps(noted | {"at": at_ms})),
+                command("ZREMRANGEBYSCORE", key, "-inf", oldest),
+                command("ZREMRANGEBYRANK", key, 0, -MOST_NOTED - 1),
+                command("EXPIRE", key, HOUR_SECONDS),
             ]
         )
 
-    async def noted(self) -> list[dict[str, Any]]:
+    async def noted(self, owner: str) -> list[dict[str, Any]]:
         """The stops of the last hour, newest first, at most 1000."""
-        return [json.loads(line) for line in await self._redis.call("ZREVRANGE", STOPPED, 0, -1)]
+        lines = await self._redis.do(command("ZREVRANGE", stopped(owner), 0, MOST_NOTED - 1))
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
 
 def timestamp_ms(value: str) -> float | None:

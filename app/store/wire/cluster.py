@@ -25,7 +25,8 @@ from redis.exceptions import (
 )
 
 from app.redis_url import Address
-from app.store.wire.node import Command, Entries, Node
+from app.store.wire.node import Entries, Node
+from app.store.wire.script import Words
 
 PAUSES = (0.05, 0.2, 0.4)  # between tries; the caller's deadline is the last word
 ELSEWHERE = (ConnectionError, TimeoutError, MovedError, ClusterDownError, TryAgainError, ReadOnlyError)
@@ -51,7 +52,7 @@ class Cluster:
         """Any node: a message published on one is heard on all."""
         return self._node(random.choice(self._known)).bells
 
-    async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]:
+    async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]:
         """The answers in order, errors among them.
 
         Nodes work at the same time; unless `each_alone`, that of the first command does so before the others.
@@ -66,7 +67,7 @@ class Cluster:
             await self._round(commands, open_, answers, each_alone)
         return answers
 
-    async def everywhere(self, commands: Sequence[Command]) -> None:
+    async def everywhere(self, commands: Sequence[Words]) -> None:
         """Runs commands on every primary."""
         await self._learn()
         await asyncio.gather(*(self._run(owner, commands) for owner in set(self._owners)))
@@ -88,7 +89,7 @@ class Cluster:
     # sending
 
     async def _round(
-        self, commands: Sequence[Command], places: list[int], answers: list[Any], each_alone: bool
+        self, commands: Sequence[Words], places: list[int], answers: list[Any], each_alone: bool
     ) -> None:
         first, *others = self._by_owner(commands, places).items()
         if each_alone:
@@ -97,7 +98,7 @@ class Cluster:
             return
         await asyncio.gather(*(self._answered(group, commands, answers) for group in others))
 
-    def _by_owner(self, commands: Sequence[Command], places: list[int]) -> dict[Address, list[int]]:
+    def _by_owner(self, commands: Sequence[Words], places: list[int]) -> dict[Address, list[int]]:
         groups: dict[Address, list[int]] = {}
         along = next((key for command in commands if (key := _key(command))), "")
         for place in places:
@@ -106,7 +107,7 @@ class Cluster:
         return groups
 
     async def _answered(
-        self, group: tuple[Address, list[int]], commands: Sequence[Command], answers: list[Any]
+        self, group: tuple[Address, list[int]], commands: Sequence[Words], answers: list[Any]
     ) -> bool:
         """Runs what one node owns; whether it was the right one."""
         owner, places = group
@@ -116,7 +117,7 @@ class Cluster:
             answers[place] = await self._ask(answer, commands[place]) if moving else answer
         return not any(isinstance(answers[place], ELSEWHERE) for place in places)
 
-    async def _run(self, owner: Address, commands: Sequence[Command]) -> list[Any]:
+    async def _run(self, owner: Address, commands: Sequence[Words]) -> list[Any]:
         try:
             answers = await self._node(owner).execute(commands)
         except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: see TROUBLE in connect
@@ -125,7 +126,7 @@ class Cluster:
             self._doubt(owner)
         return answers
 
-    async def _ask(self, where: AskError, command: Command) -> Any:
+    async def _ask(self, where: AskError, command: Words) -> Any:
         """The key is moving to another node and is there already."""
         return (await self._run((where.host, where.port), [("ASKING",), command]))[1]
 
@@ -179,7 +180,7 @@ class Cluster:
             await self._nodes.pop(address).aclose()
 
 
-def _key(command: Command) -> str | None:
+def _key(command: Words) -> str | None:
     if command[0] in KEYLESS:
         return None
     return str(command[3] if command[0] == "EVALSHA" else command[1])

@@ -6,41 +6,29 @@ after a failover.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from loguru import logger
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
+from app.clock import BLOCK_SECONDS, CALL_SECONDS
 from app.errors import RedisUnavailable
 from app.redis_url import Place, read
 from app.settings import Settings
 from app.store.wire.cluster import Cluster
-from app.store.wire.node import BLOCK_SECONDS, Command, Entries, Guarded, Lasting, Node, direct
+from app.store.wire.node import Entries, Guarded, Node, direct
+from app.store.wire.script import Command, Script, Words, command
 
 # RuntimeError: what uvloop says when a command meets a connection that is just being closed
 TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
-CALL_SECONDS = 2.4  # one call with its retries; below the 3 s in which a start is refused
 
-_AWAY = "The chat memory (Redis) does not answer right now. Nothing was changed; try again in a few seconds."
+_AWAY = "The chat memory (Redis) does not answer right now. Try again in a few seconds."
 _FULL = "The chat memory (Redis) is full. Delete some chats or raise its memory limit, then try again."
-
-
-class Script:
-    """A Lua script and the SHA-1 by which Redis knows it; all its keys share a hash tag.
-
-    What a `lasting` one has answered survives the death of a primary that has a replica.
-    """
-
-    def __init__(self, text: str, *, lasting: bool = False) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        self._kind = Lasting if lasting else tuple
-
-    def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        return self._kind(("EVALSHA", self.sha, len(keys), *keys, *args))
+_REFUSED = "The chat memory (Redis) refused this; the server's log says why."
+_KEYLESS = {"PING", "INFO", "TIME", "PUBLISH"}  # a channel's name is made whole by `channel`
 
 
 class StorageFull(RedisUnavailable):
@@ -57,23 +45,33 @@ class Servers(Protocol):
     def spread(self) -> bool: ...
     @property
     def bells(self) -> Redis: ...
-    async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]: ...
-    async def everywhere(self, commands: Sequence[Command]) -> None: ...
+    async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]: ...
+    async def everywhere(self, commands: Sequence[Words]) -> None: ...
     async def read_stream(self, key: str, after: int) -> Entries: ...
     async def aclose(self) -> None: ...
 
 
 class Connection:
-    """Opened once per process by `async with`; safe for any number of tasks."""
+    """Opened once per process by `async with`; safe for any number of tasks.
+
+    Keys are written without `REDIS_PREFIX`; it is added here.
+    """
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
+        place = _place(settings)
         self._scripts = scripts
-        self._servers = _servers(_place(settings))
+        self._servers = _servers(place)
+        self._prefix = settings.redis_prefix
+        self._channels = f"{self._prefix}{place.database}:"
 
     @property
     def bells(self) -> Redis:
         """The client that listens to the bells; asked anew for each link."""
         return self._servers.bells
+
+    def channel(self, name: str) -> str:
+        """The channel of this name: pub/sub knows no databases, so it carries ours, and the prefix."""
+        return self._channels + name
 
     async def __aenter__(self) -> "Connection":
         return self
@@ -81,23 +79,24 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self._servers.aclose()
 
-    async def call(self, *command: Any) -> Any:
-        """Runs one command."""
-        return (await self.calls([command]))[0]
+    async def do(self, one: Command) -> Any:
+        """Carries out one command. Raises `RedisUnavailable`."""
+        return (await self.do_all([one]))[0]
 
-    async def calls(self, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
-        """Runs commands in one round trip, in order; without `check` errors are left in the list.
+    async def do_all(self, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
+        """Carries out commands in one round trip, in order; without `check` errors are left in the list.
 
         On a cluster the order holds for the first command against all others, and with `check` only.
         """
         if not commands:
             return []
+        words = [self._prefixed(one) for one in commands] if self._prefix else commands
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                results = await self._servers.execute(commands, each_alone=not check)
+                results = await self._servers.execute(words, each_alone=not check)
                 if any(isinstance(result, NoScriptError) for result in results):
                     await self._servers.everywhere([("SCRIPT LOAD", script.text) for script in self._scripts])
-                    results = await self._servers.execute(commands, each_alone=not check)
+                    results = await self._servers.execute(words, each_alone=not check)
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
         if check:
@@ -107,31 +106,42 @@ class Connection:
         return results
 
     async def values(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The strings under these keys, in one round trip."""
+        """The strings under these keys, in one round trip; None where there is none or no string."""
         if self._servers.spread:
-            return await self.calls([("GET", key) for key in keys])
-        values: list[bytes | None] = await self.call("MGET", *keys)
+            found = await self.do_all([command("GET", key) for key in keys], check=False)
+            return [None if isinstance(value, RedisError) else value for value in found]
+        values: list[bytes | None] = await self.do(command("MGET", *keys))
         return values
 
     async def info(self) -> dict[str, str]:
         """What Redis says about itself; one node's words on a cluster."""
-        lines = (await self.call("INFO", "everything")).decode().splitlines()
+        lines = (await self.do(command("INFO", "everything"))).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     async def read_stream(self, key: str, after: int) -> Entries:
         """New entries of a stream behind number `after`, waiting a moment for them; empty when none came."""
         try:
             async with asyncio.timeout(BLOCK_SECONDS + CALL_SECONDS):
-                return await self._servers.read_stream(key, after)
+                return await self._servers.read_stream(self._prefix + key, after)
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
 
+    def _prefixed(self, words: Words) -> Words:
+        if words[0] in _KEYLESS:
+            return words
+        first, last = (
+            (3, 3 + words[2]) if words[0] == "EVALSHA" else (1, len(words) if words[0] == "MGET" else 2)
+        )
+        keys = (self._prefix + key for key in words[first:last])
+        return type(words)((*words[:first], *keys, *words[last:]))
+
 
 def translated(error: RedisError) -> RedisUnavailable:
-    """Our error for one that Redis answered with."""
+    """Our error for one that Redis answered with, which is logged by its first word."""
     if isinstance(error, OutOfMemoryError):
         return StorageFull(_FULL)
-    return RedisUnavailable(_AWAY)
+    logger.warning("error=<{}> | Redis refused a command", (str(error).split() or ["?"])[0][:40])
+    return RedisUnavailable(_REFUSED)
 
 
 def _servers(place: Place) -> Servers:
@@ -151,4 +161,5 @@ def _place(settings: Settings) -> Place:
         return read(url)
     password = settings.redis_password.get_secret_value()
     login = f":{quote(password, safe='')}@" if password else ""
-    return Place("one", f"redis://{login}{settings.redis_host}:{settings.redis_port}/{settings.redis_db}")
+    where = f"{settings.redis_host}:{settings.redis_port}/{settings.redis_db}"
+    return Place("one", f"redis://{login}{where}", database=settings.redis_db)

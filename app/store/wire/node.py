@@ -15,25 +15,20 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ResponseError
 
+from app.clock import (
+    ANSWER_SECONDS,
+    BLOCK_SECONDS,
+    CONNECT_SECONDS,
+    EXCHANGE_PAUSE_SECONDS,
+    EXCHANGE_SECONDS,
+    REPLICA_SECONDS,
+    SENTINEL_SECONDS,
+)
 from app.redis_url import Address, Place
+from app.store.wire.script import Lasting, Words
 
-Command = tuple[Any, ...]
 Entries = list[tuple[bytes, list[bytes]]]
 Pool = Callable[..., BlockingConnectionPool]
-
-TRY_SECONDS = 1.1  # one round trip, with the wait for a free connection and its opening where need be
-RETRY_SECONDS = 0.05
-ANSWER_SECONDS = 1.0  # one answer, where no try bounds it
-CONNECT_SECONDS = 0.7
-SENTINEL_SECONDS = 0.4  # for each Sentinel asked; the one that answered is asked first the next time
-BLOCK_SECONDS = 2.0  # a blocking read ends well before its socket does
-REPLICA_MS = 200  # so long a write that must last waits for a replica; without any it counts all the same
-
-
-class Lasting(tuple[Any, ...]):
-    """A command that is answered only when a replica has it too, so that no failover takes it back."""
-
-    __slots__ = ()
 
 
 class Node:
@@ -43,30 +38,30 @@ class Node:
 
     def __init__(self, pool: Pool, *, retries: int = 1, replicated: bool = False) -> None:
         self._replicated = replicated
-        self._retry = Retry(ConstantBackoff(RETRY_SECONDS), retries)
+        self._retry = Retry(ConstantBackoff(EXCHANGE_PAUSE_SECONDS), retries)
         self._quick = pool(max_connections=64, **_patience(None))
         self._blocking = pool(max_connections=512, **_patience(None))
         self.bells = Redis(connection_pool=pool(max_connections=2, **_patience(ANSWER_SECONDS)))
 
-    async def execute(self, commands: Sequence[Command], *, each_alone: bool = False) -> list[Any]:  # noqa: ARG002
+    async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]:  # noqa: ARG002
         """Runs commands in order in one round trip; the answers as Redis sends them (RESP2), errors among
         them.
         """
         wait = self._replicated and any(isinstance(command, Lasting) for command in commands)
-        sent = [*commands, ("WAIT", 1, REPLICA_MS)] if wait else commands
+        sent = [*commands, ("WAIT", 1, int(REPLICA_SECONDS * 1000))] if wait else commands
         answers = await self._retry.call_with_retry(
-            lambda: _exchange(self._quick, sent, TRY_SECONDS), _reconnects
+            lambda: _exchange(self._quick, sent, EXCHANGE_SECONDS), _reconnects
         )
         return answers[: len(commands)]
 
-    async def everywhere(self, commands: Sequence[Command]) -> None:
+    async def everywhere(self, commands: Sequence[Words]) -> None:
         """Runs commands on every server that takes writes: this one."""
         await self.execute(commands)
 
     async def read_stream(self, key: str, after: int) -> Entries:
         """New entries of a stream behind `after-max`, waiting for them up to `BLOCK_SECONDS`."""
         read = ("XREAD", "COUNT", 200, "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, f"{after}-0")
-        (found,) = await _exchange(self._blocking, [read], BLOCK_SECONDS + TRY_SECONDS)
+        (found,) = await _exchange(self._blocking, [read], BLOCK_SECONDS + EXCHANGE_SECONDS)
         if isinstance(found, ResponseError):
             raise found
         entries: Entries = found[0][1] if found else []
@@ -111,7 +106,7 @@ def direct(place: Place, address: Address | None = None) -> Pool:
     return lambda **ours: BlockingConnectionPool(**(options | ours))
 
 
-async def _exchange(pool: BlockingConnectionPool, commands: Sequence[Command], seconds: float) -> list[Any]:
+async def _exchange(pool: BlockingConnectionPool, commands: Sequence[Words], seconds: float) -> list[Any]:
     """One round trip. redis-py's pipeline does the same with a timer for every answer, at up to twice the
     price.
     """

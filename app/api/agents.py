@@ -1,0 +1,31 @@
+"""The agents: what they are for, their models and tools."""
+
+from fastapi import APIRouter
+
+from app.api.bodies import AgentBody, AgentNames, AgentsBody
+from app.api.here import Here
+from app.api.keys import Owner
+
+router = APIRouter(tags=["agents"])
+
+
+@router.get("/agents")
+async def agent_names(here: Here, _: Owner) -> AgentNames:
+    """The names of the agents."""
+    return AgentNames(agents=[agent.name for agent in here.answerer.catalog])
+
+
+@router.get("/api/v1/agents")
+async def agents(here: Here, _: Owner) -> AgentsBody:
+    """The agents, what they are for, their models and tools."""
+    listed = [
+        AgentBody(
+            name=agent.name,
+            description=agent.description,
+            provider=here.settings.provider,
+            model=here.answerer.model_id(agent.name),
+            tools=list(agent.tools),
+        )
+        for agent in here.answerer.catalog
+    ]
+    return AgentsBody(agents=listed)

@@ -1,0 +1,37 @@
+"""What runs now, on all backends."""
+
+from fastapi import APIRouter
+
+from app.api.bodies import RunBody, RunsBody
+from app.api.here import Here
+from app.api.keys import Owner
+from app.api.problems import answers
+from app.backend import Backend
+from app.events import iso
+
+router = APIRouter(prefix="/api/v1", tags=["stop"])
+
+
+@router.get("/runs", responses=answers(503))
+async def list_runs(here: Here, of: Owner) -> RunsBody:
+    """What runs now, on all backends."""
+    runs = await live_runs(here, of)
+    return RunsBody(runs=runs, count=len(runs))
+
+
+async def live_runs(here: Backend, of: str) -> list[RunBody]:
+    """The caller's live runs, oldest first."""
+    held = [one for one in await here.store.leases.all_held() if one.chat.owner == of]
+    found = await here.store.memory.live([one.chat for one in held])
+    runs = [
+        RunBody(
+            run_id=live.run_id,
+            chat_id=one.chat.id,
+            agent=live.agent,
+            backend=live.backend,
+            started_at=iso(live.started_ms),
+        )
+        for one, live in zip(held, found, strict=True)
+        if live and live.run_id == one.run_id
+    ]
+    return sorted(runs, key=lambda run: run.started_at)

@@ -1,0 +1,129 @@
+"""The reply being made: the sink into which an agent pours what it says. Knows nothing of tasks and of Redis.
+
+It keeps the clocks that bound a model's silence and the budget that bounds its flood.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+from app.events import Event, Failure, Reasoning, Text, Tool, Usage, encode
+from app.runs.clean import Cleaner
+from app.runs.feed import Feed
+from app.settings import Settings
+
+MOST_CHARS = 1_000_000  # of text, thinking and tools: a reply that never ends is ended here
+MOST_EVENTS = 200_000  # what its log can be read back with
+MOST_EVENT = 8000  # bytes of one event as JSON: some readers have a limit for a line
+
+
+class Reply:
+    """What one run says. `on_event` is called for each event, `on_flood` when it says more than it may."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        settings: Settings,
+        on_event: Callable[[], None],
+        on_flood: Callable[[Failure], None],
+    ) -> None:
+        self.feed = feed
+        self.started = time.monotonic()
+        self.first_token: float | None = None
+        self.closed = False
+        self._settings = settings
+        self._on_event = on_event
+        self._on_flood = on_flood
+        self._deadline = (self.started + settings.run_timeout_seconds, "")
+        self._cleaner = Cleaner()
+        self._usage = Usage(0, 0, True)
+        self._text_chars = 0
+        self._chars = 0
+
+    # what an agent calls
+
+    def asked(self) -> None:
+        """The model has been asked; its first token is awaited."""
+        self._await(self._settings.first_token_timeout_seconds, "The model did not begin to answer in time.")
+
+    def busy(self) -> None:
+        """A tool works; it has deadlines of its own."""
+        self._deadline = (self._run_deadline, "")
+
+    def text(self, text: str) -> None:
+        """A piece of the reply, as the model sent it."""
+        self._text_chars += len(text)
+        for piece in self._cleaner.feed(text):
+            self._put(Text(piece), len(piece))
+
+    def reasoning(self, text: str) -> None:
+        """A piece of what the model thinks."""
+        self._put(Reasoning(text), len(text))
+
+    def tool(self, event: Tool) -> None:
+        """A tool begins or has ended."""
+        self._put(event, len(str(event.output or "")) + 100)
+
+    def used(self, input_tokens: int, output_tokens: int) -> None:
+        """Adds the exact token counts of one model call."""
+        self._usage = Usage(
+            self._usage.input_tokens + input_tokens, self._usage.output_tokens + output_tokens, True
+        )
+
+    # what the run asks
+
+    def finish_text(self) -> None:
+        """Lets go of what the cleaner holds back; nothing when the run was cut."""
+        for piece in self._cleaner.rest():
+            self._put(Text(piece), len(piece))
+
+    def usage(self, asked_chars: int) -> Usage:
+        """The tokens used; about four characters each where the model did not come to tell."""
+        counted = self._usage
+        if counted.output_tokens and not self.closed:
+            return counted
+        asked, said = asked_chars // 4, self._text_chars // 4
+        return Usage(max(counted.input_tokens, asked), max(counted.output_tokens, said), False)
+
+    def overdue(self, now: float) -> Failure | None:
+        """Why the run has waited too long, if it has."""
+        at, why = self._deadline
+        if now < min(at, self._run_deadline):
+            return None
+        sentence = why if now >= at and why else "The reply took too long and was ended."
+        return Failure("model_timeout", sentence)
+
+    def detach(self) -> None:
+        """Forgets whom to tell."""
+        self._on_event = lambda: None
+        self._on_flood = lambda _: None
+
+    @property
+    def _run_deadline(self) -> float:
+        return self.started + self._settings.run_timeout_seconds
+
+    def _await(self, seconds: float, why: str) -> None:
+        self._deadline = (time.monotonic() + seconds, why)
+
+    def _put(self, event: Event, chars: int) -> None:
+        if self.closed:
+            return
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+        self._await(
+            self._settings.token_timeout_seconds, "The model stopped sending in the middle of its answer."
+        )
+        self.feed.events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
+        self._on_event()
+        self._chars += chars
+        if self._chars > MOST_CHARS or len(self.feed.events) > MOST_EVENTS:
+            self._on_flood(Failure("model_error", "The reply grew too long and was ended."))
+
+
+def _parts(event: Event) -> Iterator[Event]:
+    """The event in pieces that each fit a line, split between characters."""
+    if not isinstance(event, Text | Reasoning) or len(encode(event)) <= MOST_EVENT:
+        yield event
+        return
+    half = len(event.text) // 2
+    yield from _parts(type(event)(event.text[:half]))
+    yield from _parts(type(event)(event.text[half:]))

@@ -1,0 +1,32 @@
+"""Commands that go along with others, described as plain functions; `Connection.do` and `do_all` carry them
+out.
+"""
+
+import json
+
+from app.store.keys import Chat, held, index
+from app.store.records import LiveRun
+from app.store.scripts import TOUCH
+from app.store.stops import TAKE
+from app.store.wire.script import Command, command
+
+
+def hold(chat: Chat, run: LiveRun) -> Command:
+    """Lists a run under its process, before it begins."""
+    about = {"owner": chat.owner, "chat_id": chat.id, "run_id": run.run_id}
+    return command("HSET", held(run.process), run.attempt, json.dumps(about))
+
+
+def release(run: LiveRun) -> Command:
+    """Takes a run off the list of its process."""
+    return command("HDEL", held(run.process), run.attempt)
+
+
+def take_stop(chat: Chat, value: str) -> Command:
+    """Consumes a stop key if it still holds this value."""
+    return TAKE(stop=chat.stop, value=value)
+
+
+def touch(chat: Chat, *, known: bool = False) -> Command:
+    """Puts a chat at the top of the index, with `known` only one that is in it; answers their number."""
+    return TOUCH(index=index(chat.owner), chat_id=chat.id, known="1" if known else "")

@@ -1,0 +1,43 @@
+"""Everything in Redis, opened together: chats, event logs, stop keys, leases, bells."""
+
+import uuid
+
+from app.settings import Settings
+from app.store import eventlog, scripts, stops
+from app.store.bells import Bells
+from app.store.commands import release, take_stop
+from app.store.eventlog import EventLog
+from app.store.keys import Chat
+from app.store.leases import Leases
+from app.store.memory import Memory
+from app.store.records import LiveRun
+from app.store.stops import Stops
+from app.store.wire.connection import Connection
+from app.store.wire.script import Script
+
+_SCRIPTS = [
+    one for part in (scripts, eventlog, stops) for one in vars(part).values() if isinstance(one, Script)
+]
+
+
+class Store:
+    """Opened once per process by `async with`. Every method raises `RedisUnavailable`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.backend_id = settings.backend_id
+        self.redis = Connection(settings, _SCRIPTS)
+        self.leases = Leases(self.redis, process=uuid.uuid4().hex)
+        self.bells = Bells(self.redis, self.leases.process)
+        self.memory = Memory(self.redis, self.bells, settings)
+        self.log = EventLog(self.redis, int(settings.run_timeout_seconds) + settings.replay_ttl_seconds)
+        self.stops = Stops(self.redis, self.bells, settings)
+
+    async def __aenter__(self) -> "Store":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.redis.__aexit__()
+
+    async def let_go(self, chat: Chat, run: LiveRun) -> None:
+        """Takes a run that has ended off the list of its process, and consumes a stop meant for it."""
+        await self.redis.do_all([release(run), take_stop(chat, run.run_id)])
