@@ -21,6 +21,8 @@ from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
 
 from app.agents.models.eventstream import Frames
+from app.agents.models.provider import Provider
+from app.settings import Settings
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 300  # silence is bounded earlier, by the deadlines of the run
@@ -96,7 +98,19 @@ def _text(text: str) -> dict[str, Any]:
     return {"contentBlockDelta": {"delta": {"text": text}}}
 
 
-async def open_client(stack: AsyncExitStack, region: str, most: int) -> Any:
+async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
+    """Bedrock as in the settings."""
+    client = await _open_client(stack, settings.aws_region, settings.max_runs + 8)
+    session = boto3.Session(region_name=settings.aws_region)
+    warmth = {} if settings.bedrock_temperature is None else {"temperature": settings.bedrock_temperature}
+
+    def build(model_id: str) -> AioBedrockModel:
+        return AioBedrockModel(client, session, model_id=model_id, max_tokens=settings.max_tokens, **warmth)
+
+    return Provider("bedrock", settings.bedrock_model_id, build)
+
+
+async def _open_client(stack: AsyncExitStack, region: str, most: int) -> Any:
     """The client for all calls, closed with the stack; credentials by the usual AWS chain, no retries."""
     config = AioConfig(
         max_pool_connections=most,

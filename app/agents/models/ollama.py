@@ -7,21 +7,46 @@ pydantic; this one keeps its formatting of requests and reads the answer, NDJSON
 import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 from loguru import logger
+from strands.models import Model
 from strands.models.ollama import OllamaModel
 from strands.types.content import ContentBlock, Messages
 from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
 
 from app.agents.failures import OllamaError
+from app.agents.models.provider import Abilities, Provider
 from app.errors import ModelFailure
+from app.settings import Settings
 
 CONNECT_SECONDS = 5
 SHOW_SECONDS = 10
 MOST_LINE = 4 * 1024 * 1024
+
+
+async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
+    """Ollama as in the settings."""
+    session = await stack.enter_async_context(open_session(settings.max_runs + 8))
+
+    def build(model_id: str) -> LeanOllamaModel:
+        return LeanOllamaModel(
+            session,
+            settings.ollama_host,
+            model_id=model_id,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            options={"num_ctx": settings.ctx_tokens},
+        )
+
+    return Provider("ollama", settings.ollama_model_general, build, _abilities)
+
+
+async def _abilities(model: Model) -> Abilities:
+    return Abilities(tools=isinstance(model, LeanOllamaModel) and await model.knows_tools())
 
 
 def open_session(most: int) -> aiohttp.ClientSession:
