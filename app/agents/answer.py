@@ -2,15 +2,14 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Any
 
 from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
-from strands.types.content import Messages
 from strands.types.exceptions import MaxTokensReachedException
 
 from app.agents.catalog import AgentFile, Catalog
-from app.agents.failures import translated
+from app.agents.failures import said_nothing, translated, unwrapped
+from app.agents.guard import ToolGuard
 from app.agents.models.provider import Provider, open_provider
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
@@ -47,45 +46,42 @@ class Answerer:
         Raises `ModelFailure`.
         """
         chosen = self.catalog.get(agent)
+        able = await self._provider.abilities(chosen)
+        tee = TeeModel(self._provider.model_for(chosen), able, run)
         try:
-            return await self._stream(chosen, turns, run)
+            reason = await _stream(tee, chosen, turns, run)
         except MaxTokensReachedException:
-            return "max_tokens"
+            reason = "max_tokens"
         except asyncio.CancelledError as stopped:
             raise stopped.with_traceback(
                 None
             ) from None  # a frame of Strands holds it: the whole turn would linger
         except Exception as error:
-            failure = translated(error)
-            if failure is None:
-                raise
-            raise failure from error
-
-    async def _stream(self, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink) -> str:
-        model = self._provider.model_for(chosen)
-        history: Messages = [{"role": role, "content": [{"text": text}]} for role, text in turns[:-1]]  # type: ignore[typeddict-item]
-        able = await self._provider.abilities(model)
-        tools = [TOOLS[name] for name in chosen.tools] if able.tools else []
-        tee = TeeModel(model, run)
-        agent = Agent(
-            model=tee,
-            messages=history,
-            tools=tools,
-            system_prompt=chosen.prompt,
-            callback_handler=None,
-            conversation_manager=NullConversationManager(),
-            retry_strategy=None,
-            load_tools_from_directory=False,
-        )
-        reason = "end_turn"
-        async for event in agent.stream_async(turns[-1][1], limits={"turns": MOST_MODEL_CALLS}):
-            if "message" in event:
-                for result in _tool_results(event["message"]):
-                    run.tool(tee.finished(result))
-            elif "result" in event:
-                reason = str(event["result"].stop_reason)
+            inner = unwrapped(error)
+            raise translated(inner) or inner from error
+        if not tee.said.chars:
+            raise said_nothing(reason, tee.last)
         return reason
 
 
-def _tool_results(message: dict[str, Any]) -> list[dict[str, Any]]:
-    return [block["toolResult"] for block in message.get("content", []) if "toolResult" in block]
+async def _stream(tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink) -> str:
+    agent = Agent(
+        model=tee,
+        messages=[{"role": role, "content": [{"text": text}]} for role, text in turns[:-1]],  # type: ignore[typeddict-item]
+        tools=[TOOLS[name] for name in chosen.tools],
+        system_prompt=chosen.prompt,
+        callback_handler=None,
+        conversation_manager=NullConversationManager(),
+        retry_strategy=None,
+        load_tools_from_directory=False,
+        hooks=[ToolGuard(tee.unread)],
+    )
+    reason = "end_turn"
+    async for event in agent.stream_async(turns[-1][1], limits={"turns": MOST_MODEL_CALLS}):
+        if "message" in event:
+            for block in event["message"].get("content", []):
+                if "toolResult" in block:
+                    run.tool(tee.finished(block["toolResult"]))
+        elif "result" in event:
+            reason = str(event["result"].stop_reason)
+    return reason

@@ -66,7 +66,7 @@ class Turns:
         try:
             reason = await run.make(self.answerer.answer(run.live.agent, turns, run))
         except ModelFailure as failure:
-            error = Failure(failure.code, failure.detail)
+            error = Failure(failure.code, failure.detail, failure.retry, failure.retry_after)
         except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
             error = Failure("model_error", "The reply failed unexpectedly. Try again.")

@@ -98,6 +98,11 @@ class Run:
         """A tool works; it has deadlines of its own."""
         self._deadline = (self._run_deadline, "")
 
+    def alive(self) -> None:
+        """The model sent something that is not shown: it still works."""
+        until = time.monotonic() + self._settings.token_timeout_seconds
+        self._deadline = (max(self._deadline[0], until), self._deadline[1])
+
     def text(self, text: str) -> None:
         """A piece of the reply, as the model sent it."""
         for piece in self._cleaner.feed(text):
@@ -112,15 +117,15 @@ class Run:
     def tool(self, event: Tool) -> None:
         self._put(event)
 
-    def used(self, input_tokens: int, output_tokens: int) -> None:
-        """Adds the exact token counts of one model call."""
-        self._usage = Usage(
-            self._usage.input_tokens + input_tokens, self._usage.output_tokens + output_tokens, True
-        )
+    def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Adds the token counts of one model call; None where it did not tell."""
+        exact = self._usage.exact and input_tokens is not None and output_tokens is not None
+        asked = self._usage.input_tokens + (input_tokens or 0)
+        self._usage = Usage(asked, self._usage.output_tokens + (output_tokens or 0), exact)
 
     def usage(self, asked_chars: int) -> Usage:
         """The tokens used; about four characters each where the model did not come to tell."""
-        if self._usage.output_tokens and not self.is_cut:
+        if self._usage.output_tokens and self._usage.exact and not self.is_cut:
             return self._usage
         counted = self._usage
         return Usage(

@@ -7,33 +7,29 @@ from dataclasses import dataclass, field
 
 from strands.models import Model
 
+from app.agents.abilities import Abilities
 from app.agents.catalog import AgentFile
 from app.settings import Settings
 
 
-@dataclass(slots=True)
-class Abilities:
-    """What a model takes, as far as it is known."""
-
-    tools: bool = True
-
-
-async def _able(_: Model) -> Abilities:
-    return Abilities()
+async def _knows(_: Model, able: Abilities) -> None:
+    able.known = True
 
 
 @dataclass(slots=True)
 class Provider:
     """The models of one provider: one Strands model per model id, built when first used, shared by all runs.
 
-    `model_id` answers for agents that name no model of their own; `ask` finds out what a model takes.
+    `model_id` answers for agents that name no model of their own; `ask` finds out what a model takes, and
+    sets `known` when it need not be asked again.
     """
 
     name: str
     model_id: str
     build: Callable[[str], Model]
-    ask: Callable[[Model], Awaitable[Abilities]] = _able
+    ask: Callable[[Model, Abilities], Awaitable[None]] = _knows
     _built: dict[str, Model] = field(default_factory=dict)
+    _able: dict[str, Abilities] = field(default_factory=dict)
 
     def id_for(self, agent: AgentFile) -> str:
         """The model id this agent answers with."""
@@ -46,9 +42,12 @@ class Provider:
             self._built[model_id] = self.build(model_id)
         return self._built[model_id]
 
-    async def abilities(self, model: Model) -> Abilities:
-        """What may be asked of this model."""
-        return await self.ask(model)
+    async def abilities(self, agent: AgentFile) -> Abilities:
+        """What the model of this agent takes."""
+        able = self._able.setdefault(self.id_for(agent), Abilities())
+        if not able.known:
+            await self.ask(self.model_for(agent), able)
+        return able
 
 
 async def open_provider(settings: Settings, stack: AsyncExitStack) -> Provider:
