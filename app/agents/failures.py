@@ -111,6 +111,8 @@ def is_momentary(error: BaseException) -> bool:
             return True
         case aws.ConnectionClosedError():
             return True
+        case aws.HTTPClientError(kwargs={"error": Exception() as inner}):
+            return is_momentary(inner)
     return trouble_of(error).kind in ("loading", "bad_call")
 
 

@@ -30,11 +30,11 @@ To talk to a real model, put one of these into `.env` and restart:
 ```bash
 # a model on your own machine
 PROVIDER=ollama
-OLLAMA_MODEL_GENERAL=llama3.2:3b
+OLLAMA_MODEL_GENERAL=qwen2.5:3b-instruct
 
 # or a model on AWS Bedrock
 PROVIDER=bedrock
-AWS_REGION=us-east-1
+AWS_REGION=us-west-2
 ```
 
 Things to try with me:
