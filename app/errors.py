@@ -17,7 +17,7 @@ class AppError(Exception):
 
     code = "error"
 
-    def __init__(self, detail: str, **extra: str | None) -> None:
+    def __init__(self, detail: str, **extra: str | bool | None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.extra = extra
@@ -52,8 +52,13 @@ class RedisUnavailable(AppError):
 
 
 class ModelFailure(AppError):
-    """`code` is one of the `model_…` codes, or `context_overflow`."""
+    """`code` is one of the `model_…` codes, or `context_overflow`.
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
+    `retry`: whether asking again can help; `retry_after`: in so many seconds, where the provider said so.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry: bool = True, retry_after: int | None = None) -> None:
+        super().__init__(detail, retry=retry)
         self.code = code
+        self.retry = retry
+        self.retry_after = retry_after

@@ -42,11 +42,11 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool call: `running` with its input, then `done` or `failed` with its output."""
+    """A tool call: `running` with its input, then `done` or `failed` with its output, or `stopped`."""
 
     tool_use_id: str
     name: str
-    status: Literal["running", "done", "failed"]
+    status: Literal["running", "done", "failed", "stopped"]
     input: Any = None
     output: Any = None
 
@@ -62,10 +62,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run failed: a code of the contract and one sentence."""
+    """Why a run failed: a code of the contract, one sentence, and whether asking again can help.
+
+    `retry_after`: in so many seconds, where the provider said so.
+    """
 
     code: str
     message: str
+    retry: bool = True
+    retry_after: int | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As readers and the memory get it."""
+        fields = {"code": self.code, "message": self.message, "retry": self.retry}
+        return fields if self.retry_after is None else {**fields, "retry_after": self.retry_after}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,8 @@ def encode(event: Event) -> str:
     if isinstance(event, End | Tool):
         optional = ("error", "input", "output")
         fields = {key: value for key, value in fields.items() if value is not None or key not in optional}
+    if isinstance(event, End) and event.error:
+        fields["error"] = event.error.told()
     return json.dumps(fields)
 
 

@@ -60,17 +60,17 @@ class Settings(BaseSettings):
     )
 
     provider: Literal["demo", "ollama", "bedrock"] = Field("demo", description="demo, ollama or bedrock")
-    aws_region: str = Field("us-east-1", description="Region of Bedrock")
+    aws_region: str = Field("us-west-2", description="Region of Bedrock")
     bedrock_model_id: str = Field(
-        "global.anthropic.claude-sonnet-4-6",
+        "amazon.nova-lite-v1:0",
         min_length=1,
         description="Bedrock model id or inference profile",
     )
-    bedrock_temperature: float | None = Field(
-        None, ge=0, le=1, description="0 to 1; empty: the model's own default"
-    )
+    bedrock_temperature: float = Field(0.3, ge=0, le=1, description="Temperature for Bedrock, 0 to 1")
     ollama_host: str = Field("http://127.0.0.1:11434", description="Address of Ollama")
-    ollama_model_general: str = Field("llama3.2:3b", min_length=1, description="Ollama model of every agent")
+    ollama_model_general: str = Field(
+        "qwen2.5:3b-instruct", min_length=1, description="Ollama model of every agent"
+    )
     ctx_tokens: int = Field(4096, ge=256, description="Context window asked of Ollama, in tokens")
     temperature: float = Field(0.7, ge=0, le=2, description="Temperature for Ollama")
     max_tokens: int = Field(1024, ge=1, le=200_000, description="Longest reply, in tokens")
@@ -118,6 +118,13 @@ class Settings(BaseSettings):
     def _minus_one_or_more(cls, value: float) -> float:
         if value < 0 and value != -1:
             raise ValueError("use -1 for never, 0 for at once, or a number of seconds")
+        return value
+
+    @field_validator("aws_region")
+    @classmethod
+    def _region(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", value):
+            raise ValueError("must look like us-west-2")
         return value
 
     @field_validator("ollama_host")

@@ -12,9 +12,11 @@ from app.settings import Settings
 class Silent:
     """A run that takes everything and keeps nothing."""
 
+    run_id = "silent"
+
     def _take(self, *_: Any) -> None: ...
 
-    asked = busy = text = reasoning = tool = used = _take
+    asked = busy = alive = text = reasoning = tool = used = _take
 
 
 async def test_a_stopped_answer_is_freed_without_the_garbage_collector() -> None:

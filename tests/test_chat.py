@@ -19,7 +19,7 @@ async def test_a_message_is_answered_from_start_to_end(client: Client, chat_id: 
     assert TIME.fullmatch(start.pop("created_at"))
     assert start == {
         "run_id": "run-chosen-by-client", "chat_id": chat_id, "agent": "general", "provider": "ollama",
-        "model": "llama3.2:3b", "backend": stream.backend,
+        "model": "qwen2.5:3b-instruct", "backend": stream.backend,
     }  # fmt: skip
     assert stream.text == "word0 word1 word2 word3 word4 "
     assert stream.end["outcome"] == "done"

@@ -56,7 +56,7 @@ OLLAMA_REFUSALS = [
     (Failure(429, message="slow down"), {"model_throttled"}),
     (Failure(500, message="llama runner process has terminated"), {"model_error"}),
     (Failure(503, message="server busy, please try again. maximum pending requests exceeded"),
-     {"model_throttled", "model_unavailable"}),
+     {"model_overloaded"}),
 ]  # fmt: skip
 BEDROCK_REFUSALS = [
     (aws.THROTTLED, {"model_throttled"}),
@@ -91,7 +91,9 @@ async def test_a_refusal_of_the_model_has_its_code_and_a_sentence_of_ours(
         assert len(stream.end["error"]["message"]) > 10
         assert failure.message not in stream.raw.decode()
         older = await client.http.post("/chat", json={"message": "hello"})
-        assert (older.status_code, older.json()["code"]) == (502, stream.end["error"]["code"])
+        status = 503 if codes == {"model_overloaded"} else 502
+        assert (older.status_code, older.json()["code"]) == (status, stream.end["error"]["code"])
+        assert older.json()["retry"] is stream.end["error"]["retry"]
 
 
 async def test_a_throttle_inside_the_stream_is_not_tried_again(

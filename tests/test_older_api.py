@@ -21,7 +21,8 @@ async def test_a_plain_answer_has_the_whole_reply(client: Client, chat_id: str) 
     answer = await chat(client, "hello", conversation_id=chat_id)
     assert answer.status_code == 200
     assert answer.json() == {
-        "reply": Reply().text, "conversation_id": chat_id, "model": "llama3.2:3b", "provider": "ollama",
+        "reply": Reply().text, "conversation_id": chat_id,
+        "model": "qwen2.5:3b-instruct", "provider": "ollama",
         "outcome": "done",
     }  # fmt: skip
     assert [m["role"] for m in await client.messages(chat_id)] == ["user", "assistant"]

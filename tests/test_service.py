@@ -48,7 +48,7 @@ async def test_health_tells_who_answers_and_how_it_is(client: Client, path: str)
     health = await client.get(path)
     assert health.keys() >= {"version", "active_runs", "backend"}
     assert {k: health[k] for k in ("status", "redis", "provider", "model", "stop_listener")} == {
-        "status": "healthy", "redis": "connected", "provider": "ollama", "model": "llama3.2:3b",
+        "status": "healthy", "redis": "connected", "provider": "ollama", "model": "qwen2.5:3b-instruct",
         "stop_listener": "listening",
     }  # fmt: skip
     assert (await client.http.get("/health/live")).status_code == 200

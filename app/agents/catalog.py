@@ -1,38 +1,70 @@
 """Agents from files: one TOML file each, ours and those in `AGENTS_DIR`, where a user's own wins by name."""
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from app.agents.tools import TOOLS
 from app.errors import UnknownAgent
+from app.settings import Settings
 
+MOST_BYTES = 256 * 1024
+PROVIDERS = [name for name in get_args(Settings.model_fields["provider"].annotation) if name != "demo"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_KEYS = {"description", "prompt", "tools", "models"}
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFile:
+class AgentFile(BaseModel):
     """One agent: what it is for, how it is told to behave, its tools and, by provider, a model of its own."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     name: str
     description: str
     prompt: str
-    tools: tuple[str, ...] = ()
-    models: dict[str, str] = field(default_factory=dict)
+    tools: list[str] = []
+    models: dict[str, str] = {}
+
+    @field_validator("prompt")
+    @classmethod
+    def _said(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must say something")
+        return value.strip()
+
+    @field_validator("tools")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        if unknown := [name for name in value if name not in TOOLS]:
+            raise ValueError(f"unknown tool {unknown[0]!r}; there are {', '.join(TOOLS)}")
+        return list(dict.fromkeys(value))
+
+    @field_validator("models")
+    @classmethod
+    def _named(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := [provider for provider in value if provider not in PROVIDERS]:
+            raise ValueError(f"unknown provider {unknown[0]!r}; there are {', '.join(PROVIDERS)}")
+        if empty := [provider for provider, model in value.items() if not model.strip()]:
+            raise ValueError(f"{empty[0]} names no model")
+        return value
 
 
 class Catalog:
-    """The agents by name, `general` first."""
+    """The agents by name, `general` first.
+
+    Raises `ValueError` with one line that names the file and the key.
+    """
 
     def __init__(self, agents_dir: str) -> None:
         folders = [Path(__file__).parent, *([Path(agents_dir)] if agents_dir else [])]
         for folder in folders:
             if not folder.is_dir():
                 raise ValueError(f"AGENTS_DIR: there is no folder {folder}")
-        found = {path.stem: _read(path) for folder in folders for path in sorted(folder.glob("*.toml"))}
+        found = {path.stem: _read(path) for folder in folders for path in _files(folder)}
         self._agents = dict(sorted(found.items(), key=lambda item: (item[0] != "general", item[0])))
 
     def __iter__(self) -> Iterator[AgentFile]:
@@ -45,23 +77,40 @@ class Catalog:
         raise UnknownAgent("unknown agent")
 
 
+def _files(folder: Path) -> list[Path]:
+    """The agent files here, without what systems and editors leave behind (`._x.toml`, `.#x.toml`)."""
+    found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".toml")
+    return [path for path in found if not path.name.startswith((".", "#", "~"))]
+
+
 def _read(path: Path) -> AgentFile:
-    """The agent in this file. Raises `ValueError` with one line that says what is wrong with it."""
     if not _NAME.fullmatch(path.stem):
         raise ValueError(f"{path}: an agent's name may hold lower-case letters, digits, - and _")
+    content = _content(path)
+    if "name" in content:
+        raise ValueError(f"{path}: name: the name of the file is the name of the agent")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if unknown := (content.keys() - _KEYS) | (set(content.get("tools", [])) - TOOLS.keys()):
-        raise ValueError(f"{path}: unknown key or tool: {', '.join(sorted(unknown))}")
-    description, prompt = content.get("description"), content.get("prompt")
-    if not (isinstance(description, str) and isinstance(prompt, str) and prompt.strip()):
-        raise ValueError(f"{path}: description and prompt must be texts")
-    return AgentFile(
-        path.stem,
-        description,
-        prompt.strip(),
-        tuple(content.get("tools", [])),
-        dict(content.get("models", {})),
-    )
+        return AgentFile(name=path.stem, **content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_mistake(error)}") from None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+            raise ValueError(f"is no file of at most {MOST_BYTES // 1024} KB")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deep") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _mistake(error: ValidationError) -> str:
+    """The first mistake, with its key."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; there are description, prompt, tools, models"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,10 +1,7 @@
 """The tools that agents may use. Each is async and has a deadline; none reaches the network or a file."""
 
-import ast
 import asyncio
 import functools
-import math
-import operator
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from typing import Any, ParamSpec
@@ -12,22 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from strands import tool
 
+from app.agents.calculator import evaluate
+
 TOOL_SECONDS = 10
-MOST_CHARS = 200
-MOST_DIGITS = 1e15
 
 P = ParamSpec("P")
-
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
-}  # fmt: skip
-_UNARY: dict[type, Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sqrt": math.sqrt, "log": math.log, "sin": math.sin, "cos": math.cos, "tan": math.tan,
-    "abs": abs, "round": round, "min": min, "max": max,
-}  # fmt: skip
-_CONSTANTS = {"pi": math.pi, "e": math.e}
 
 # how much of the base unit of its kind one unit is
 _UNITS: dict[str, tuple[str, float]] = {
@@ -111,41 +97,3 @@ TOOLS: dict[str, Any] = {
     "current_time": current_time,
     "days_between": days_between,
 }
-
-
-def evaluate(expression: str) -> float | int:
-    """The value of an arithmetic expression, small enough not to stall the process. Raises `ValueError`."""
-    if len(expression) > MOST_CHARS:
-        raise ValueError("the expression is too long")
-    try:
-        value: float | int = _value(ast.parse(expression.replace("^", "**").strip(), mode="eval").body)
-        return value
-    except (SyntaxError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise ValueError("this is not an expression that can be worked out") from error
-
-
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return _small(number)
-        case ast.Name(id=name) if name in _CONSTANTS:
-            return _CONSTANTS[name]
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](_value(operand))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _apply(type(op), _value(left), _value(right))
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            return _small(_FUNCTIONS[name](*[_value(argument) for argument in arguments]))
-    raise ValueError("only numbers, + - * / // % **, brackets and a few functions are understood")
-
-
-def _apply(op: type, left: Any, right: Any) -> Any:
-    if op is ast.Pow and (abs(right) > 64 or abs(left) > 1e9):
-        raise ValueError("the power is too large")
-    return _small(_BINARY[op](left, right))
-
-
-def _small(number: Any) -> Any:
-    if isinstance(number, complex) or abs(number) > MOST_DIGITS * MOST_DIGITS:
-        raise ValueError("the number is too large")
-    return number

@@ -66,7 +66,9 @@ def _raise(failure: Failure) -> None:
     if failure.code == Draining.code:
         raise Draining(failure.message)
     if failure.code != RedisUnavailable.code:
-        raise ModelFailure(failure.code, failure.message)
+        raise ModelFailure(
+            failure.code, failure.message, retry=failure.retry, retry_after=failure.retry_after
+        )
 
 
 async def _gone(request: Request) -> None:

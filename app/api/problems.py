@@ -34,6 +34,7 @@ _TABLE: dict[type[AppError], tuple[int, str]] = {
     Draining: (503, "Shutting down"),
     RedisUnavailable: (503, "Memory unavailable"),
 }
+_STATUS = {"model_overloaded": 503}  # where the code says more than the class
 _PLAIN = {
     401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
     403: (
@@ -64,10 +65,12 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
 
-def problem(status: int, code: str, title: str, detail: str, **extra: Any) -> ProblemResponse:
+def problem(
+    status: int, code: str, title: str, detail: str, *, retry_after: int | None = None, **extra: Any
+) -> ProblemResponse:
     """One error answer."""
     told = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id.get())
-    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
+    headers = {"Retry-After": str(retry_after or RETRY_AFTER)} if status == 503 else None
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
     return ProblemResponse(told.model_dump() | extra, status, headers)
@@ -113,7 +116,9 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def _expected(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, AppError)  # noqa: S101  # what it is registered for
     status, title = next(row for kind, row in _TABLE.items() if isinstance(error, kind))
-    return problem(status, error.code, title, error.detail, **error.extra)
+    status = _STATUS.get(error.code, status)
+    after = getattr(error, "retry_after", None)
+    return problem(status, error.code, title, error.detail, retry_after=after, **error.extra)
 
 
 async def _invalid(_: Request, error: Exception) -> ProblemResponse:

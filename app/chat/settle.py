@@ -98,7 +98,7 @@ def _facts(live: LiveRun, end: End) -> dict[str, object]:
         "stop_reason": end.stop_reason,
     }
     if end.error:
-        told["error"] = asdict(end.error)
+        told["error"] = end.error.told()
     return told
 
 

@@ -68,7 +68,7 @@ class Turns:
         try:
             reason = await run.make(self.answerer.answer(run.live.agent, turns, run.reply))
         except ModelFailure as failure:
-            error = Failure(failure.code, failure.detail)
+            error = Failure(failure.code, failure.detail, failure.retry, failure.retry_after)
         except Exception:  # noqa: BLE001  # an agent may raise anything; its reply ends as failed
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
             error = UNEXPECTED

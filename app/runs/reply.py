@@ -41,6 +41,11 @@ class Reply:
 
     # what an agent calls
 
+    @property
+    def run_id(self) -> str:
+        """The id of the run, for the log."""
+        return self.feed.run_id
+
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
         self._await(self._settings.first_token_timeout_seconds, "The model did not begin to answer in time.")
@@ -48,6 +53,11 @@ class Reply:
     def busy(self) -> None:
         """A tool works; it has deadlines of its own."""
         self._deadline = (self._run_deadline, "")
+
+    def alive(self) -> None:
+        """The model sent something that is not shown: it still works."""
+        until = time.monotonic() + self._settings.token_timeout_seconds
+        self._deadline = (max(self._deadline[0], until), self._deadline[1])
 
     def text(self, text: str) -> None:
         """A piece of the reply, as the model sent it."""
@@ -63,11 +73,11 @@ class Reply:
         """A tool begins or has ended."""
         self._put(event, len(str(event.output or "")) + 100)
 
-    def used(self, input_tokens: int, output_tokens: int) -> None:
-        """Adds the exact token counts of one model call."""
-        self._usage = Usage(
-            self._usage.input_tokens + input_tokens, self._usage.output_tokens + output_tokens, True
-        )
+    def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Adds the token counts of one model call; None where it did not tell."""
+        exact = self._usage.exact and input_tokens is not None and output_tokens is not None
+        asked = self._usage.input_tokens + (input_tokens or 0)
+        self._usage = Usage(asked, self._usage.output_tokens + (output_tokens or 0), exact)
 
     # what the run asks
 
@@ -79,7 +89,7 @@ class Reply:
     def usage(self, asked_chars: int) -> Usage:
         """The tokens used; about four characters each where the model did not come to tell."""
         counted = self._usage
-        if counted.output_tokens and not self.closed:
+        if counted.output_tokens and counted.exact and not self.closed:
             return counted
         asked, said = asked_chars // 4, self._text_chars // 4
         return Usage(max(counted.input_tokens, asked), max(counted.output_tokens, said), False)

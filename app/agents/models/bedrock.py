@@ -6,32 +6,68 @@ against it: guardrail redaction and native structured output, which no setting t
 """
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
-import boto3
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-from botocore.exceptions import ClientError, EventStreamError
-from strands.models.bedrock import BEDROCK_CONTEXT_WINDOW_OVERFLOW_MESSAGES, BedrockModel
+from botocore.exceptions import BotoCoreError, ClientError, EventStreamError
+from loguru import logger
+from strands.models.bedrock import BedrockModel
 from strands.types.content import Messages
-from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
 
+from app.agents.failures import translated, trouble_of
+from app.agents.models.aws import Aws
 from app.agents.models.eventstream import Frames
+from app.agents.models.provider import Provider
+from app.agents.words import masked
+from app.errors import ModelFailure
+from app.settings import Settings
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 300  # silence is bounded earlier, by the deadlines of the run
+_PROFILE_WANTED = re.compile(r"on-demand throughput", re.IGNORECASE)
+_NO_CACHE = re.compile(r"cachePoint|prompt caching", re.IGNORECASE)
+_NO_TEMPERATURE = re.compile(r"temperature.{0,60}(deprecated|not supported|unsupported)", re.IGNORECASE)
+_CACHED = re.compile(r"claude|anthropic|amazon\.nova", re.IGNORECASE)
+_CACHED_TOOLS = re.compile(r"claude|anthropic", re.IGNORECASE)
+_POINT: Any = {"cachePoint": {"type": "default"}}
+
+
+async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
+    """Bedrock as in the settings. What is wrong with the AWS set-up is told in one line, and goes on."""
+    aws = Aws(settings.aws_region, settings.max_runs + 8)
+    stack.push_async_callback(aws.close)
+    try:
+        async with aws.client():
+            pass
+    except (BotoCoreError, ModelFailure) as error:
+        meant = translated(error)
+        words = masked(trouble_of(error.__cause__ or error).words, "")
+        logger.warning("code=<{}>, words=<{}> | {}", meant and meant.code, words, meant and meant.detail)
+
+    def build(model_id: str) -> AioBedrockModel:
+        return AioBedrockModel(
+            aws,
+            settings.aws_region,
+            model_id=model_id,
+            max_tokens=settings.max_tokens,
+            temperature=settings.bedrock_temperature,
+        )
+
+    return Provider("bedrock", settings.bedrock_model_id, build)
 
 
 class AioBedrockModel(BedrockModel):
-    """Strands' Bedrock model on an async client. `client` is shared and not closed here."""
+    """Strands' Bedrock model on an async client. `aws` lends it and is not closed here."""
 
-    def __init__(self, client: Any, boto_session: boto3.Session, **config: Any) -> None:
-        super().__init__(boto_session=boto_session, **config)
-        self._aio = client
+    def __init__(self, aws: Aws, region: str, **config: Any) -> None:
+        super().__init__(boto_session=_NoSession(region), **config)
+        self._aws = aws
+        self._region = region
+        self._profiles: list[str] | None = None
+        self._caches = bool(_CACHED.search(self.config["model_id"]))
 
     async def stream(
         self,
@@ -42,21 +78,82 @@ class AioBedrockModel(BedrockModel):
         tool_choice: Any = None,
         **_: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
-        system = [{"text": system_prompt}] if system_prompt else None
-        request = self.format_request(messages, tool_specs, system, tool_choice)  # type: ignore[arg-type]
-        body, frames = None, Frames()
-        try:
-            body = (await self._aio.converse_stream(**request))["stream"]._raw_stream  # see eventstream
-            async for piece in body.content.iter_any():
-                for chunk in _chunks(frames.feed(piece)):
-                    yield chunk
-        except ClientError as error:
-            if any(text in str(error) for text in BEDROCK_CONTEXT_WINDOW_OVERFLOW_MESSAGES):
-                raise ContextWindowOverflowException(str(error)) from error
-            raise
-        finally:
-            if body is not None:
-                body.close()
+        system: Any = [{"text": system_prompt}] if system_prompt else None
+        async with self._aws.client() as client:
+            body = None
+            try:
+                answer = await self._asked(client, messages, tool_specs, system, tool_choice)
+                body, frames = answer["stream"]._raw_stream, Frames()  # see eventstream
+                yield {}  # it answers
+                async for piece in body.content.iter_any():
+                    for chunk in _chunks(frames.feed(piece)):
+                        yield chunk
+            finally:
+                if body is not None:
+                    body.close()
+
+    async def _asked(self, client: Any, messages: Messages, tools: Any, system: Any, choice: Any) -> Any:
+        """The answer, asked for again where a refusal says how."""
+        while True:
+            request = self.format_request(messages, tools, system, choice)
+            if self._caches:
+                self._add_cache_points(request)
+            try:
+                return await client.converse_stream(**request)
+            except (ClientError, BotoCoreError) as error:
+                if not self._learns(trouble_of(error).words):
+                    if getattr(translated(error), "code", "") == "model_auth":
+                        self._aws.forget()
+                    raise
+
+    def _learns(self, words: str) -> bool:
+        """Whether this refusal says how to ask."""
+        if self._caches and _NO_CACHE.search(words):
+            self._caches = False
+            return True
+        if "temperature" in self.config and _NO_TEMPERATURE.search(words):
+            del self.config["temperature"]
+            return True
+        if self._profiles is None:
+            if not _PROFILE_WANTED.search(words):
+                return False
+            self._profiles = profiles(self.config["model_id"], self._region)
+        elif "identifier" not in words and not _PROFILE_WANTED.search(words):
+            return False
+        if not self._profiles:
+            return False
+        self.config["model_id"] = self._profiles.pop(0)
+        logger.info("model=<{}> | asked through an inference profile", self.config["model_id"])
+        return True
+
+    def _add_cache_points(self, request: Any) -> None:
+        """What is the same in each call, the system prompt and the tools, is kept by Bedrock."""
+        if request.get("system"):
+            request["system"] = [*request["system"], _POINT]
+        if "toolConfig" in request and _CACHED_TOOLS.search(self.config["model_id"]):
+            request["toolConfig"]["tools"].append(_POINT)
+
+
+class _NoSession:
+    """Keeps Strands from making a client of its own, which costs 90 ms and is never used."""
+
+    def __init__(self, region: str) -> None:
+        self.region_name = region
+
+    def client(self, **_: Any) -> Any:
+        return SimpleNamespace(meta=SimpleNamespace(region_name=self.region_name))
+
+
+def profiles(model_id: str, region: str) -> list[str]:
+    """The inference profiles to try for a model that wants one, those of the region first.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+    """
+    if model_id.startswith("arn:") or re.match(r"(us|eu|apac|global|us-gov|jp|au|ca)\.", model_id):
+        return []
+    area = "us-gov" if region.startswith("us-gov-") else region.split("-", 1)[0]
+    home = {"us": "us", "eu": "eu", "ap": "apac", "us-gov": "us-gov"}.get(area)
+    return [f"{prefix}.{model_id}" for prefix in (home, "global") if prefix]
 
 
 def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
@@ -68,7 +165,7 @@ def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
         for headers, payload in messages:
             content = json.loads(payload)
             delta = content.get("delta") or {}
-            if delta.keys() == {"text"}:
+            if delta.keys() == {"text"} and isinstance(delta["text"], str):
                 text += delta["text"]
                 continue
             if text:
@@ -84,27 +181,12 @@ def _other(headers: dict[str, str], content: Any, delta: Any) -> Any:
     """Any chunk but text. Raises `EventStreamError` for an exception in the stream."""
     if headers.get(":message-type") != "event":
         code = headers.get(":exception-type") or headers.get(":error-code", "")
-        raise EventStreamError(
-            {"Error": {"Code": code, "Message": str(content.get("message"))}}, "ConverseStream"
-        )
+        words = content.get("message") or headers.get(":error-message")
+        raise EventStreamError({"Error": {"Code": code, "Message": str(words)}}, "ConverseStream")
     if redacted := (delta.get("reasoningContent") or {}).get("redactedContent"):
         delta["reasoningContent"]["redactedContent"] = b64decode(redacted)
-    return {headers[":event-type"]: content}
+    return {headers.get(":event-type", ""): content}
 
 
 def _text(text: str) -> dict[str, Any]:
     return {"contentBlockDelta": {"delta": {"text": text}}}
-
-
-async def open_client(stack: AsyncExitStack, region: str, most: int) -> Any:
-    """The client for all calls, closed with the stack; credentials by the usual AWS chain, no retries."""
-    config = AioConfig(
-        max_pool_connections=most,
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 1},
-        tcp_keepalive=True,
-    )
-    return await stack.enter_async_context(
-        get_session().create_client("bedrock-runtime", region_name=region, config=config)
-    )

@@ -8,11 +8,15 @@ import json
 import re
 import uuid
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 from strands.models import Model
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
+
+from app.agents.models.provider import Provider
+from app.settings import Settings
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _SUM = re.compile(r"\d[\d\s.()]*(?:[-+*/^]+\s*[\d(][\d\s.()]*)+")
@@ -26,11 +30,11 @@ To talk to a real model, put one of these into `.env` and restart:
 ```bash
 # a model on your own machine
 PROVIDER=ollama
-OLLAMA_MODEL_GENERAL=llama3.2:3b
+OLLAMA_MODEL_GENERAL=qwen2.5:3b-instruct
 
 # or a model on AWS Bedrock
 PROVIDER=bedrock
-AWS_REGION=us-east-1
+AWS_REGION=us-west-2
 ```
 
 Things to try with me:
@@ -131,3 +135,8 @@ def _script(messages: Messages) -> str:
     earlier = sum(message["role"] == "user" for message in messages) - 1
     seen = f"I can see {earlier} earlier question{'s' * (earlier != 1)} of this chat." if earlier else ""
     return _HELLO.format(seen=seen)
+
+
+async def open(settings: Settings, _: AsyncExitStack) -> Provider:
+    """The demo model, whatever model an agent names."""
+    return Provider("demo", "demo", lambda _: DemoModel(settings.demo_tokens_per_second))

@@ -5,23 +5,49 @@ pydantic; this one keeps its formatting of requests and reads the answer, NDJSON
 """
 
 import json
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 from loguru import logger
+from strands.models import Model
 from strands.models.ollama import OllamaModel
 from strands.types.content import ContentBlock, Messages
-from strands.types.exceptions import ContextWindowOverflowException
 from strands.types.streaming import StreamEvent
 
-from app.agents.failures import OllamaError
+from app.agents.abilities import Abilities
+from app.agents.calls import MOST_CALLS
+from app.agents.failures import ProviderError, failure, seconds
+from app.agents.models.provider import Provider
 from app.errors import ModelFailure
+from app.settings import Settings
 
 CONNECT_SECONDS = 5
 SHOW_SECONDS = 10
 MOST_LINE = 4 * 1024 * 1024
+
+
+async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
+    """Ollama as in the settings."""
+    session = await stack.enter_async_context(open_session(settings.max_runs + 8))
+
+    def build(model_id: str) -> LeanOllamaModel:
+        return LeanOllamaModel(
+            session,
+            settings.ollama_host,
+            model_id=model_id,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            options={"num_ctx": settings.ctx_tokens},
+        )
+
+    return Provider("ollama", settings.ollama_model_general, build, _ask)
+
+
+async def _ask(model: Model, able: Abilities) -> None:
+    if isinstance(model, LeanOllamaModel):
+        await model.ask(able)
 
 
 def open_session(most: int) -> aiohttp.ClientSession:
@@ -29,8 +55,8 @@ def open_session(most: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=most, keepalive_timeout=30),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        headers={"Accept-Encoding": "identity"},  # else a proxy between packs each token, and holds it back
         trust_env=False,
-        auto_decompress=False,
     )
 
 
@@ -41,7 +67,6 @@ class LeanOllamaModel(OllamaModel):
         super().__init__(host, **config)
         self._session = session
         self._url = f"{host}/api/chat"
-        self._knows_tools: bool | None = None
 
     def _format_request_message_contents(self, role: str, content: ContentBlock) -> list[dict[str, Any]]:
         """What a model thought before a tool call is not sent back to it."""
@@ -49,24 +74,24 @@ class LeanOllamaModel(OllamaModel):
             [] if "reasoningContent" in content else super()._format_request_message_contents(role, content)
         )
 
-    async def knows_tools(self) -> bool:
-        """Whether the model takes tools, asked of Ollama once; assumed when it does not tell."""
-        if self._knows_tools is None:
-            try:
-                async with self._session.post(
-                    f"{self.host}/api/show",
-                    json={"model": self.config["model_id"]},
-                    timeout=aiohttp.ClientTimeout(total=SHOW_SECONDS),
-                    allow_redirects=False,
-                ) as response:
-                    if response.status != 200:
-                        return True
-                    capabilities = (await response.json(content_type=None)).get("capabilities")
-            except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
-                logger.debug("error=<{}> | capabilities unknown", type(error).__name__)
-                return True
-            self._knows_tools = capabilities is None or "tools" in capabilities
-        return self._knows_tools
+    async def ask(self, able: Abilities) -> None:
+        """Asks Ollama what the model takes; what it does not tell, or not in time, shows itself later."""
+        try:
+            async with self._session.post(
+                f"{self.host}/api/show",
+                json={"model": self.config["model_id"]},
+                timeout=aiohttp.ClientTimeout(total=SHOW_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    return
+                told = (await response.json(content_type=None)).get("capabilities")
+                able.tools = able.tools and (not isinstance(told, list) or "tools" in told)
+                able.known = True
+        except TimeoutError:
+            able.known = True
+        except (aiohttp.ClientError, ValueError, AttributeError) as error:
+            logger.debug("error=<{}> | capabilities unknown", type(error).__name__)
 
     async def stream(
         self, messages: Messages, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
@@ -74,15 +99,17 @@ class LeanOllamaModel(OllamaModel):
         request = self.format_request(messages, tool_specs, system_prompt)
         tools: list[dict[str, Any]] = []
         last: dict[str, Any] = {}
-        yield {"messageStart": {"role": "assistant"}}
-        yield {"contentBlockStart": {"start": {}}}
         async with self._session.post(self._url, json=request, allow_redirects=False) as response:
             if response.status != 200:
-                raise _refused(response.status, await response.content.read(2000))
+                after = seconds(response.headers.get("Retry-After"))
+                raise _refused(response.status, await response.content.read(2000), after)
+            yield {"messageStart": {"role": "assistant"}}
             async for lines in _batches(response.content):
                 piece = _Piece(lines)
                 if piece.thinking:
                     yield {"contentBlockDelta": {"delta": {"reasoningContent": {"text": piece.thinking}}}}
+                elif not piece.text:
+                    yield {}  # a sign of life
                 if piece.text:
                     yield {"contentBlockDelta": {"delta": {"text": piece.text}}}
                 if piece.error:
@@ -90,7 +117,6 @@ class LeanOllamaModel(OllamaModel):
                 tools += piece.tools
                 if last := piece.last:
                     break
-        yield {"contentBlockStop": {}}
         if last:
             for chunk in _ending(last, tools):
                 yield chunk
@@ -110,10 +136,10 @@ class _Piece:
         try:
             for line in _loaded(lines):
                 self._take(line)
-        except (OllamaError, ContextWindowOverflowException) as error:
+        except ProviderError as error:
             self.error = error
-        except (ValueError, AttributeError, TypeError):
-            self.error = OllamaError(200, "not a line of an answer")
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            self.error = failure("no_answer")
 
     def _take(self, line: dict[str, Any]) -> None:
         if "error" in line:
@@ -121,7 +147,8 @@ class _Piece:
         message = line.get("message") or {}
         self.text += message.get("content") or ""
         self.thinking += message.get("thinking") or ""
-        self.tools += message.get("tool_calls") or []
+        calls = message.get("tool_calls") or []
+        self.tools += calls if isinstance(calls, list) else [calls]
         if line.get("done"):
             self.last = line
 
@@ -149,33 +176,25 @@ async def _batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
         yield [rest]
 
 
-def _ending(last: dict[str, Any], tools: list[dict[str, Any]]) -> list[StreamEvent]:
-    chunks: list[Any] = []
-    for call in tools:
-        function = call.get("function") or {}
-        start = {"name": function.get("name", ""), "toolUseId": f"tooluse_{uuid.uuid4().hex[:24]}"}
-        chunks += [
-            {"contentBlockStart": {"start": {"toolUse": start}}},
-            {
-                "contentBlockDelta": {
-                    "delta": {"toolUse": {"input": json.dumps(function.get("arguments") or {})}}
-                }
-            },
-            {"contentBlockStop": {}},
-        ]
+def _ending(last: dict[str, Any], tools: list[Any]) -> list[StreamEvent]:
+    chunks: list[Any] = [chunk for call in tools[: MOST_CALLS + 1] for chunk in _call(call)]
     reason = "tool_use" if tools else "max_tokens" if last.get("done_reason") == "length" else "end_turn"
-    asked, made = last.get("prompt_eval_count") or 0, last.get("eval_count") or 0
-    usage = {"inputTokens": asked, "outputTokens": made, "totalTokens": asked + made}
-    latency = int((last.get("total_duration") or 0) / 1e6)
+    usage = {"inputTokens": last.get("prompt_eval_count"), "outputTokens": last.get("eval_count")}
+    return [*chunks, {"messageStop": {"stopReason": reason}}, {"metadata": {"usage": usage}}]
+
+
+def _call(call: Any) -> list[Any]:
+    """A call of Ollama's, or what a template has made of it: the function a name, the arguments text."""
+    call = call if isinstance(call, dict) else {}
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {**call, "name": function}
+    arguments = function.get("arguments") or {}
     return [
-        *chunks,
-        {"messageStop": {"stopReason": reason}},
-        {"metadata": {"usage": usage, "metrics": {"latencyMs": latency}}},
+        {"contentBlockStart": {"start": {"toolUse": {"name": function.get("name")}}}},
+        {"contentBlockDelta": {"delta": {"toolUse": {"input": arguments}}}},
+        {"contentBlockStop": {}},
     ]
 
 
-def _refused(status: int, body: bytes) -> Exception:
-    text = body.decode("utf-8", "replace")
-    if any(message in text.lower() for message in OllamaModel.OVERFLOW_MESSAGES):
-        return ContextWindowOverflowException(text)
-    return OllamaError(status, text)
+def _refused(status: int, body: bytes, retry_after: int | None = None) -> Exception:
+    return ProviderError(status, body.decode("utf-8", "replace"), retry_after)
