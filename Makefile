@@ -68,6 +68,7 @@ check: ## Linter, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 check-kubernetes: ## The manifests against the published schemas
 	$(DEV)

@@ -3,6 +3,7 @@
 `uvicorn app.main:app` serves it too.
 """
 
+import runpy
 from typing import Any
 
 from fastapi import FastAPI
@@ -73,6 +74,4 @@ def __getattr__(name: str) -> App:
 
 
 if __name__ == "__main__":
-    from app.__main__ import main
-
-    main()
+    runpy.run_module("app", run_name="__main__", alter_sys=True)

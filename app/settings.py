@@ -193,7 +193,7 @@ def _fail(line: str) -> int:
     return 2
 
 
-def _shown(name: str) -> str:
+def _default_text(name: str) -> str:
     value = Settings.model_fields[name].default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -205,14 +205,18 @@ def _shown(name: str) -> str:
 def _env() -> str:
     lines = ["# Copy to .env and uncomment what you change; every line shows the default."]
     for name, field in Settings.model_fields.items():
-        lines += ["", f"# {field.description}", f"# {name.upper()}={_shown(name)}"]
+        lines += ["", f"# {field.description}", f"# {name.upper()}={_default_text(name)}"]
     return "\n".join(lines)
 
 
 def _table() -> str:
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = f"`{_shown(name)}`" if _shown(name) else ("the host name" if name == "backend_id" else "")
+        default = (
+            f"`{_default_text(name)}`"
+            if _default_text(name)
+            else ("the host name" if name == "backend_id" else "")
+        )
         lines.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)
 

@@ -123,7 +123,7 @@ async def _expected(_: Request, error: Exception) -> ProblemResponse:
 
 async def _invalid(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
-    found = [{"loc": _place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
+    found = [{"loc": _faulty_place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
     return problem(422, "invalid", "Invalid request", _sentence(found), errors=found)
 
 
@@ -140,7 +140,7 @@ async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
     )
 
 
-def _place(loc: Sequence[int | str]) -> list[int | str]:
+def _faulty_place(loc: Sequence[int | str]) -> list[int | str]:
     """Where the fault is; names made up by the caller are left out, positions kept."""
     return [
         part if isinstance(part, int) or (len(part) <= 40 and part.isidentifier()) else "?" for part in loc

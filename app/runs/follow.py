@@ -21,7 +21,7 @@ class Followers:
         self._store = store
         self._feeds: dict[tuple[str, str], tuple[Feed, asyncio.Task[None]]] = {}
 
-    def feed(self, chat: Chat, run_id: str) -> Feed:
+    def follow(self, chat: Chat, run_id: str) -> Feed:
         """The feed of a run; `left` must be called when its reader goes."""
         key = (chat.name, run_id)
         if key not in self._feeds:

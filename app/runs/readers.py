@@ -42,14 +42,14 @@ class Readers:
         """A reader of the live or last run behind this event; None when there is nothing to send."""
         run = self._runs.get(chat.name)
         if run:
-            return Reading(run.feed, _place(last_event_id, run.run_id))
+            return Reading(run.feed, _number_seen(last_event_id, run.run_id))
         state = await self._store.memory.state(chat)
         if live := state.live:
-            feed = self._followers.feed(chat, live.run_id)
-            after = _place(last_event_id, live.run_id)
+            feed = self._followers.follow(chat, live.run_id)
+            after = _number_seen(last_event_id, live.run_id)
             return Reading(feed, after, lambda: self._followers.left(chat, live.run_id))
         run_id = state.fields.get("last_run")
-        return await self._replay(chat, run_id, _place(last_event_id, run_id)) if run_id else None
+        return await self._replay(chat, run_id, _number_seen(last_event_id, run_id)) if run_id else None
 
     def send_away(self) -> None:
         """Lets the readers of runs made elsewhere go; they come back on another backend."""
@@ -68,7 +68,7 @@ class Readers:
         return Reading(feed, after)
 
 
-def _place(last_event_id: str | None, run_id: str) -> int:
+def _number_seen(last_event_id: str | None, run_id: str) -> int:
     """The number behind which to go on; 0 for an id that is missing, malformed or of another run."""
     found = _EVENT_ID.fullmatch(last_event_id or "")
     return int(found[2]) if found and found[1] == run_id else 0

@@ -39,11 +39,11 @@ class Bells:
         """Whether the link has shown a sign of life lately."""
         return time.monotonic() - self._heard < SILENT_SECONDS
 
-    def stop(self, chat: Chat, value: str, process: str | None = None) -> Command:
+    def stop_bell(self, chat: Chat, value: str, process: str | None = None) -> Command:
         """Describes the bell of a stop, to one process (a stop need not wake them all) or to every one."""
         return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}")
 
-    def end(self, run: LiveRun) -> tuple[str, str]:
+    def end_bell(self, run: LiveRun) -> tuple[str, str]:
         """Channel and text of the bell that tells all that a run has ended; the script END rings it."""
         return self._channel(None), f"ended {run.attempt}"
 

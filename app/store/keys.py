@@ -84,7 +84,7 @@ def stopped(owner: str) -> str:
     return f"stopped:{owner}" if owner else "stopped"
 
 
-def alive(process: str) -> str:
+def lease(process: str) -> str:
     return f"alive:{process}"
 
 

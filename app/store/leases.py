@@ -14,7 +14,7 @@ from loguru import logger
 
 from app.clock import LEASE_SECONDS, TRUST_SECONDS
 from app.errors import RedisUnavailable
-from app.store.keys import BACKENDS, Chat, alive, held
+from app.store.keys import BACKENDS, Chat, held, lease
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
 from app.store.wire.script import command
@@ -44,7 +44,7 @@ class Leases:
         try:
             _, _, others = await self._redis.do_all(
                 [
-                    command("SET", alive(self.process), "1", "PX", int(LEASE_SECONDS * 1000)),
+                    command("SET", lease(self.process), "1", "PX", int(LEASE_SECONDS * 1000)),
                     command("HSET", BACKENDS, self.process, json.dumps(about)),
                     command("HKEYS", BACKENDS),
                 ]
@@ -87,13 +87,13 @@ class Leases:
         await self._redis.do_all(
             [
                 command("HDEL", BACKENDS, process),
-                command("DEL", alive(process)),
+                command("DEL", lease(process)),
                 command("DEL", held(process)),
             ]
         )
 
     async def _without_heartbeat(self, processes: list[str]) -> set[str]:
-        beats = await self._redis.do_all([command("EXISTS", alive(process)) for process in processes])
+        beats = await self._redis.do_all([command("EXISTS", lease(process)) for process in processes])
         return {process for process, there in zip(processes, beats, strict=True) if not there}
 
 

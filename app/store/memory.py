@@ -70,7 +70,7 @@ class Memory:
         """
         script = START(
             **self._keys(chat), early=chat.early, events=chat.events(run.run_id),
-            run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.text(),
+            run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if self._keeps else "", agent=run.agent,
             title=title_of(asked.text) if self._keeps else "", replaces=asked.replaces or "",
             life=self._life_running, history=self._history,
@@ -113,7 +113,7 @@ class Memory:
 
         Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
-        channel, bell = self._bells.end(run)
+        channel, bell = self._bells.end_bell(run)
         script = END(
             *numbered(words.events, words.first),
             **self._keys(chat), events=chat.events(run.run_id), early=chat.early,

@@ -44,7 +44,7 @@ class LiveRun:
     process: str
     attempt: str
 
-    def text(self) -> str:
+    def described(self) -> str:
         """What START is handed; it puts the time in."""
         return json.dumps(asdict(self))
 

@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from app.settings import Settings
 from app.store.bells import Bells
-from app.store.keys import Chat, alive, stopped
+from app.store.keys import Chat, lease, stopped
 from app.store.records import LiveRun, RunRecord
 from app.store.scripts import DECODED, NOW
 from app.store.wire.connection import Connection, translated
@@ -100,7 +100,7 @@ class Stops:
         )  # fmt: skip
         match row:
             case [b"live", described] if live := LiveRun.read(described):
-                beat = command("EXISTS", alive(live.process))
+                beat = command("EXISTS", lease(live.process))
                 (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, live.process, beat)
                 return Met("live", bool(beats), live, live.run_id)
             case [b"ended", run, record]:
@@ -114,7 +114,11 @@ class Stops:
     ) -> list[Any]:
         """Writes the key and rings; answers what `also` does."""
         written, _, *answers = await self._redis.do_all(
-            [command("SET", chat.stop, value, unit, life), self._bells.stop(chat, value, process), *also],
+            [
+                command("SET", chat.stop, value, unit, life),
+                self._bells.stop_bell(chat, value, process),
+                *also,
+            ],
             check=False,
         )
         if isinstance(written, RedisError) and not isinstance(written, OutOfMemoryError):

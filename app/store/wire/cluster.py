@@ -64,7 +64,7 @@ class Cluster:
                 break
             await asyncio.sleep(pause)
             await self._learn()
-            await self._round(commands, open_, answers, each_alone)
+            await self._send_round(commands, open_, answers, each_alone)
         return answers
 
     async def everywhere(self, commands: Sequence[Words]) -> None:
@@ -88,7 +88,7 @@ class Cluster:
 
     # sending
 
-    async def _round(
+    async def _send_round(
         self, commands: Sequence[Words], places: list[int], answers: list[Any], each_alone: bool
     ) -> None:
         first, *others = self._by_owner(commands, places).items()

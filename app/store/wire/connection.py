@@ -7,7 +7,7 @@ after a failover.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from loguru import logger
@@ -35,20 +35,8 @@ class StorageFull(RedisUnavailable):
     """Redis refused a write because its memory is used up (`noeviction`)."""
 
 
-class Servers(Protocol):
-    """One Redis (`Node`, `Guarded`) or many (`Cluster`).
-
-    `spread` when one command cannot take keys of two chats.
-    """
-
-    @property
-    def spread(self) -> bool: ...
-    @property
-    def bells(self) -> Redis: ...
-    async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]: ...
-    async def everywhere(self, commands: Sequence[Words]) -> None: ...
-    async def read_stream(self, key: str, after: int) -> Entries: ...
-    async def aclose(self) -> None: ...
+# one Redis, or many; `spread` when one command cannot take keys of two chats
+Servers = Node | Cluster
 
 
 class Connection:
@@ -58,7 +46,7 @@ class Connection:
     """
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
-        place = _place(settings)
+        place = _configured(settings)
         self._scripts = scripts
         self._servers = _servers(place)
         self._prefix = settings.redis_prefix
@@ -156,7 +144,7 @@ def _servers(place: Place) -> Servers:
             return Node(direct(place))
 
 
-def _place(settings: Settings) -> Place:
+def _configured(settings: Settings) -> Place:
     if url := settings.redis_url.get_secret_value():
         return read(url)
     password = settings.redis_password.get_secret_value()
