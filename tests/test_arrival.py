@@ -191,3 +191,13 @@ async def test_how_large_a_body_may_be_goes_by_its_address(guest: Client) -> Non
         )
         assert refused.status_code == 413, path
         assert refused.json()["code"] == "too_large"
+
+
+async def test_a_refused_body_is_drained_and_the_connection_stays_in_step(cluster: Cluster) -> None:
+    big = b"x" * 400 * KIB
+    head = b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(big)
+    last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    pieces = [head, *(big[n : n + 32 * KIB] for n in range(0, len(big), 32 * KIB)), last]
+    answer = await told(cluster.ports[1], *pieces)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b'{"status":"alive"}')

@@ -26,7 +26,8 @@ class Limited(HttpToolsProtocol):
 
     _seen = 0  # bytes since the header began, in whole pieces
     _kept = 0  # bytes of it that are kept
-    _late: TimerHandle | None = None  # runs while a header is on its way
+    _between = True  # no body is on its way
+    _late: TimerHandle | None = None  # runs while a header, or what nobody wants, is on its way
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -39,10 +40,11 @@ class Limited(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._late is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
         super().data_received(data)
-        if self._late is not None:
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._late is None and self.timeout_keep_alive_task is None and answered:
+            self._await_head()  # or the rest of a body that has been refused
+        if self._late is not None and self._between:
             self._seen += len(data)
             if self._seen > HEAD_BYTES:
                 self._refuse(431)
@@ -57,7 +59,13 @@ class Limited(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._settle()
+        self._between = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._settle()
+        self._between = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words for it
         self._refuse(431 if self._kept > HEAD_BYTES else 400)
