@@ -80,12 +80,21 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds + EXIT_SECONDS),
-        limit_concurrency=8192,
+        http=_protocol(),
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
         lifespan="on",
     )
     Server(config, backend, settings.shutdown_grace_seconds).run()
+
+
+def _protocol() -> Any:
+    """Ours needs httptools, which not every machine has; h11 limits headers by itself, but waits for them."""
+    try:
+        from app.api.protocol import Limited
+    except ImportError:
+        return "h11"
+    return Limited
 
 
 if __name__ == "__main__":

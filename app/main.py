@@ -4,10 +4,8 @@
 """
 
 import runpy
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import __version__, api
@@ -30,6 +28,7 @@ def build(settings: Settings) -> tuple[Backend, App]:
         lifespan=lambda _: backend.open(),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.backend = backend
@@ -40,26 +39,7 @@ def build(settings: Settings) -> tuple[Backend, App]:
                 route.summary = (route.endpoint.__doc__ or "").split("\n")[0]
         app.include_router(router)
     api.pages.install(app)
-    return backend, Door(_with_cors(app, settings), settings)
-
-
-def _with_cors(app: FastAPI, settings: Settings) -> Any:
-    if not settings.origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.origins,
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
-        expose_headers=[
-            "X-Run-Id",
-            "X-Chat-Id",
-            "X-Backend",
-            "X-Request-ID",
-            "X-Conversation-Id",
-            "Retry-After",
-        ],
-    )
+    return backend, Door(app, settings)
 
 
 def __getattr__(name: str) -> App:

@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app import redis_url
 
 OWNER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+KEY = re.compile(r"[!-~]{8,}")
+HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+\]?")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
@@ -38,11 +41,15 @@ class Settings(BaseSettings):
         description="Name of this backend",
     )
     cors_origins: str = Field(
-        "", description="Origins of other sites that may call the API, separated by commas"
+        "", description="Origins of other sites that may call the API, as in https://app.example, by commas"
     )
-    allowed_hosts: str = Field("", description="Host names we answer to, separated by commas; empty: any")
+    allowed_hosts: str = Field(
+        "",
+        description="Host names we answer to; empty: any with API_KEYS, else only those of a home network",
+    )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="name:key pairs, separated by commas; empty: open to all"
+        SecretStr(""),
+        description="name:key pairs, separated by commas, keys of 8 characters or more; empty: open to all",
     )
 
     redis_url: SecretStr = Field(
@@ -135,9 +142,26 @@ class Settings(BaseSettings):
             raise ValueError("must look like http://127.0.0.1:11434")
         return value.rstrip("/")
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _only_names(cls, value: str) -> str:
+        if not all(HOST.fullmatch(host) for host in _split(value)):
+            raise ValueError(
+                "must be names or addresses alone, as in chat.example: no port, no https://, no path"
+            )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _only_origins(cls, value: str) -> str:
+        if not all(origin == "*" or ORIGIN.fullmatch(origin) for origin in _split(value)):
+            raise ValueError("must be origins, as in https://app.example: no path, no slash at the end")
+        return value
+
     @model_validator(mode="after")
     def _readable_lists(self) -> Self:
-        _ = self.keys
+        if not self.keys and "*" in self.origins:
+            raise ValueError("CORS_ORIGINS=* without API_KEYS would let every page read all chats")
         if url := self.redis_url.get_secret_value():
             redis_url.read(url)
         return self
@@ -152,18 +176,21 @@ class Settings(BaseSettings):
                 raise ValueError(
                     "API_KEYS must be name:key pairs separated by commas, each name and key once"
                 )
+            if not KEY.fullmatch(key):
+                raise ValueError("API_KEYS: a key has 8 characters or more, of ASCII and without spaces")
             found[name] = key
         return found
 
     @property
     def hosts(self) -> list[str]:
-        """Host names we answer to, lower case; empty: any."""
-        return [host.lower() for host in _split(self.allowed_hosts)]
+        """Host names we answer to, lower case."""
+        return [f"[{host}]" if host.count(":") > 1 and "[" not in host else host
+                for host in _split(self.allowed_hosts.lower())]  # fmt: skip
 
     @property
     def origins(self) -> list[str]:
-        """Foreign origins that may call the API."""
-        return _split(self.cors_origins)
+        """Foreign origins that may call the API, as browsers send them."""
+        return _split(self.cors_origins.lower())
 
     @property
     def model_id(self) -> str:

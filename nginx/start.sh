@@ -1,15 +1,16 @@
 #!/bin/sh
 # Fills in nginx.conf.template and becomes Nginx. The same in a container and on a machine without Docker.
 #
-#   LISTEN           a port (all addresses, IPv6 where there is one) or address:port    (8080)
-#   BACKENDS         "host:port host:port ..."                                          (127.0.0.1:8000)
+#   LISTEN           ports (all addresses, IPv6 where there is one) or address:port      (8080)
+#   BACKENDS         "host:port host:port ..."                                           (127.0.0.1:8000)
 #   RESOLVER         set: BACKENDS is one name:port, looked up again and again while Nginx runs.
 #                    "auto" takes the name server of this machine
-#   TRUSTED_PROXIES  addresses of TLS proxies in front, whose X-Forwarded-For is believed
-#   RUN_DIR          pid file and the rendered configuration                            (/tmp/nginx)
-#   WORKERS          worker processes                                                   (2)
-#   NGINX            the program                                                        (nginx)
-set -eu
+#   TRUSTED_PROXIES  addresses of proxies in front, whose X-Forwarded-For is believed, also through several
+#   CORS_ORIGINS     origins that may read what Nginx answers itself, as in the settings of the backends
+#   RUN_DIR          pid file and the rendered configuration                             (/tmp/nginx)
+#   WORKERS          worker processes                                                    (2)
+#   NGINX            the program                                                         (nginx)
+set -euf
 
 here=$(cd "$(dirname "$0")" && pwd)
 run=${RUN_DIR:-/tmp/nginx}
@@ -19,26 +20,22 @@ backends=${BACKENDS:-127.0.0.1:8000}
 resolver=${RESOLVER:-}
 [ "$resolver" != auto ] || resolver=$(awk '$1 == "nameserver" { print ($2 ~ /:/) ? "[" $2 "]" : $2; exit }' /etc/resolv.conf)
 
-# Looking names up inside an upstream came with 1.27.3.
-can_resolve() {
-    "$nginx" -v 2>&1 | awk -F'[/. ]' '{ exit !($4 * 1000000 + $5 * 1000 + $6 >= 1027003) }'
-}
+listed() { echo "$*" | tr ', ' '\n\n' | grep -E '^[][A-Za-z0-9.:/_*-]+$' || true; } # settings allow commas and spaces
 
 upstream() { # NAME KEEPALIVE: one group, in turn over the backends
     echo "    upstream $1 {"
     echo "        zone $1 256k;"
-    [ -z "$resolver" ] || echo "        resolver $resolver valid=2s ipv6=off;"
-    for backend in $backends; do
-        # max_fails=0: a slow model must not take a backend out; a dead one costs a refused connect.
-        echo "        server $backend max_fails=0${resolver:+ resolve};"
-    done
+    # max_fails=0: a slow model must not take a backend out; a dead one costs a refused connect.
+    for backend in $backends; do echo "        server $backend max_fails=0;"; done
     [ -z "$2" ] || echo "        keepalive $2; keepalive_timeout 60s;   # shorter than the 75 s of the backends"
     echo "    }"
 }
 
 upstreams() {
-    if [ -n "$resolver" ] && ! can_resolve; then
-        # Each request looks the name up (kept for 2 s) and starts at a random one of its addresses.
+    if [ -n "$resolver" ]; then
+        # Each request looks the name up (kept for 2 s), starts at a random one of its addresses and goes on to the
+        # others. Not "server ... resolve": there a request whose backend has just gone finds "no live upstreams"
+        # when the name changes while it waits (nginx 1.27.3 to 1.31, github.com/nginx/nginx/issues/1656).
         echo "    resolver $resolver valid=2s ipv6=off;"
         echo "    map \$request_method \$chat_backend { default $backends; }"
         return
@@ -48,15 +45,50 @@ upstreams() {
     echo "    map \$request_method \$chat_backend { GET chat_kept; HEAD chat_kept; default chat_fresh; }"
 }
 
-extras() {
-    for proxy in ${TRUSTED_PROXIES:-}; do echo "    set_real_ip_from $proxy;"; done
-    [ -z "${TRUSTED_PROXIES:-}" ] || echo "    real_ip_header X-Forwarded-For;"
+proxies() {
+    for proxy in $(listed "${TRUSTED_PROXIES:-}"); do echo "    set_real_ip_from $proxy;"; done
+    [ -z "${TRUSTED_PROXIES:-}" ] || echo "    real_ip_header X-Forwarded-For; real_ip_recursive on;"
+}
+
+# Captures in a map are safe from 1.30.7 and 1.31.9 on (CVE-2026-93479), and where a distribution mends its old branch.
+captures() {
+    "$nginx" -v 2>&1 | awk -F'[/. ]' '{ v = $4 * 1000000 + $5 * 1000 + $6
+        exit !(v < 1027000 || v >= 1030007 && v < 1031000 || v >= 1031009) }'
+}
+
+# One client has one IPv4 address, but a whole /64 of IPv6 addresses.
+clients() {
+    if ! captures; then
+        echo "    map \$binary_remote_addr \$chat_client { default \$binary_remote_addr; }"
+        return
+    fi
+    echo "    map \$remote_addr \$chat_client {"
+    for groups in 3 2 1 0; do
+        echo "        \"~^(?<net>[0-9a-f]+(?::[0-9a-f]+){$groups}):$([ $groups = 3 ] || echo :)\" \$net;"
+    done
+    echo "        default \$remote_addr;"
+    echo "    }"
+}
+
+origins() {
+    echo "    map \$http_origin \$chat_origin {"
+    for origin in $(listed "${CORS_ORIGINS:-}"); do
+        case $origin in
+        '*') echo "        default *;" ;;
+        *) echo "        \"$origin\" \$http_origin;" ;;
+        esac
+    done
+    echo "    }"
 }
 
 listen() {
-    echo "        listen ${LISTEN:-8080} default_server backlog=4096;"
-    case ${LISTEN:-8080} in *:*) return ;; esac
-    [ ! -s /proc/net/if_inet6 ] || echo "        listen [::]:${LISTEN:-8080} default_server ipv6only=on backlog=4096;"
+    for place in $(listed "${LISTEN:-8080}"); do
+        echo "        listen $place default_server backlog=4096;"
+        case $place in *:*) continue ;; esac
+        # Not [ -s ]: what lies in /proc has no size.
+        [ -z "$(cat /proc/net/if_inet6 2>/dev/null)" ] ||
+            echo "        listen [::]:$place default_server ipv6only=on backlog=4096;"
+    done
 }
 
 # A master that was killed leaves its workers on the port: they are in its process group.
@@ -65,8 +97,7 @@ if [ "${1:-}" != --render ] && [ -s "$run/nginx.pid" ]; then
 fi
 
 mkdir -p "$run"
-upstreams >"$run/upstream.conf"
-extras >>"$run/upstream.conf"
+{ upstreams; proxies; clients; origins; } >"$run/upstream.conf"
 listen >"$run/listen.conf"
 sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen.conf" -e 'd;}' \
     -e "s|@RUN@|$run|g; s|@HERE@|$here|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"

