@@ -5,7 +5,7 @@
 #   BACKENDS         "host:port host:port ..."                                          (127.0.0.1:8000)
 #   RESOLVER         set: BACKENDS is one name:port, looked up again and again while Nginx runs.
 #                    "auto" takes the name server of this machine
-#   TRUSTED_PROXIES  addresses of TLS proxies in front, whose X-Forwarded-For is believed
+#   TRUSTED_PROXIES  addresses of proxies in front, whose X-Forwarded-For is believed, by spaces or commas
 #   RUN_DIR          pid file and the rendered configuration                            (/tmp/nginx)
 #   WORKERS          worker processes                                                   (2)
 #   NGINX            the program                                                        (nginx)
@@ -49,14 +49,20 @@ upstreams() {
 }
 
 extras() {
-    for proxy in ${TRUSTED_PROXIES:-}; do echo "    set_real_ip_from $proxy;"; done
-    [ -z "${TRUSTED_PROXIES:-}" ] || echo "    real_ip_header X-Forwarded-For;"
+    trusted=$(echo "${TRUSTED_PROXIES:-}" | tr ',' ' ')
+    for proxy in $trusted; do echo "    set_real_ip_from $proxy;"; done
+    # Recursive: of several trusted proxies in a row, the client is whom the outermost one names.
+    [ -z "$trusted" ] || echo "    real_ip_header X-Forwarded-For; real_ip_recursive on;"
 }
 
 listen() {
     echo "        listen ${LISTEN:-8080} default_server backlog=4096;"
     case ${LISTEN:-8080} in *:*) return ;; esac
     [ ! -s /proc/net/if_inet6 ] || echo "        listen [::]:${LISTEN:-8080} default_server ipv6only=on backlog=4096;"
+}
+
+quoted() { # a path inside "..." in nginx.conf, by way of sed
+    printf %s "$1" | sed 's/[\\"]/\\&/g; s/[\\&|]/\\&/g'
 }
 
 # A master that was killed leaves its workers on the port: they are in its process group.
@@ -69,7 +75,7 @@ upstreams >"$run/upstream.conf"
 extras >>"$run/upstream.conf"
 listen >"$run/listen.conf"
 sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen.conf" -e 'd;}' \
-    -e "s|@RUN@|$run|g; s|@HERE@|$here|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"
+    -e "s|@RUN@|$(quoted "$run")|g; s|@HERE@|$(quoted "$here")|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"
 # Two descriptors for each stream: as many as this machine allows.
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
 [ "${1:-}" != --render ] || exit 0
