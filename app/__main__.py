@@ -1,4 +1,4 @@
-"""`python -m app` serves one backend; `python -m app doctor` checks the installation."""
+"""`python -m app` serves one backend; `… doctor` checks the installation, `… check` if it can start."""
 
 import asyncio
 import contextlib
@@ -57,19 +57,16 @@ def main() -> None:
 
         sys.exit(doctor())
     settings = load()
+    if sys.argv[1:] == ["check"]:
+        _build(settings)
+        return
     logs.set_up(settings.log_level, settings.log_format, settings.backend_id)
     serve(settings)
 
 
 def serve(settings: Settings) -> None:
     """Serves until a signal comes; exit code 2 with one line when a setting cannot be used."""
-    from app.main import build
-
-    try:
-        backend, door = build(settings)
-    except ValueError as error:
-        sys.stderr.write(f"Wrong setting: {error}\n")
-        sys.exit(2)
+    backend, door = _build(settings)
     config = uvicorn.Config(
         door,
         host=settings.host,
@@ -95,6 +92,16 @@ def _protocol() -> Any:
     except ImportError:
         return "h11"
     return Limited
+
+
+def _build(settings: Settings) -> "tuple[Backend, Any]":
+    from app.main import build
+
+    try:
+        return build(settings)
+    except ValueError as error:
+        sys.stderr.write(f"Wrong setting: {error}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -12,21 +12,25 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import redis_url
+from app import addresses, envfile, redis_url
 
 OWNER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-KEY = re.compile(r"[!-~]{8,}")
-HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+\]?")
+KEY = re.compile(r"[!-~]{4,}")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
     """One flat list; the order is the order of `.env.example` and of the README."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
     http_port: int = Field(
         80, ge=1, le=65535, description="Public port of Nginx; 8080 where 80 cannot be bound"
+    )
+    http_bind: str = Field("", description="Address Nginx listens on, such as 127.0.0.1; empty: all")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies in front, whose X-Forwarded-For is believed",
     )
     host: str = Field("0.0.0.0", description="Address a backend listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port a backend listens on")
@@ -113,6 +117,12 @@ class Settings(BaseSettings):
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
     demo_tokens_per_second: float = Field(30, gt=0, le=100_000, description="Pace of the demo model")
 
+    _others_forms = model_validator(mode="before")(addresses.others_forms)
+    _one_address = field_validator("http_bind")(addresses.one_address)
+    _networks = field_validator("trusted_proxies")(addresses.networks)
+    _host_names = field_validator("allowed_hosts")(addresses.host_names)
+    _ollama = field_validator("ollama_host")(addresses.ollama)
+
     @field_validator("log_level", "log_format", "provider", mode="before")
     @classmethod
     def _any_case(cls, value: Any, info: Any) -> Any:
@@ -132,23 +142,6 @@ class Settings(BaseSettings):
     def _region(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", value):
             raise ValueError("must look like us-west-2")
-        return value
-
-    @field_validator("ollama_host")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        value = value if "://" in value else f"http://{value}"
-        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-            raise ValueError("must look like http://127.0.0.1:11434")
-        return value.rstrip("/")
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _only_names(cls, value: str) -> str:
-        if not all(HOST.fullmatch(host) for host in _split(value)):
-            raise ValueError(
-                "must be names or addresses alone, as in chat.example: no port, no https://, no path"
-            )
         return value
 
     @field_validator("cors_origins")
@@ -177,7 +170,7 @@ class Settings(BaseSettings):
                     "API_KEYS must be name:key pairs separated by commas, each name and key once"
                 )
             if not KEY.fullmatch(key):
-                raise ValueError("API_KEYS: a key has 8 characters or more, of ASCII and without spaces")
+                raise ValueError("API_KEYS: a key has 4 characters or more, of ASCII and without spaces")
             found[name] = key
         return found
 
@@ -207,12 +200,15 @@ def _split(text: str) -> list[str]:
 def load() -> Settings:
     """The settings, or the end of the process (exit code 2) with one line that names what is wrong."""
     try:
+        envfile.fill(".env")
         return Settings()  # type: ignore[call-arg]  # pydantic's plugin is not needed for one call
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in wrong["loc"]).upper()
         message = wrong["msg"].removeprefix("Value error, ")
         sys.exit(_fail(f"{name}: {message}" if name else message))
+    except ValueError as error:  # a line of .env
+        sys.exit(_fail(str(error)))
 
 
 def _fail(line: str) -> int:

@@ -5,6 +5,12 @@ suffix=:$port
 [ "$port" != 80 ] || suffix=
 here=http://localhost$suffix
 lan=$(hostname -I 2>/dev/null | awk '{ print $1 }')
+case ${BIND:-} in # where Nginx listens, when not everywhere
+'' | 0.0.0.0 | ::) ;;
+127.* | ::1) lan= ;;
+*:*) here=http://[$BIND]$suffix lan= ;;
+*) here=http://$BIND$suffix lan= ;;
+esac
 key=
 [ "${KEYED:-}" != yes ] || key=' -H "Authorization: Bearer $KEY"'
 

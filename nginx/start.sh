@@ -91,6 +91,10 @@ listen() {
     done
 }
 
+quoted() { # a path inside "..." in nginx.conf, by way of sed
+    printf %s "$1" | sed 's/[\\"]/\\&/g; s/[\\&|]/\\&/g'
+}
+
 # A master that was killed leaves its workers on the port: they are in its process group.
 if [ "${1:-}" != --render ] && [ -s "$run/nginx.pid" ]; then
     pkill -TERM -g "$(cat "$run/nginx.pid")" -x nginx 2>/dev/null || true
@@ -100,7 +104,7 @@ mkdir -p "$run"
 { upstreams; proxies; clients; origins; } >"$run/upstream.conf"
 listen >"$run/listen.conf"
 sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen.conf" -e 'd;}' \
-    -e "s|@RUN@|$run|g; s|@HERE@|$here|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"
+    -e "s|@RUN@|$(quoted "$run")|g; s|@HERE@|$(quoted "$here")|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"
 # Two descriptors for each stream: as many as this machine allows.
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
 [ "${1:-}" != --render ] || exit 0

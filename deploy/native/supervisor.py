@@ -12,57 +12,42 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
-from deploy.native.choose import Stack, nginx_environment
-from deploy.native.places import CONFIG, DATA, LOGS, PID, PYTHON, ROOT, RUN, socket_path
-
-OURS = "CHAT_STACK"  # in the environment of all our processes: the folder they belong to
-PID_FILES = (RUN / "nginx" / "nginx.pid", RUN / "redis.pid")
+from deploy.native.choose import Stack
+from deploy.native.parts import OURS
+from deploy.native.places import CONFIG, DATA, LOGS, NGINX_PID, PID, PYTHON, ROOT, RUN, socket_path
+from deploy.native.ports import claim
 
 
 def write_config(stack: Stack) -> None:
     """run/supervisord.conf.
 
-    Ends come in the order backends, Nginx, Redis: so that replies end through Nginx.
+    Ends come in the order backends, Nginx, Redis: so that replies end through Nginx. Only Redis and the
+    backends start by themselves: Nginx sends nobody anything before the backends are known to be ours.
     """
     for folder in (RUN, LOGS, DATA):
-        folder.mkdir(mode=0o700, exist_ok=True)
+        (ROOT / folder).mkdir(mode=0o700, exist_ok=True)
     parts = [_supervisord()]
-    if stack.redis:
-        (DATA / stack.redis.folder).mkdir(mode=0o700, exist_ok=True)
-        options = ["--bind", "127.0.0.1", "--port", str(stack.redis.port), "--pidfile", str(PID_FILES[1])]
-        options += ["--dir", str(DATA / stack.redis.folder)]
-        parts.append(
-            _program("redis", [stack.redis.program, str(ROOT / "deploy" / "redis.conf"), *options], 10)
-        )
-    if stack.nginx:
-        environment = nginx_environment(stack, RUN)
-        parts.append(_program("nginx", ["/bin/sh", str(ROOT / "nginx" / "start.sh")], 20, environment))
-    for number, port in enumerate(stack.backends, start=1):
-        environment = {"BACKEND_ID": f"backend-{number}", "PORT": str(port), "PYTHONUNBUFFERED": "1"}
-        environment["HOST"] = "127.0.0.1" if stack.nginx else "0.0.0.0"
-        if stack.redis:
-            environment["REDIS_URL"] = stack.redis.url
-        parts.append(
-            _program(f"backend-{number}", [str(PYTHON), "-m", "app"], 30, environment, stack.grace + 15)
-        )
-    CONFIG.write_text("\n".join(parts))
+    parts += [_program("redis", 10, 30)] if stack.redis else []
+    parts += [_program("nginx", 20, 10, by_itself=False)] if stack.nginx else []
+    parts += [_program(name, 30, stack.grace + 15) for name in stack.names]
+    (ROOT / CONFIG).write_text("\n".join(parts))
 
 
 def _supervisord() -> str:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = 65536 if limit == resource.RLIM_INFINITY else min(65536, limit)
+    socket = socket_path()
+    inside = socket.is_relative_to(ROOT)
     return f"""[supervisord]
-directory={_safe(ROOT)}
-pidfile={_safe(PID)}
-logfile={_safe(LOGS)}/supervisord.log
+pidfile={PID}
+logfile={LOGS}/supervisord.log
 logfile_maxbytes=1MB
 logfile_backups=1
-childlogdir={_safe(LOGS)}
+childlogdir={LOGS}
 minfds={files}
-identifier=fastapi-agent-chat
 
 [unix_http_server]
-file={_safe(socket_path())}
+file={socket.relative_to(ROOT) if inside else socket}
 chmod=0700
 
 [rpcinterface:supervisor]
@@ -70,37 +55,28 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 
 
-def _safe(value: object) -> str:
-    return str(value).replace("%", "%%")
-
-
-def _program(
-    name: str, command: list[str], priority: int, environment: dict[str, str] | None = None, wait: float = 10
-) -> str:
-    words = " ".join('"' + word.replace('"', '\\"') + '"' for word in command)
-    values = ",".join(f'{key}="{value}"' for key, value in (environment or {}).items())
+def _program(name: str, priority: int, wait: float, by_itself: bool = True) -> str:
     return f"""[program:{name}]
-command={_safe(words)}
-environment={_safe(values)}
+command=.venv/bin/python -IS deploy/native/child.py {name}
 priority={priority}
+autostart={str(by_itself).lower()}
 autorestart=true
 startsecs=1
 startretries=1000
 stopwaitsecs={wait:.0f}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={_safe(LOGS)}/{name}.log
+stdout_logfile={LOGS}/{name}.log
 stdout_logfile_maxbytes=5MB
 stdout_logfile_backups=2
 """
 
 
-def launch() -> None:
-    """Starts supervisord in the background."""
-    command = [str(PYTHON.parent / "supervisord"), "-c", str(CONFIG)]
-    subprocess.run(
-        command, check=True, cwd=ROOT, env={**os.environ, OURS: str(ROOT)}, stdout=subprocess.DEVNULL
-    )
+def launch(stack: Stack) -> None:
+    """Starts supervisord in the background, with the ports of the stack in its command line."""
+    command = [str(PYTHON), "-m", "supervisor.supervisord", "-c", str(CONFIG), "-i", claim(stack.ports)]
+    environment = {**os.environ, OURS: str(ROOT)}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
 
 def rpc() -> Any:
@@ -117,9 +93,21 @@ def running() -> bool:
         return False
 
 
+def begin(name: str) -> None:
+    """Starts a part, without waiting for it."""
+    rpc().startProcess(name, False)
+
+
 def processes() -> list[dict[str, Any]]:
-    """Every part: `name`, `statename`, `pid`, `description`, `exitstatus`."""
+    """Every part: `name`, `statename`, `pid`, `description`, `exitstatus`, `start` and `stop` (in
+    seconds).
+    """
     return list(rpc().getAllProcessInfo())
+
+
+def process(name: str) -> dict[str, Any]:
+    """One part, as in `processes`."""
+    return dict(rpc().getProcessInfo(name))
 
 
 def shut_down(seconds: float) -> None:
@@ -132,7 +120,7 @@ def shut_down(seconds: float) -> None:
         for pid in ours():
             os.kill(pid, signal)
         _wait_for_the_end(5)
-    for path in (socket_path(), PID):
+    for path in (socket_path(), ROOT / PID):
         path.unlink(missing_ok=True)
 
 
@@ -146,7 +134,8 @@ def ours() -> list[int]:
     """Processes that were started here, known by the mark in their environment or, as Nginx and Redis write
     their titles over it, by the process groups in their pid files.
     """
-    groups = {_pid_in(file) for file in PID_FILES} - {None}
+    files = [ROOT / NGINX_PID, *(ROOT / DATA).glob("*/redis.pid")]
+    groups = {_pid_in(file) for file in files} - {None}
     folders = [folder for folder in Path("/proc").glob("[0-9]*") if int(folder.name) != os.getpid()]
     return sorted(int(folder.name) for folder in folders if _is_ours(folder, groups))
 
@@ -155,7 +144,10 @@ def _is_ours(folder: Path, groups: set[int | None]) -> bool:
     try:
         if f"{OURS}={ROOT}".encode() in (folder / "environ").read_bytes().split(b"\0"):
             return True
-        return os.getpgid(int(folder.name)) in groups and (folder / "cwd").resolve().is_relative_to(ROOT)
+        if os.getpgid(int(folder.name)) not in groups:
+            return False
+        here = (folder / "cwd").resolve()  # a pid file may be old and its number somebody else's
+        return here.is_relative_to(ROOT) or here.is_relative_to((ROOT / DATA).resolve())
     except OSError:  # gone, or not ours to look at
         return False
 

@@ -1,0 +1,107 @@
+"""What a power cut does to the file of Redis: repaired or set aside with a word, before Redis reads it."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.world.checkout import wait_until
+from tests.world.processes import ROOT, clean_environment, free_port
+
+pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+
+
+def say(port: int, *lines: str) -> str:
+    """Inline commands, and the whole answer."""
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "quit")).encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+def answers(port: int) -> bool:
+    try:
+        return "PONG" in say(port, "ping")
+    except OSError:
+        return False
+
+
+@contextmanager
+def redis(data: Path, log: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    port = free_port()
+    command = ["sh", "deploy/redis.sh", "deploy/redis.conf", str(data), "redis-server"]
+    command += ["--port", str(port), "--bind", "127.0.0.1"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=out, stderr=out)
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, 20)
+        assert process.poll() is None, log.read_text()
+        yield port, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def incr(data: Path) -> Path:
+    return next((data / "appendonlydir").glob("*.incr.aof"))
+
+
+def manifest(data: Path) -> Path:
+    return data / "appendonlydir" / "appendonly.aof.manifest"
+
+
+def zeros(data: Path) -> None:
+    with incr(data).open("ab") as file:
+        file.write(b"\0" * 4096)
+
+
+def cut(data: Path) -> None:
+    incr(data).write_bytes(incr(data).read_bytes()[:-5])
+
+
+def base(data: Path) -> None:
+    next((data / "appendonlydir").glob("*.base.*")).write_bytes(b"REDIS nonsense" * 20)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept", "word"),
+    [
+        (zeros, 5, "data: its end was torn"),
+        (cut, 4, "data: its end was torn"),
+        (lambda data: manifest(data).write_bytes(b""), 5, "data: the list of its files was lost"),
+        (lambda data: manifest(data).write_bytes(b"\0" * 80), 5, "data: the list of its files was lost"),
+        (lambda data: manifest(data).unlink(), 5, "data: the list of its files was lost"),
+        (base, 0, "data: it cannot be read and is set aside"),
+    ],
+    ids=["zeros", "cut", "empty-list", "zero-list", "no-list", "base"],
+)
+def test_a_damaged_file_starts_with_a_word_and_a_copy(
+    tmp_path: Path, damage: Callable[[Path], object], kept: int, word: str
+) -> None:
+    data = tmp_path / "data folder"
+    with redis(data, tmp_path / "log") as (port, _):
+        say(port, *[f"set key-{number} {number}" for number in range(5)])
+        assert (
+            incr(data).read_bytes().count(b"key-") == 5
+        )  # `quit` is answered after the event loop has written
+    damage(data)
+    before = (tmp_path / "log").stat().st_size
+    with redis(data, tmp_path / "log") as (port, _):
+        assert f":{kept}\r\n" in say(port, "dbsize")
+    said = (tmp_path / "log").read_text()[before:]
+    assert word in said
+    assert len(list(data.glob("damaged-*"))) == 1
+
+
+def test_a_sound_file_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for number in range(3):
+        with redis(data, tmp_path / "log") as (port, _):
+            assert f":{number}\r\n" in say(port, "dbsize")
+            say(port, f"set key-{number} x")
+            assert f"key-{number}" in incr(data).read_text(errors="replace")
+    assert "data: " not in (tmp_path / "log").read_text()
+    assert list(data.glob("damaged-*")) == []
