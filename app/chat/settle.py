@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from loguru import logger
 
-from app.events import End, Event, Failure, Start, Usage, reply_text
+from app.events import End, Event, Failure, Start, Usage, reply_text, unfinished
 from app.store.bells import end_bell
 from app.store.eventlog import EventLog
 from app.store.keys import Chat
@@ -40,6 +40,7 @@ class Settler:
         for _ in range(TRIES):
             events = await self._log.read(chat, live.run_id)
             missing: list[Event] = [] if events else [opening(chat, live)]
+            missing += unfinished(events, "failed")
             end = _end([*events, *missing], live)
             reply = Message("assistant", reply_text(events), 0, live.run_id, "failed", facts(live, end))
             words = LastWords(reply, [*missing, end], len(events) + 1, expected=len(events))
