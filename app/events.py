@@ -151,6 +151,18 @@ def _end(fields: dict[str, Any]) -> End:
     return End(**fields, usage=usage, error=Failure(**error) if error else None)
 
 
+def unfinished(events: Iterable[Event], status: Literal["failed", "stopped"]) -> list[Tool]:
+    """What ends the tools that still run where these events end."""
+    running: dict[str, str] = {}
+    for event in events:
+        if type(event) is Tool:
+            if event.status == "running":
+                running[event.tool_use_id] = event.name
+            else:
+                running.pop(event.tool_use_id, None)
+    return [Tool(used, name, status) for used, name in running.items()]
+
+
 def reply_text(events: Iterable[Event]) -> str:
     """The text of the reply that these events make up."""
     return "".join(event.text for event in events if type(event) is Text)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+MOST_CHARS = 1000  # of a line from a library
+
 _QUIET = (
     "strands",
     "botocore",
@@ -72,4 +74,7 @@ class _Intercept(logging.Handler):
         frame, depth = inspect.currentframe(), 0
         while frame and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame, depth = frame.f_back, depth + 1
-        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())
+        said = " ".join(record.getMessage().split())[
+            :MOST_CHARS
+        ]  # may hold a model's words: one line, bounded
+        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", said)

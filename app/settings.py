@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr = Field(
         SecretStr(""),
-        description="name:key pairs, separated by commas, keys of 8 characters or more; empty: open to all",
+        description="name:key pairs, separated by commas, keys of 4 characters or more; empty: open to all",
     )
 
     redis_url: SecretStr = Field(

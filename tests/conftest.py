@@ -102,6 +102,10 @@ async def mixed(
     (where / "sleeper.toml").write_text(
         'description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n'
     )
+    (where / "thinker.toml").write_text(
+        'description = "thinks"\nprompt = "Think."\ntools = ["calculate"]\n'
+        'models = { bedrock = "eu.anthropic.claude-sonnet-4-6" }\n'
+    )
     env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
     env = {"AGENTS_DIR": str(where)}
     async with Cluster(

@@ -178,11 +178,14 @@ async def test_bedrock_asks_for_a_tool_and_then_answers(
 ) -> None:
     fake_bedrock.default = Reply(tokens=["sunny"], tool=WEATHER)
     result = {"toolUseId": WEATHER.tool_use_id, "content": [{"text": "21 degrees"}]}
+    call = {"toolUseId": WEATHER.tool_use_id, "name": WEATHER.name, "input": WEATHER.input}
+    behind = [
+        {"role": "assistant", "content": [{"toolUse": call}]},
+        {"role": "user", "content": [{"toolResult": result}]},
+    ]
     async with bedrock_client(fake_bedrock, monkeypatch) as client:
         asked = await ask_bedrock(client)
-        answered = await ask_bedrock(
-            client, [*bedrock_messages(), {"role": "user", "content": [{"toolResult": result}]}]
-        )
+        answered = await ask_bedrock(client, [*bedrock_messages(), *behind])
     assert asked[1]["contentBlockStart"]["start"]["toolUse"]["name"] == "weather"
     assert asked[-2]["messageStop"]["stopReason"] == "tool_use"
     assert answered[-2]["messageStop"]["stopReason"] == "end_turn"

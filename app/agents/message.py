@@ -4,7 +4,7 @@ Strands gets it once it is complete, and only what is whole: a block that was be
 name and an object for its arguments, a message that stops for tools has some. Knows neither run nor provider.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +31,13 @@ class _Thought:
 
 
 class ModelMessage:
-    """What has come so far. `reason` is the model's stop reason, None until it stops."""
+    """What has come so far. `reason` is the model's stop reason, None until it stops.
 
-    def __init__(self) -> None:
+    `known`: ids of calls before, which this one may not have again.
+    """
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        self._known = set(known)
         self.reason: str | None = None
         self.answered = False  # the server has begun to answer
         self.begun = False  # something of it has been shown
@@ -115,10 +119,9 @@ class ModelMessage:
         if self._calls is None:
             self._calls = []
             if self.reason in ("tool_use", "end_turn"):
-                known: set[str] = set()
                 for block in self._blocks:
-                    if isinstance(block, Call) and (call := block.whole(known)):
-                        known.add(call.id)
+                    if isinstance(block, Call) and (call := block.whole(self._known)):
+                        self._known.add(call.id)
                         self._calls.append(call)
         return self._calls
 

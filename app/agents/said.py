@@ -12,13 +12,14 @@ class Said:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self.chars = 0
+        self._blank = True
         self._end = ""
         self._parted = False
         self._half = ""
 
     def part(self) -> None:
         """What comes next is another block."""
-        self._parted = self.chars > 0
+        self._parted = not self._blank
 
     def text(self, text: str) -> None:
         """Says this text."""
@@ -32,6 +33,7 @@ class Said:
         if text:
             self._say(text)
             self.chars += len(text)
+            self._blank = self._blank and text.isspace()
             self._end = (self._end + text[-2:])[-2:]
 
     def rest(self) -> None:

@@ -83,7 +83,7 @@ class TeeModel(Model):
         """The whole message. Raises `ModelFailure`, or what is no failure of a model."""
         tried = False
         while True:
-            message = ModelMessage()
+            message = ModelMessage(self._names)
             asked = with_prompt(messages, prompt) if prompt and not self._able.system else messages
             told = prompt if self._able.system else None
             offered = specs if self._able.tools else None

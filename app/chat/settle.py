@@ -11,7 +11,7 @@ from dataclasses import asdict
 from loguru import logger
 
 from app.errors import RedisUnavailable
-from app.events import LOST, End, Event, Start, Usage, iso, reply_text
+from app.events import LOST, End, Event, Start, Usage, iso, reply_text, unfinished
 from app.store.keys import Chat
 from app.store.records import LastWords, LiveRun, Message, RunRecord
 from app.store.store import Store
@@ -49,7 +49,8 @@ class Settler:
         """Ends this run as failed unless it has ended meanwhile; whether we were the one."""
         for _ in range(TRIES):
             found = await self._store.log.read(chat, live.run_id)
-            events = found or [opening(chat, live)]
+            events = [*(found or [opening(chat, live)])]
+            events += unfinished(events, "failed")
             end = _lost(events, live)
             answer, _ = await self.end(chat, live, events, end, logged=len(found), expected=len(found))
             if answer == "moved":

@@ -13,7 +13,7 @@ from app.agents.answer import Answerer
 from app.chat.settle import Settler, opening
 from app.clock import END_RETRY_SECONDS, UNWRITTEN_SECONDS
 from app.errors import ModelFailure, RedisUnavailable
-from app.events import LOST, End, Failure, Outcome, Usage
+from app.events import LOST, End, Failure, Outcome, Usage, unfinished
 from app.runs.held import Runs
 from app.runs.run import Run
 from app.store.records import Message
@@ -73,6 +73,8 @@ class Turns:
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
             error = UNEXPECTED
         run.reply.finish_text()
+        stopped = run.is_cut and not run.cut_by
+        run.feed.events += unfinished(run.feed.events, "stopped" if stopped else "failed")
         if run.is_cut:
             return ("failed", run.cut_by.code, run.cut_by) if run.cut_by else ("stopped", "stopped", None)
         return ("failed", error.code, error) if error else ("done", reason, None)
@@ -154,12 +156,17 @@ def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
                 turns.pop()
             turns.append(("user", message.content))
         elif turns and turns[-1][0] == "user":
-            if message.content.strip():
+            if message.content.strip() and not _blocked(message):
                 turns.append(("assistant", message.content))
             else:
                 turns.pop()
     turns = turns[-most:]
     return turns[1:] if turns and turns[0][0] == "assistant" else turns
+
+
+def _blocked(reply: Message) -> bool:
+    """Whether a guardrail spoke instead of the model: what it blocks once it would block in each turn."""
+    return (reply.facts or {}).get("stop_reason") == "guardrail_intervened"
 
 
 def _failed(end: End, failure: Failure) -> End:

@@ -139,7 +139,7 @@ class _Piece:
         except ProviderError as error:
             self.error = error
         except (ValueError, AttributeError, TypeError, RecursionError):
-            self.error = failure("no_answer")
+            self.error = failure("address" if lines[0].lstrip().startswith(b"<") else "no_answer")
 
     def _take(self, line: dict[str, Any]) -> None:
         if "error" in line:

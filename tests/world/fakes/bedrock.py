@@ -6,6 +6,7 @@ Frame: total length, length of the headers, CRC of these two, headers, payload, 
 """
 
 import json
+import re
 import struct
 from binascii import crc32
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ class FakeBedrock(FakeModel):
 
     def tool_answered(self, body: Body) -> bool:
         return any("toolResult" in block for block in body["messages"][-1]["content"])
+
+    def complaint(self, body: Body) -> str:
+        return complaint(body["messages"])
 
     def refusal(self, failure: Failure) -> web.Response:
         return web.json_response(
@@ -100,6 +104,30 @@ class FakeBedrock(FakeModel):
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return event("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta})
+
+
+def complaint(messages: list[dict[str, Any]]) -> str:
+    """What ConverseStream says to messages that break its rules; empty when they keep them."""
+    called: set[str] = set()
+    for number, message in enumerate(messages):
+        content = message["content"]
+        if message["role"] != ("user", "assistant")[number % 2]:
+            return "A conversation must start with a user message and alternate between user and assistant."
+        if not content or any("text" in block and not block["text"].strip() for block in content):
+            return f"The content field in the Message object at messages.{number} is empty or blank."
+        answered = {block["toolResult"]["toolUseId"] for block in content if "toolResult" in block}
+        if answered != called:
+            return f"Expected toolResult blocks at messages.{number}.content for the toolUse blocks before."
+        uses = [block["toolUse"] for block in content if "toolUse" in block]
+        called = {use["toolUseId"] for use in uses}
+        if len(called) < len(uses) or any(not _usable(use) for use in uses):
+            return f"The format of the toolUse blocks at messages.{number}.content is invalid."
+    return ""
+
+
+def _usable(use: dict[str, Any]) -> bool:
+    named = all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", use[key]) for key in ("name", "toolUseId"))
+    return named and isinstance(use["input"], dict)
 
 
 def event(kind: str, payload: dict[str, Any]) -> bytes:

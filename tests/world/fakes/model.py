@@ -47,6 +47,10 @@ class FakeModel(ABC):
         """Whether the newest message of a request is the result of a tool."""
 
     @abstractmethod
+    def complaint(self, body: Body) -> str:
+        """What the real server would refuse about this request; empty when it is all right."""
+
+    @abstractmethod
     def refusal(self, failure: Failure) -> web.Response: ...
 
     @abstractmethod
@@ -137,6 +141,9 @@ class FakeModel(ABC):
         body: Body = await request.json()
         exchange = Exchange(request.path, body, self.asked(body))
         self.exchanges.append(exchange)
+        if complaint := self.complaint(body):
+            exchange.finished_at = time.monotonic()
+            return self.refusal(Failure(400, "ValidationException", complaint))
         reply = self._choose(exchange)
         try:
             answer = await self._play(request, exchange, reply)
@@ -155,7 +162,7 @@ class FakeModel(ABC):
     async def _play(self, request: web.Request, exchange: Exchange, reply: Reply) -> web.StreamResponse:
         await asyncio.sleep(reply.headers_delay)
         if reply.refuse:
-            return self.refusal(reply.failure)
+            return self._refused(reply.failure)
         answer = web.StreamResponse(headers={"Content-Type": self.content_type})
         await answer.prepare(request)
 
@@ -169,11 +176,21 @@ class FakeModel(ABC):
             await answer.write_eof()
         return answer
 
+    def _refused(self, failure: Failure) -> web.Response:
+        answer = self.refusal(failure)
+        if failure.retry_after:
+            answer.headers["Retry-After"] = failure.retry_after
+        return answer
+
     async def _parts(
         self, exchange: Exchange, reply: Reply, send: Callable[[bytes], Awaitable[None]], request: web.Request
     ) -> bool:
         """Send everything up to the end or the fault; False when the connection has been reset."""
         await asyncio.sleep(reply.first_delay)
+        if reply.raw is not None:
+            for data in reply.raw:
+                await send(data)
+            return await self._go_wrong(reply, send, request)
         uses_tool = reply.tool is not None and not self.tool_answered(exchange.body)
         head = [*self.opening(), *(self.thought(text) for text in reply.thinking)]
         for part in head:

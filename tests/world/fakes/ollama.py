@@ -75,6 +75,15 @@ class FakeOllama(FakeModel):
     def tool_answered(self, body: Body) -> bool:
         return bool(body["messages"]) and body["messages"][-1]["role"] == "tool"
 
+    def complaint(self, body: Body) -> str:
+        for message in body["messages"]:
+            for call in message.get("tool_calls") or []:
+                if not isinstance(call["function"]["arguments"], dict):
+                    return (
+                        "json: cannot unmarshal string into Go struct field .arguments of type map[string]any"
+                    )
+        return ""
+
     def refusal(self, failure: Failure) -> web.Response:
         return _error(failure.status, failure.message)
 

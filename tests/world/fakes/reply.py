@@ -25,6 +25,7 @@ class Failure:
     status: int = 500
     code: str = "InternalServerException"
     message: str = "provider-secret-detail: something broke inside the model"
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Reply:
     `fault` happens after `fault_after` tokens: `stall` is silent for ever, `drop` resets the connection,
     `truncate` ends the answer politely but without its last part, `malformed` sends bytes the wire does not
     allow, `error` reports `failure` in the stream. `refuse` answers `failure` instead of any stream. `lump`
-    joins that many tokens in one network write; `torn` splits every write in two.
+    joins that many tokens in one network write; `torn` splits every write in two. `raw` are the bytes of the
+    answer instead of all that.
     """
 
     tokens: Sequence[str] | int = 5
@@ -50,6 +52,7 @@ class Reply:
     stop_reason: str | None = None
     lump: int = 1
     torn: bool = False
+    raw: Sequence[bytes] | None = None
 
     @property
     def pieces(self) -> Sequence[str]:

@@ -1,0 +1,331 @@
+"""What real models send that no specification has: the bytes that were reported, and their right value."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.world.cluster import Cluster
+from tests.world.fakes.bedrock import OVERFLOW, FakeBedrock, event
+from tests.world.fakes.model import FakeModel
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Fault, Reply
+from tests.world.sides import NUMBER
+
+WHOLE = "Here is my whole answer."
+DONE = {"done": True, "done_reason": "stop", "prompt_eval_count": 11, "eval_count": 3}
+CALL = {"function": {"name": "calculate", "arguments": {"expression": "6 * 7"}}}
+SUM = '{"expression": "6 * 7"}'
+AFTER = Reply(tokens=["It is 42."])
+
+
+def line(message: Any, **more: Any) -> bytes:
+    """One line of Ollama's answer."""
+    return json.dumps({"model": "m", "message": message, "done": False, **more}).encode() + b"\n"
+
+
+def says(text: str) -> bytes:
+    return line({"role": "assistant", "content": text})
+
+
+def calls(*calls: Any) -> list[bytes]:
+    return [
+        line({"role": "assistant", "content": "", "tool_calls": list(calls)}),
+        line({"content": ""}, **DONE),
+    ]
+
+
+def calls_with(arguments: Any) -> list[bytes]:
+    return calls({"function": {"name": "calculate", "arguments": arguments}})
+
+
+START = event("messageStart", {"role": "assistant"})
+STOP = event("contentBlockStop", {"contentBlockIndex": 0})
+COUNTS = event(
+    "metadata",
+    {"usage": {"inputTokens": 11, "outputTokens": 3, "totalTokens": 14}, "metrics": {"latencyMs": 1}},
+)
+
+
+def text(said: str) -> bytes:
+    return event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": said}})
+
+
+def begin(name: str = "calculate", used: str = "t1") -> bytes:
+    return event(
+        "contentBlockStart", {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": used, "name": name}}}
+    )
+
+
+def given(**delta: Any) -> bytes:
+    return event("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"toolUse": delta}})
+
+
+def thought(**part: Any) -> bytes:
+    return event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": part}})
+
+
+def ends(reason: str = "end_turn") -> bytes:
+    return event("messageStop", {"stopReason": reason})
+
+
+def tool(*parts: bytes, reason: str = "tool_use") -> list[bytes]:
+    """A message with one call of these parts."""
+    return [START, *parts, ends(reason), COUNTS]
+
+
+@dataclass(frozen=True)
+class Odd:
+    """The bytes of the first answer, and what must come of them. `tools`: the statuses, in order."""
+
+    raw: list[bytes]
+    text: str = WHOLE
+    outcome: str = "done"
+    reason: str = "end_turn"
+    why: str = ""
+    tools: str = ""
+    asked: int = 1
+    exact: bool = True
+    fault: Fault | None = None
+
+
+def used(raw: list[bytes], said: str = "") -> Odd:
+    """A call that is carried out, and then the answer."""
+    return Odd(raw, text=f"{said}It is 42.", tools="running done", asked=2)
+
+
+def told(raw: list[bytes]) -> Odd:
+    """A call that fails, which the model is told."""
+    return Odd(raw, text="It is 42.", tools="running failed", asked=2)
+
+
+def empty(raw: list[bytes], why: str = "empty") -> Odd:
+    return Odd(raw, text="", outcome="failed", reason="model_empty", why=why)
+
+
+def cut(raw: list[bytes], said: str = "half") -> Odd:
+    return Odd(raw, text=said, outcome="failed", reason="model_error")
+
+
+OLLAMA = {
+    "arguments as a text of JSON": used(calls_with(SUM)),
+    "arguments as a text of a text of JSON": used(calls_with(json.dumps(SUM))),
+    "arguments as a text that is none": told(calls_with("expression: 6 * 7")),
+    "arguments as a list": told(calls_with([1])),
+    "arguments as a number": told(calls_with(42)),
+    "arguments left out": used(calls({"function": {"name": "current_time"}})),
+    "arguments with NaN": told([calls_with(["x"])[0].replace(b'["x"]', b'{"expression": NaN}'), calls()[1]]),
+    "arguments nested 900 deep": told(calls_with(json.loads("[" * 900 + "]" * 900))),
+    "an object nested 900 deep": told(calls_with(json.loads('{"a":' * 900 + "1" + "}" * 900))),
+    "an argument of 100 KB": told(calls_with({"expression": "1" * 100_000})),
+    "an argument that does not fit": told(calls_with({"expression": {"a": 1}})),
+    "an argument too many": used(calls_with({"expression": "6 * 7", "more": 1})),
+    "a tool that fails": told(calls_with({"expression": "1 / 0"})),
+    "a call without a name": Odd([says(WHOLE), *calls({"function": {"arguments": {}}})]),
+    "only a call without a name": empty(calls({"function": {"name": "", "arguments": {}}})),
+    "a name with channel marks": told(calls({"function": {"name": "calculate<|channel|>", "arguments": {}}})),
+    "the function as a name": used(calls({"function": "calculate", "arguments": {"expression": "6 * 7"}})),
+    "the calls as an object": used(
+        [line({"content": "", "tool_calls": CALL}), line({"content": ""}, **DONE)]
+    ),
+    "the calls as a text": Odd([says(WHOLE), line({"content": "", "tool_calls": "none"}), line({}, **DONE)]),
+    "counts with points": Odd(
+        [says(WHOLE), line({}, **DONE | {"prompt_eval_count": 11.0, "eval_count": "3"})]
+    ),
+    "no count of the prompt": Odd([says(WHOLE), line({}, done=True, eval_count=3)], exact=False),
+    "no counts": Odd([says(WHOLE), line({}, done=True)], exact=False),
+    "halves of a character": Odd([says("smile \ud83d"), says("\ude00"), line({}, **DONE)], text="smile 😀"),
+    "half a character": Odd([says("smile \ud83d"), line({}, **DONE)], text="smile �"),
+    "empty pieces": Odd([says(""), line({"content": None}), line(None), says(WHOLE), line(None, **DONE)]),
+    "an end without a line feed": Odd([says(WHOLE), line({}, **DONE).rstrip()]),
+    "broken off behind its end": Odd([says(WHOLE), line({}, **DONE)], fault="drop"),
+    "only thinking": empty([line({"thinking": "hm"}), line({}, **DONE)], why="thought"),
+    "thinking to the last token": empty(
+        [line({"thinking": "hm"}), line({}, **DONE | {"done_reason": "length"})], why="MAX_TOKENS"
+    ),
+    "only loaded": empty([line({"content": ""}, done=True, done_reason="load")], why="empty"),
+    "an error in the middle": cut([says("half"), b'{"error": "something happened"}\n']),
+    "somebody else's overflow in the middle": cut(
+        [
+            says("half"),
+            b'{"error": "an error was encountered while running the model: error: request (9921 tokens) '
+            b'exceeds the available context size (2048 tokens)"}\n',
+        ]
+    ),
+    "an answer of HTML": Odd(
+        [b"<html><body>Welcome to nginx!</body></html>"], text="", outcome="failed", reason="model_setup"
+    ),
+    "a list instead of lines": cut([says("half"), b"[1, 2]\n"]),
+    "a message that is a text": Odd([line("hello")], text="", outcome="failed", reason="model_error"),
+}
+
+BEDROCK = {
+    "a stop for tools without one": Odd([START, text(WHOLE), STOP, ends("tool_use"), COUNTS]),
+    "nothing but a stop for tools": empty([START, ends("tool_use"), COUNTS]),
+    "a call with the end of a turn": used(tool(begin(), given(input=SUM), STOP, reason="end_turn")),
+    "a call without its end": used(tool(begin(), given(input=SUM))),
+    "a name that comes with the input": used(tool(given(toolUseId="t1", name="calculate", input=SUM), STOP)),
+    "an input as an object": used(tool(begin(), given(input={"expression": "6 * 7"}), STOP)),
+    "a delta without input": used(tool(begin("current_time"), given(), STOP)),
+    "an input cut in the middle": told(tool(begin(), given(input='{"expr'), STOP)),
+    "an input that is a list": told(tool(begin(), given(input="[1]"), STOP)),
+    "two calls with one id": Odd(
+        tool(begin(), given(input=SUM), STOP, begin(), given(input=SUM), STOP),
+        text="It is 42.",
+        tools="running running done done",
+        asked=2,
+    ),
+    "an id of another kind": used(tool(begin(used="call:1/é"), given(input=SUM), STOP)),
+    "blank text before a call": Odd(
+        [START, text(" \n"), STOP, *tool(begin(), given(input=SUM), STOP)[1:]],
+        text=" \nIt is 42.",
+        tools="running done",
+        asked=2,
+    ),
+    "text before a call": Odd(
+        [START, text("Let me see."), STOP, *tool(begin(), given(input=SUM), STOP)[1:]],
+        text="Let me see.\n\nIt is 42.",
+        tools="running done",
+        asked=2,
+    ),
+    "max_tokens inside a call": empty(
+        tool(begin(), given(input='{"ex'), reason="max_tokens"), why="MAX_TOKENS"
+    ),
+    "max_tokens inside a call, after text": Odd(
+        [START, text(WHOLE), STOP, *tool(begin(), given(input='{"ex'), reason="max_tokens")[1:]],
+        reason="max_tokens",
+    ),
+    "thinking to the last token": empty(
+        [START, thought(text="hm"), ends("max_tokens"), COUNTS], why="MAX_TOKENS"
+    ),
+    "nothing": empty([START, STOP, ends(), COUNTS], why="empty"),
+    "filtered": empty([START, ends("content_filtered"), COUNTS], why="filtered"),
+    "a reason of next year": Odd(
+        [START, text(WHOLE), STOP, ends("model_pondered"), COUNTS], reason="model_pondered"
+    ),
+    "an event of next year": Odd([START, event("novelty", {"a": 1}), text(WHOLE), STOP, ends(), COUNTS]),
+    "no metadata": Odd([START, text(WHOLE), STOP, ends()], exact=False),
+    "metadata without usage": Odd([START, text(WHOLE), STOP, ends(), event("metadata", {})], exact=False),
+    "reset behind its end": Odd([START, text(WHOLE), STOP, ends()], fault="drop", exact=False),
+    "silence behind its end": Odd([START, text(WHOLE), STOP, ends()], fault="stall", exact=False),
+    "cut before its end": cut([START, text("half"), STOP]),
+    "a text that is none": Odd(
+        [START, event("contentBlockDelta", {"delta": {"text": None}}), text(WHOLE), ends(), COUNTS]
+    ),
+    "a prompt too long, told in the stream": Odd([], text="", outcome="failed", reason="context_overflow"),
+}
+
+CASES = [("ollama", name) for name in OLLAMA] + [("bedrock", name) for name in BEDROCK]
+
+
+@pytest.fixture
+def fakes(ollama: FakeOllama, bedrock: FakeBedrock) -> dict[str, FakeModel]:
+    return {"ollama": ollama, "bedrock": bedrock}
+
+
+@pytest.mark.parametrize(("side", "name"), CASES)
+async def test_an_odd_answer_has_its_right_value(
+    mixed: Cluster, chat_id: str, fakes: dict[str, FakeModel], side: str, name: str
+) -> None:
+    fake = fakes[side]
+    odd = {"ollama": OLLAMA, "bedrock": BEDROCK}[side][name]
+    raw = odd.raw or [fake.failed(OVERFLOW)]
+    fake.script.append(Reply(raw=raw, fault=odd.fault))
+    fake.default = AFTER
+    log = mixed.backends[NUMBER[side]]
+    already = len(log.output)
+    async with mixed.client(NUMBER[side]) as client:
+        stream = await client.ask(chat_id, "hello")
+        assert (stream.text, stream.outcome) == (odd.text, odd.outcome)
+        assert stream.end["stop_reason"] == odd.reason
+        assert odd.why in stream.end.get("error", {}).get("message", "")
+        statuses = [one["status"] for one in stream.of("tool")]
+        assert statuses == odd.tools.split()
+        assert len(fake.of("hello")) == odd.asked
+        if odd.outcome == "done":
+            assert stream.end["usage"]["exact"] is odd.exact
+            assert (await client.messages(chat_id))[-1]["content"] == odd.text
+        assert_plain(stream.of("tool"))
+        assert (await client.ask(chat_id, "next")).text == AFTER.text
+    assert "Traceback" not in log.output[already:]
+
+
+def assert_plain(events: list[dict[str, Any]]) -> None:
+    """Nothing of Python, pydantic or Strands in what readers see; everything bounded."""
+    for told in events:
+        assert len(json.dumps(told)) < 5000
+        assert not any(
+            word in str(told.get("output")) for word in ("pydantic", "strands", "Tool()", "Traceback")
+        )
+
+
+async def test_many_calls_in_one_message_are_bounded(
+    mixed: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.script.append(Reply(raw=calls(*[CALL] * 20_000)))
+    ollama.default = AFTER
+    async with mixed.client(1) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert stream.text == AFTER.text
+    assert len(stream.of("tool")) == 2 * 32
+
+
+async def test_a_model_that_calls_for_ever_fails_and_says_so(
+    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
+    bedrock.default = Reply(raw=tool(begin(), given(input=SUM), STOP))
+    async with mixed.client(2) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert (stream.outcome, stream.end["error"]["code"]) == ("failed", "model_empty")
+    assert "again and again" in stream.end["error"]["message"]
+    assert len({one["tool_use_id"] for one in stream.of("tool")}) * 2 == len(stream.of("tool"))
+
+
+async def test_a_model_cannot_write_lines_into_the_log(
+    mixed: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    forged = "x\n2026-01-01 00:00:00.000 WARNING backend-1 - | FORGED" + "y" * 5000
+    ollama.script.append(Reply(raw=calls({"function": {"name": forged, "arguments": {}}})))
+    ollama.default = AFTER
+    async with mixed.client(1) as client:
+        stream = await client.ask(chat_id, "hello")
+    assert stream.text == AFTER.text
+    assert all(len(one["name"]) <= 64 and "\n" not in one["name"] for one in stream.of("tool"))
+    assert not any("| FORGED" in told for told in mixed.backends[1].output.splitlines())
+
+
+async def test_thinking_with_its_signature_goes_back_whole(
+    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
+    signed = [thought(text="two and "), thought(text="two"), thought(signature="c2ln"), STOP]
+    hidden = [thought(redactedContent="aGlkZGVu"), STOP]
+    bedrock.script.append(Reply(raw=[START, *signed, *hidden, *tool(begin(), given(input=SUM), STOP)[1:]]))
+    bedrock.default = AFTER
+    async with mixed.client(2) as client:
+        assert (await client.ask(chat_id, "hello", agent="thinker")).text == AFTER.text
+    back = bedrock.of("hello")[1].body["messages"][1]["content"]
+    assert [next(iter(block)) for block in back] == ["reasoningContent", "reasoningContent", "toolUse"]
+    assert back[0]["reasoningContent"]["reasoningText"] == {"text": "two and two", "signature": "c2ln"}
+    assert back[1]["reasoningContent"]["redactedContent"] == "aGlkZGVu"
+
+
+async def test_a_stop_ends_the_tool_that_runs(mixed: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+    ollama.default = Reply(raw=calls({"function": {"name": "slow", "arguments": {"seconds": 100}}}))
+    async with mixed.client(1) as client, client.chat(chat_id, "hello", agent="sleeper") as stream:
+        await stream.until(lambda s: bool(s.of("tool")))
+        await client.stop(chat_id, wait=5000)
+        assert (await stream.rest()).outcome == "stopped"
+    assert [one["status"] for one in stream.of("tool")] == ["running", "stopped"]
+
+
+async def test_what_a_guardrail_blocked_is_not_sent_again(
+    mixed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
+    bedrock.script.append(Reply(raw=[START, text("Blocked."), STOP, ends("guardrail_intervened"), COUNTS]))
+    async with mixed.client(2) as client:
+        stream = await client.ask(chat_id, "a forbidden question")
+        assert (stream.text, stream.end["stop_reason"]) == ("Blocked.", "guardrail_intervened")
+        assert (await client.ask(chat_id, "a harmless question")).outcome == "done"
+        assert "forbidden" not in str(bedrock.of("harmless")[0].body["messages"])
+        assert "forbidden" in str(await client.messages(chat_id))
