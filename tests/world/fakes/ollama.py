@@ -19,6 +19,7 @@ class FakeOllama(FakeModel):
     """A fake Ollama. `models`: the names it knows (empty: any); `capabilities` as told by `/api/show`."""
 
     content_type = "application/x-ndjson"
+    late_headers = True
     models: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ("completion", "tools")
 
