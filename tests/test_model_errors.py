@@ -47,7 +47,7 @@ async def test_a_stream_that_breaks_fails_with_what_was_said_so_far(
         assert stream.end["error"]["code"] in codes
         assert "provider-secret-detail" not in stream.raw.decode()
         assert stream.text == "".join(f"word{n} " for n in range(after))
-        assert len(side.fake.of("hello")) == 1, "asked again after text had been seen"
+        assert len(side.fake.of("hello")) == 1 or not after, "asked again after text had been seen"
     await assert_invariants(side.cluster, [witness], models=[side.fake])
 
 

@@ -153,7 +153,7 @@ REFUSALS = {
         "context_overflow",
     ),
     "OpenAI, too long": (Failure(400, "context_length_exceeded", "Please reduce."), "context_overflow"),
-    "redirect": (Failure(307, "moved", "elsewhere"), None),
+    "redirect": (Failure(307, "moved", "elsewhere"), "model_setup"),
 }
 
 
@@ -163,7 +163,7 @@ async def test_a_refusal_has_its_code(client: Client, chat_id: str, openai: Fake
     openai.default = Reply(refuse=True, failure=failure)
     stream = await client.ask(chat_id, "hello")
     assert stream.outcome == "failed"
-    assert code in (None, stream.end["error"]["code"])
+    assert stream.end["error"]["code"] == code
     assert failure.message not in stream.raw.decode()
 
 
@@ -172,7 +172,7 @@ async def test_a_page_instead_of_an_answer_is_a_failure(
 ) -> None:
     openai.speak(Dialect(page=True))
     stream = await client.ask(chat_id, "hello")
-    assert (stream.outcome, stream.text) == ("failed", "")
+    assert (stream.end["error"]["code"], stream.text) == ("model_setup", "")
     assert "sign in" not in stream.raw.decode()
 
 

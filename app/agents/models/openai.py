@@ -8,10 +8,8 @@ server, where that tells.
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -22,13 +20,11 @@ from strands.types.content import Messages
 from app.agents.abilities import Abilities
 from app.agents.failures import ProviderError, failure, seconds
 from app.agents.models.lines import MOST_ERROR, batches, first_bytes, open_session
+from app.agents.models.openai_server import Asked
 from app.agents.models.openai_wire import Answer, messages_for, told, tools_for
 from app.agents.models.provider import Provider
 from app.settings import Settings
 
-ASK_SECONDS = 3
-KNOWN_SECONDS = 300  # after which the server is asked again what it is: it may have been restarted
-UNKNOWN_SECONDS = 30
 LOADING_SECONDS = 1
 MOST_WHOLE = 16 * 1024 * 1024  # bytes of an answer that comes in one piece
 MAY_BE_LEFT_OUT = ("stream_options", "temperature", "return_progress", "max_tokens")
@@ -50,18 +46,7 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
 
 async def _ask(model: Model, able: Abilities) -> None:
     assert isinstance(model, OpenAIModel)  # noqa: S101  # built above
-    able.tools = able.tools and (await model.server()).tools
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What a server tells of itself: its window in tokens (0: unknown), whether the model takes tools, and
-    whether it is one that can tell how far it has read a prompt.
-    """
-
-    window: int = 0
-    tools: bool = True
-    progress: bool = False
+    able.tools = able.tools and (await model.server.now()).tools
 
 
 class OpenAIModel(Model):
@@ -79,8 +64,8 @@ class OpenAIModel(Model):
             "temperature": settings.temperature,
         }
         self._thoughts: str | None = None
-        self._server = Server()
-        self._ask_again = 0.0
+        self._progress = True  # until it is refused
+        self.server = Asked(session, self._base, self._headers, model_id)
 
     def get_config(self) -> dict[str, Any]:
         return {"model_id": self._model_id}
@@ -91,15 +76,6 @@ class OpenAIModel(Model):
     async def structured_output(self, *_: Any, **__: Any) -> AsyncGenerator[dict[str, Any], None]:
         raise NotImplementedError
         yield {}
-
-    async def server(self) -> Server:
-        """What the server is, asked now and then; what it was before while it does not tell."""
-        if time.monotonic() >= self._ask_again:
-            self._ask_again = time.monotonic() + UNKNOWN_SECONDS
-            if found := await self._llama_cpp() or await self._listed():
-                self._server = found
-                self._ask_again = time.monotonic() + KNOWN_SECONDS
-        return self._server
 
     async def stream(
         self, messages: Messages, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
@@ -120,7 +96,7 @@ class OpenAIModel(Model):
             "stream": True,
             **self._options,
         }
-        if self._server.progress:
+        if self._progress and self.server.last.progress:
             request["return_progress"] = True
         if tools := tools_for(specs):
             request["tools"] = tools
@@ -162,44 +138,10 @@ class OpenAIModel(Model):
             return False
         logger.info("model=<{}>, option=<{}> | left out, the server refuses it", self._model_id, named)
         if named == "return_progress":
-            self._server = Server(self._server.window, self._server.tools)
+            self._progress = False
         else:
             self._options.pop(named, None)
         return True
-
-    async def _llama_cpp(self) -> Server | None:
-        """What llama.cpp's server tells, if it is one."""
-        found = await self._get(f"{self._base.removesuffix('/v1')}/props")
-        settings = found.get("default_generation_settings")
-        if not isinstance(settings, dict):
-            return None
-        able = found.get("chat_template_caps")
-        tools = able.get("supports_tools", True) if isinstance(able, dict) else True
-        return Server(_count(settings.get("n_ctx")), bool(tools), progress=True)
-
-    async def _listed(self) -> Server | None:
-        """What the list of models tells of ours: vLLM and SGLang name the window there."""
-        models = (await self._get(f"{self._base}/models")).get("data")
-        if not isinstance(models, list):
-            return None
-        ours = [one for one in models if isinstance(one, dict) and one.get("id") == self._model_id]
-        windows = [_count(one.get(name)) for one in ours for name in ("max_model_len", "context_length")]
-        return Server(window=max(windows, default=0))
-
-    async def _get(self, url: str) -> dict[str, Any]:
-        """The JSON object there, empty when there is none."""
-        try:
-            async with self._session.get(
-                url,
-                headers=self._headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=ASK_SECONDS),
-            ) as response:
-                found = await response.json(content_type=None) if response.status == 200 else {}
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            logger.debug("error=<{}> | the server does not tell what it is", type(error).__name__)
-            return {}
-        return found if isinstance(found, dict) else {}
 
 
 async def _chunks(response: aiohttp.ClientResponse, answer: Answer) -> AsyncGenerator[Any, None]:
@@ -258,7 +200,3 @@ async def _refused(response: aiohttp.ClientResponse) -> Exception:
         return told(response.status, json.loads(body), after)
     except ValueError:
         return ProviderError(response.status, body, after)
-
-
-def _count(number: Any) -> int:
-    return int(number) if isinstance(number, int | float) else 0

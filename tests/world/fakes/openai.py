@@ -184,7 +184,7 @@ class FakeOpenAI(FakeModel):
         return b'data: {"choices": [{"delta": {"conte\n\n'
 
     def failed(self, failure: Failure) -> bytes:
-        error = {"message": failure.message, "type": failure.code, "code": failure.status}
+        error = {"message": failure.message, "type": failure.code, "code": failure.code}
         if self.dialect.errors == "line":
             return self._lines(b"error: " + json.dumps(error).encode())
         return self._data({"error": error})
