@@ -255,6 +255,20 @@ async def test_a_model_without_tools_is_asked_without_them(
     assert "tools" not in fake.of("hello")[0].body
 
 
+async def test_the_window_that_the_server_tells_is_kept(
+    own: tuple[Cluster, FakeOpenAI], chat_id: str
+) -> None:
+    cluster, fake = own
+    fake.props = {**LLAMA_CPP, "default_generation_settings": {"n_ctx": 1536}}
+    async with cluster.client() as client:
+        for n in range(4):
+            await client.ask(chat_id, f"question {n} " + "word " * 300)
+        left_out = (await client.messages(chat_id))[-1]["facts"]["left_out"]
+    assert left_out > 0
+    roles = [m["role"] for m in fake.of("question 3 ")[0].body["messages"]]
+    assert len(roles) == 1 + 7 - left_out
+
+
 async def test_no_key_and_no_address_get_into_the_log(
     mixed: Cluster, client: Client, chat_id: str, openai: FakeOpenAI
 ) -> None:

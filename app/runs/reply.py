@@ -31,6 +31,8 @@ class Reply:
         self.started = time.monotonic()
         self.first_token: float | None = None
         self.closed = False
+        self.sent_turns = self.sent_chars = self.left_out = 0  # of the chat, to the model
+        self.prompt_tokens: int | None = None  # as the model counted its first prompt
         self._settings = settings
         self._on_event = on_event
         self._on_flood = on_flood
@@ -89,6 +91,8 @@ class Reply:
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the token counts of one model call; None where it did not tell."""
         exact = self._usage.exact and input_tokens is not None and output_tokens is not None
+        if self.prompt_tokens is None:
+            self.prompt_tokens = input_tokens
         asked = self._usage.input_tokens + (input_tokens or 0)
         self._usage = Usage(asked, self._usage.output_tokens + (output_tokens or 0), exact)
 
@@ -99,12 +103,12 @@ class Reply:
         for piece in self._cleaner.rest():
             self._put(Text(piece), len(piece))
 
-    def usage(self, asked_chars: int) -> Usage:
+    def usage(self) -> Usage:
         """The tokens used; about four characters each where the model did not come to tell."""
         counted = self._usage
         if counted.output_tokens and counted.exact and not self.closed:
             return counted
-        asked, said = asked_chars // 4, self._text_chars // 4
+        asked, said = self.sent_chars // 4, self._text_chars // 4
         return Usage(max(counted.input_tokens, asked), max(counted.output_tokens, said), False)
 
     def overdue(self, now: float) -> Failure | None:

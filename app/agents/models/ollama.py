@@ -33,6 +33,11 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
     if settings.ollama_num_batch:
         options["num_batch"] = settings.ollama_num_batch
 
+    async def ask(model: Model, able: Abilities) -> None:
+        able.window = settings.ctx_tokens
+        if isinstance(model, LeanOllamaModel):
+            await model.ask(able)
+
     def build(model_id: str) -> LeanOllamaModel:
         return LeanOllamaModel(
             session,
@@ -43,12 +48,7 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
             options=options,
         )
 
-    return Provider("ollama", settings.ollama_model_general, build, _ask)
-
-
-async def _ask(model: Model, able: Abilities) -> None:
-    if isinstance(model, LeanOllamaModel):
-        await model.ask(able)
+    return Provider("ollama", settings.ollama_model_general, build, ask)
 
 
 class LeanOllamaModel(OllamaModel):
@@ -76,8 +76,10 @@ class LeanOllamaModel(OllamaModel):
             ) as response:
                 if response.status != 200:
                     return
-                told = (await response.json(content_type=None)).get("capabilities")
-                able.tools = able.tools and (not isinstance(told, list) or "tools" in told)
+                told = await response.json(content_type=None)
+                can, info = told.get("capabilities"), told.get("model_info") or {}
+                able.tools = able.tools and (not isinstance(can, list) or "tools" in can)
+                able.window = min([able.window, *_trained(info)])
                 able.known = True
         except TimeoutError:
             able.known = True
@@ -111,6 +113,11 @@ class LeanOllamaModel(OllamaModel):
         if last:
             for chunk in _ending(last, tools):
                 yield chunk
+
+
+def _trained(info: dict[str, Any]) -> list[int]:
+    """The longest window the model was made for, under the name of its family."""
+    return [value for name, value in info.items() if name.endswith(".context_length") and type(value) is int]
 
 
 class _Piece:

@@ -46,7 +46,9 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
 
 async def _ask(model: Model, able: Abilities) -> None:
     assert isinstance(model, OpenAIModel)  # noqa: S101  # built above
-    able.tools = able.tools and (await model.server.now()).tools
+    server = await model.server.now()
+    able.tools = able.tools and server.tools
+    able.window = model.window or server.window
 
 
 class OpenAIModel(Model):
@@ -65,6 +67,7 @@ class OpenAIModel(Model):
         }
         self._thoughts: str | None = None
         self._progress = True  # until it is refused
+        self.window = settings.openai_ctx_tokens
         self.server = Asked(session, self._base, self._headers, model_id)
 
     def get_config(self) -> dict[str, Any]:
