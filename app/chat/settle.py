@@ -37,8 +37,8 @@ class Settler:
         bell: bool = True,
         seen: Mapping[str, object] | None = None,
     ) -> tuple[str, RunRecord | None]:
-        """Writes what these events say and how they ended; the log has the first `logged` of them. `seen`: what
-        the facts say of the model's window.
+        """Writes what these events say and how they ended; the log has the first `logged` of them;
+        `seen` is what the facts say of the model's window.
 
         Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
