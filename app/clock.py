@@ -33,6 +33,7 @@ LOOK_SECONDS = 0.1  # between two looks at the record of a run whose bell may be
 # Runs: logged, read, ended
 OPENING_SECONDS = 0.003  # the first event waits so long for the first words
 TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
+PHASE_SECONDS = 0.5  # readers hear no more often how far the model has read
 LOG_RETRY_SECONDS = 0.5
 END_RETRY_SECONDS = 0.25
 UNWRITTEN_SECONDS = 15.0  # > CALL: so long a finished reply waits for Redis before its readers are told

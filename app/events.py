@@ -11,6 +11,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 Outcome = Literal["done", "stopped", "failed"]
+Phase = Literal["loading", "reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,15 @@ class Tool:
     status: Literal["running", "done", "failed", "stopped"]
     input: Any = None
     output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the model does before its first token, where it tells: how much of the prompt it has read."""
+
+    phase: Phase
+    processed: int | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +113,16 @@ LOST = Failure(
     "The backend that made this reply was lost. What it had written is kept; ask again to go on.",
 )
 
-Event = Start | Text | Reasoning | Tool | End | Unknown
+Event = Start | Text | Reasoning | Tool | Model | End | Unknown
 
-_NAMES: dict[type, str] = {Start: "start", Text: "text", Reasoning: "reasoning", Tool: "tool", End: "end"}
+_NAMES: dict[type, str] = {
+    Start: "start",
+    Text: "text",
+    Reasoning: "reasoning",
+    Tool: "tool",
+    Model: "model",
+    End: "end",
+}
 
 
 def name(event: Event) -> str:
@@ -120,8 +137,8 @@ def encode(event: Event) -> str:
     if type(event) is Unknown:
         return event.data
     fields = asdict(event)
-    if isinstance(event, End | Tool):
-        optional = ("error", "input", "output")
+    if isinstance(event, End | Tool | Model):
+        optional = ("error", "input", "output", "processed", "total")
         fields = {key: value for key, value in fields.items() if value is not None or key not in optional}
     if isinstance(event, End) and event.error:
         fields["error"] = event.error.told()
@@ -138,6 +155,8 @@ def decode(event_name: str, data: str) -> Event:
             return Reasoning(fields["text"])
         case "tool":
             return Tool(**fields)
+        case "model":
+            return Model(**fields)
         case "start":
             return Start(**fields)
         case "end":

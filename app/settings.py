@@ -70,7 +70,9 @@ class Settings(BaseSettings):
         description="Begins every key and channel, where others share this Redis",
     )
 
-    provider: Literal["demo", "ollama", "bedrock"] = Field("demo", description="demo, ollama or bedrock")
+    provider: Literal["demo", "ollama", "openai", "bedrock"] = Field(
+        "demo", description="demo, ollama, openai (any server that speaks OpenAI's API) or bedrock"
+    )
     aws_region: str = Field("us-west-2", description="Region of Bedrock")
     bedrock_model_id: str = Field(
         "amazon.nova-lite-v1:0",
@@ -83,7 +85,21 @@ class Settings(BaseSettings):
         "qwen2.5:3b-instruct", min_length=1, description="Ollama model of every agent"
     )
     ctx_tokens: int = Field(4096, ge=256, description="Context window asked of Ollama, in tokens")
-    temperature: float = Field(0.7, ge=0, le=2, description="Temperature for Ollama")
+    ollama_num_batch: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Tokens Ollama reads between two looks at a stop; 64 without a GPU; empty: its own",
+    )
+    openai_base_url: str = Field(
+        "http://127.0.0.1:8080/v1", description="Address of an OpenAI-compatible server, with /v1"
+    )
+    openai_model_id: str = Field("default", min_length=1, description="Model asked of that server")
+    openai_api_key: SecretStr = Field(SecretStr(""), description="Key for that server; empty: none is sent")
+    openai_ctx_tokens: int | None = Field(
+        None, ge=256, description="Context window of that model, in tokens; empty: what the server tells"
+    )
+    temperature: float = Field(0.7, ge=0, le=2, description="Temperature for Ollama and openai")
     max_tokens: int = Field(1024, ge=1, le=200_000, description="Longest reply, in tokens")
 
     enable_memory: bool = Field(True, description="false: no message is kept, each stands alone")
@@ -108,9 +124,13 @@ class Settings(BaseSettings):
 
     max_runs: int = Field(200, ge=1, le=10_000, description="Runs at the same time per backend")
     message_max_chars: int = Field(4000, ge=1, le=200_000, description="Longest message, in characters")
-    run_timeout_seconds: float = Field(600, gt=0, description="Longest run")
-    first_token_timeout_seconds: float = Field(180, gt=0, description="Longest wait for the first token")
-    token_timeout_seconds: float = Field(60, gt=0, description="Longest wait between two tokens")
+    run_timeout_seconds: float = Field(1800, gt=0, description="Longest run")
+    first_token_timeout_seconds: float = Field(
+        900,
+        gt=0,
+        description="Longest silence before the first token; a small machine reads a long chat slowly",
+    )
+    token_timeout_seconds: float = Field(60, gt=0, description="Longest silence between two tokens")
     shutdown_grace_seconds: float = Field(
         20, ge=0, description="Time for running replies to end after SIGTERM"
     )
@@ -151,6 +171,20 @@ class Settings(BaseSettings):
             raise ValueError("must be origins, as in https://app.example: no path, no slash at the end")
         return value
 
+    @field_validator("openai_base_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", value):
+            raise ValueError("must look like http://127.0.0.1:8080/v1 (a key belongs into OPENAI_API_KEY)")
+        return value.rstrip("/")
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _one_word(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+            raise ValueError("must be one word of ASCII characters")
+        return value
+
     @model_validator(mode="after")
     def _readable_lists(self) -> Self:
         if not self.keys and "*" in self.origins:
@@ -188,9 +222,12 @@ class Settings(BaseSettings):
     @property
     def model_id(self) -> str:
         """The model a reply comes from unless an agent names its own."""
-        return {"demo": "demo", "ollama": self.ollama_model_general, "bedrock": self.bedrock_model_id}[
-            self.provider
-        ]
+        return {
+            "demo": "demo",
+            "ollama": self.ollama_model_general,
+            "openai": self.openai_model_id,
+            "bedrock": self.bedrock_model_id,
+        }[self.provider]
 
 
 def _split(text: str) -> list[str]:

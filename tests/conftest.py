@@ -9,7 +9,9 @@ import pytest
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.model import FakeModel
 from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.openai import FakeOpenAI
 from tests.world.redis_server import choice, ordinary_redis
 from tests.world.rough import Rough, rough_cluster
 from tests.world.sides import Side
@@ -22,6 +24,7 @@ FAKE_AWS = {
     "AWS_REGION": "eu-central-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+FAKE_OPENAI_KEY = "sk-canary-openai-key"
 
 
 def pytest_report_header() -> str:
@@ -47,6 +50,13 @@ async def the_bedrock() -> AsyncIterator[FakeBedrock]:
         yield fake
 
 
+@pytest.fixture(scope="session")
+async def the_openai() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as fake:
+        fake.key = FAKE_OPENAI_KEY
+        yield fake
+
+
 @pytest.fixture
 def ollama(the_ollama: FakeOllama) -> FakeOllama:
     """The Ollama behind `cluster`, as new."""
@@ -61,12 +71,23 @@ def bedrock(the_bedrock: FakeBedrock) -> FakeBedrock:
     return the_bedrock
 
 
+@pytest.fixture
+def openai(the_openai: FakeOpenAI) -> FakeOpenAI:
+    """The OpenAI-compatible server behind `mixed`, as new."""
+    the_openai.forget()
+    return the_openai
+
+
 def ollama_env(fake: FakeOllama) -> dict[str, str]:
     return {"PROVIDER": "ollama", "OLLAMA_HOST": fake.url}
 
 
 def bedrock_env(fake: FakeBedrock) -> dict[str, str]:
     return {"PROVIDER": "bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": fake.url, **FAKE_AWS}
+
+
+def openai_env(fake: FakeOpenAI) -> dict[str, str]:
+    return {"PROVIDER": "openai", "OPENAI_BASE_URL": f"{fake.url}/v1", "OPENAI_API_KEY": FAKE_OPENAI_KEY}
 
 
 @pytest.fixture(scope="session")
@@ -95,9 +116,15 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="session")
 async def mixed(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_url: str,
+    the_ollama: FakeOllama,
+    the_bedrock: FakeBedrock,
+    the_openai: FakeOpenAI,
 ) -> AsyncIterator[Cluster]:
-    """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model."""
+    """backend-1 on Ollama, backend-2 on Bedrock, backend-3 on the demo model, backend-4 on an
+    OpenAI-compatible server.
+    """
     where = tmp_path_factory.mktemp("mixed")
     (where / "sleeper.toml").write_text(
         'description = "waits"\nprompt = "Wait."\ntools = ["slow", "calculate"]\n'
@@ -106,17 +133,29 @@ async def mixed(
         'description = "thinks"\nprompt = "Think."\ntools = ["calculate"]\n'
         'models = { bedrock = "eu.anthropic.claude-sonnet-4-6" }\n'
     )
-    env_of = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 3: {"DEMO_TOKENS_PER_SECOND": "50"}}
+    env_of = {
+        1: ollama_env(the_ollama),
+        2: bedrock_env(the_bedrock),
+        3: {"DEMO_TOKENS_PER_SECOND": "50"},
+        4: openai_env(the_openai),
+    }
     env = {"AGENTS_DIR": str(where)}
     async with Cluster(
-        where, redis_url, env=env, env_of=env_of, module="tests.world.with_slow_tool"
+        where, redis_url, env=env, env_of=env_of, backends=4, module="tests.world.with_slow_tool"
     ) as cluster:
         yield cluster
 
 
-@pytest.fixture(params=["ollama", "bedrock"])
-def side(request: pytest.FixtureRequest, mixed: Cluster, ollama: FakeOllama, bedrock: FakeBedrock) -> Side:
-    return Side(request.param, mixed, {"ollama": ollama, "bedrock": bedrock}[request.param])
+@pytest.fixture(params=["ollama", "bedrock", "openai"])
+def side(
+    request: pytest.FixtureRequest,
+    mixed: Cluster,
+    ollama: FakeOllama,
+    bedrock: FakeBedrock,
+    openai: FakeOpenAI,
+) -> Side:
+    fakes: dict[str, FakeModel] = {"ollama": ollama, "bedrock": bedrock, "openai": openai}
+    return Side(request.param, mixed, fakes[request.param])
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,41 @@ async def test_a_reply_stopped_before_its_first_token_leaves_no_invented_text(
     assert sent(ollama, "next one") == [("user", "next one")]
 
 
+async def test_what_does_not_fit_into_the_window_is_left_out_and_told(
+    tmp_path: Path, redis_url: str, new_chat: Callable[[], str], ollama: FakeOllama
+) -> None:
+    limits = {"CTX_TOKENS": "2048", "MAX_TOKENS": "512", "MEMORY_MAX_TURNS": "50"}
+    env = {**ollama_env(ollama), **limits}
+    async with Cluster(tmp_path, redis_url, backends=1, env=env) as cluster, cluster.client() as client:
+        chat_id, told = new_chat(), []
+        for n in range(8):
+            await client.ask(chat_id, f"question {n} " + "word " * 300)
+            told.append((await client.messages(chat_id))[-1]["facts"].get("left_out", 0))
+            assert len(sent(ollama, f"question {n} ")) + told[-1] == 2 * n + 1
+        assert told[0] == 0
+        assert told == sorted(told)
+        assert 0 < told[-1] < 14, "the older half goes, not everything"
+        assert sent(ollama, "question 7 ")[0][0] == "user"
+        chat_id = new_chat()
+        for n in range(8):
+            await client.ask(chat_id, f"short {n}")
+        assert len(sent(ollama, "short 7")) == 15
+        assert "left_out" not in (await client.messages(chat_id))[-1]["facts"]
+
+
+async def test_a_model_with_a_smaller_window_than_was_asked_for_is_not_overfilled(
+    tmp_path: Path, redis_url: str, chat_id: str, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama, "model_info", {"phi2.context_length": 1024})
+    env = {**ollama_env(ollama), "CTX_TOKENS": "16384", "MAX_TOKENS": "256", "OLLAMA_NUM_BATCH": "64"}
+    async with Cluster(tmp_path, redis_url, backends=1, env=env) as cluster, cluster.client() as client:
+        for n in range(4):
+            await client.ask(chat_id, f"question {n} " + "word " * 300)
+        assert (await client.messages(chat_id))[-1]["facts"]["left_out"] > 0
+    options = ollama.of("question 3 ")[0].body["options"]
+    assert (options["num_ctx"], options["num_batch"]) == (16384, 64)
+
+
 async def test_everything_of_a_chat_has_a_lifetime(cluster: Cluster, client: Client, chat_id: str) -> None:
     await client.ask(chat_id, "hello")
     async with connect(cluster.redis_url) as redis:

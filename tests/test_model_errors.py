@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conftest import bedrock_env, ollama_env
+from tests.conftest import bedrock_env, ollama_env, openai_env
 from tests.world.cluster import Cluster
 from tests.world.fakes import bedrock as aws
 from tests.world.fakes.bedrock import FakeBedrock
 from tests.world.fakes.model import FakeModel
 from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.openai import FakeOpenAI
 from tests.world.fakes.reply import HELD, Failure, Fault, Reply
 from tests.world.invariants import Witness, assert_invariants
 from tests.world.sides import NUMBER, Side
@@ -46,7 +47,7 @@ async def test_a_stream_that_breaks_fails_with_what_was_said_so_far(
         assert stream.end["error"]["code"] in codes
         assert "provider-secret-detail" not in stream.raw.decode()
         assert stream.text == "".join(f"word{n} " for n in range(after))
-        assert len(side.fake.of("hello")) == 1, "asked again after text had been seen"
+        assert len(side.fake.of("hello")) == 1 or not after, "asked again after text had been seen"
     await assert_invariants(side.cluster, [witness], models=[side.fake])
 
 
@@ -108,14 +109,21 @@ async def test_a_throttle_inside_the_stream_is_not_tried_again(
 
 @pytest.fixture(scope="module")
 async def impatient(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama, the_bedrock: FakeBedrock
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_url: str,
+    the_ollama: FakeOllama,
+    the_bedrock: FakeBedrock,
+    the_openai: FakeOpenAI,
 ) -> AsyncIterator[Cluster]:
-    """backend-1 (Ollama) and backend-2 (Bedrock) wait 2 s for the model; backend-3 has no AWS credentials."""
+    """backend-1 (Ollama), backend-2 (Bedrock) and backend-4 wait 2 s for the model; backend-3 has no AWS
+    credentials.
+    """
     where = tmp_path_factory.mktemp("impatient")
     env = {"FIRST_TOKEN_TIMEOUT_SECONDS": "2", "TOKEN_TIMEOUT_SECONDS": "1", "RUN_TIMEOUT_SECONDS": "5"}
     nothing = {"PROVIDER": "bedrock", "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(where)}
-    env_of = {1: {**env, **ollama_env(the_ollama)}, 2: {**env, **bedrock_env(the_bedrock)}, 3: nothing}
-    async with Cluster(where, redis_url, env_of=env_of) as cluster:
+    models = {1: ollama_env(the_ollama), 2: bedrock_env(the_bedrock), 4: openai_env(the_openai)}
+    env_of = {3: nothing, **{n: {**env, **model} for n, model in models.items()}}
+    async with Cluster(where, redis_url, env_of=env_of, backends=4) as cluster:
         yield cluster
 
 

@@ -39,7 +39,9 @@ async def test_text_comes_while_the_model_still_talks(side: Side, chat_id: str) 
 
 
 async def test_a_reply_cut_at_its_token_limit_is_done_and_says_why(side: Side, chat_id: str) -> None:
-    side.fake.default = Reply(stop_reason={"ollama": "length", "bedrock": "max_tokens"}[side.name])
+    side.fake.default = Reply(
+        stop_reason={"ollama": "length", "bedrock": "max_tokens", "openai": "length"}[side.name]
+    )
     async with side.client() as client:
         stream = await client.ask(chat_id, "hello")
     assert (stream.outcome, stream.end["stop_reason"], stream.text) == ("done", "max_tokens", Reply().text)

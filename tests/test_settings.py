@@ -12,7 +12,9 @@ from tests.world.processes import ROOT, clean_environment
 
 WRONG = [
     ("PORT", "eighty"),
-    ("PROVIDER", "openai"),
+    ("PROVIDER", "anthropic"),
+    ("OPENAI_BASE_URL", "http://canary:canary@there/v1"),
+    ("OPENAI_API_KEY", "canary with a space"),
     ("DISCONNECT_GRACE_SECONDS", "-2"),
     ("API_KEYS", "canary-key-without-a-name"),
     ("API_KEYS", "anna:canary7"),

@@ -22,10 +22,13 @@ _NO_SYSTEM = re.compile(
 
 @dataclass(slots=True)
 class Abilities:
-    """Hopeful until a refusal; shared by all runs of a model. `known`: need not be asked again."""
+    """Hopeful until a refusal; shared by all runs of a model. `window`: tokens it can read, 0 when unknown;
+    `known`: need not be asked again.
+    """
 
     tools: bool = True
     system: bool = True
+    window: int = 0
     known: bool = False
 
     def learn(self, words: str, *, tools: bool, system: bool) -> bool:

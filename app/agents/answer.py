@@ -1,6 +1,7 @@
 """One answer: a Strands agent, built for this turn and thrown away, whose words go straight into the run."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 
 from strands import Agent
@@ -11,6 +12,7 @@ from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import said_nothing, translated, unwrapped
 from app.agents.guard import ToolGuard
 from app.agents.models.provider import Provider, open_provider
+from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
 from app.agents.tracing import trace_only_when_collected
@@ -39,6 +41,14 @@ class Answerer:
     def model_id(self, agent: str) -> str:
         """The model this agent answers with. Raises `UnknownAgent`."""
         return self._provider.id_for(self.catalog.get(agent))
+
+    async def room(self, agent: str) -> Room:
+        """What the model of this agent can read, and what comes with every request."""
+        chosen = self.catalog.get(agent)
+        able = await self._provider.abilities(chosen)
+        tools = [json.dumps(TOOLS[name].tool_spec) for name in chosen.tools if able.tools]
+        around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, *tools))
+        return Room(able.window, self._settings.max_tokens, around)
 
     async def answer(self, agent: str, turns: list[tuple[str, str]], run: Sink) -> str:
         """Pours the answer to the last of these turns into the run; the model's stop reason.

@@ -21,7 +21,7 @@ from app.agents.failures import TruncatedStream, failure, is_momentary, translat
 from app.agents.message import ModelMessage
 from app.agents.said import Said
 from app.agents.words import masked
-from app.events import Tool
+from app.events import Phase, Tool
 
 REST_SECONDS = 2.0  # for the counts behind the end of an answer
 MOMENT_SECONDS = 0.25
@@ -34,7 +34,9 @@ class Sink(Protocol):
     def run_id(self) -> str: ...
     def asked(self) -> None: ...
     def busy(self) -> None: ...
-    def alive(self) -> None: ...
+    def alive(
+        self, phase: Phase | None = None, processed: int | None = None, total: int | None = None
+    ) -> None: ...
     def text(self, text: str) -> None: ...
     def reasoning(self, text: str) -> None: ...
     def tool(self, event: Tool) -> None: ...
@@ -107,6 +109,9 @@ class TeeModel(Model):
     async def _read(self, message: ModelMessage, upstream: Any) -> None:
         async with aclosing(upstream), asyncio.timeout(None) as patience:
             async for chunk in upstream:
+                if "progress" in chunk:
+                    self._run.alive(**chunk["progress"])
+                    continue
                 try:
                     text, thought = message.take(chunk)
                 except (TypeError, AttributeError, ValueError) as error:

@@ -5,7 +5,7 @@ A run is never made again silently: its tools may have acted.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from loguru import logger
@@ -35,12 +35,15 @@ class Settler:
         logged: int,
         expected: int | None = None,
         bell: bool = True,
+        seen: Mapping[str, object] | None = None,
     ) -> tuple[str, RunRecord | None]:
-        """Writes what these events say and how they ended; the log has the first `logged` of them.
+        """Writes what these events say and how they ended; the log has the first `logged` of them;
+        `seen` is what the facts say of the model's window.
 
         Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
-        reply = Message("assistant", reply_text(events), 0, live.run_id, end.outcome, _facts(live, end))
+        facts = _facts(live, end) | dict(seen or {})
+        reply = Message("assistant", reply_text(events), 0, live.run_id, end.outcome, facts)
         rest = [*events[logged:], *([] if events and events[-1] is end else [end])]
         words = LastWords(reply, rest, logged + 1, expected, bell)
         return await self._store.memory.end(chat, live, self._store.leases.process, words)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from app.agents.answer import Answerer
+from app.chat import window
 from app.chat.settle import Settler, opening
 from app.clock import END_RETRY_SECONDS, UNWRITTEN_SECONDS
 from app.errors import ModelFailure, RedisUnavailable
@@ -49,9 +50,8 @@ class Turns:
 
     async def _reply(self, run: Run, question: str, history: list[Message]) -> End:
         run.open(opening(run.chat, run.live))
-        turns = for_model(history, self.runs.settings.memory_max_turns) or [("user", question)]
-        outcome, reason, error = await self._make(run, turns)
-        usage = run.reply.usage(sum(len(text) for _, text in turns))
+        outcome, reason, error = await self._make(run, history or [Message("user", question)])
+        usage = run.reply.usage()
         began, first = run.reply.started, run.reply.first_token
         return End(
             outcome,
@@ -62,11 +62,18 @@ class Turns:
             error,
         )
 
-    async def _make(self, run: Run, turns: list[tuple[str, str]]) -> tuple[Outcome, str, Failure | None]:
+    async def _answer(self, run: Run, history: list[Message]) -> str:
+        room = await self.answerer.room(run.live.agent)
+        seen = window.choose(history, self.runs.settings.memory_max_turns, room)
+        run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
+        run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
+        return await self.answerer.answer(run.live.agent, seen.turns, run.reply)
+
+    async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None
         reason = "failed"
         try:
-            reason = await run.make(self.answerer.answer(run.live.agent, turns, run.reply))
+            reason = await run.make(self._answer(run, history))
         except ModelFailure as failure:
             error = Failure(failure.code, failure.detail, failure.retry, failure.retry_after)
         except Exception:  # noqa: BLE001  # an agent may raise anything; its reply ends as failed
@@ -103,8 +110,10 @@ class Turns:
         feed = run.feed
         end = next((event for event in feed.events[-1:] if isinstance(event, End)), end)
         bell = run.is_cut  # else hardly anybody waits for it, and who does looks every 100 ms
+        reply = run.reply
+        seen = window.facts(reply.sent_turns, reply.left_out, reply.prompt_tokens)
         answer, record = await self.settler.end(
-            run.chat, run.live, feed.events, end, logged=feed.logged, bell=bell
+            run.chat, run.live, feed.events, end, logged=feed.logged, bell=bell, seen=seen
         )
         if answer == "ended":
             return end
@@ -142,31 +151,6 @@ class Turns:
         self.runs.remove(run)
         run.feed.add(end)
         asyncio.get_running_loop().call_soon(_log_end, run, end)  # after the readers have had their turn
-
-
-def for_model(history: list[Message], most: int) -> list[tuple[str, str]]:
-    """Role and text of the newest messages for the model.
-
-    A user's first, strictly alternating, no empty reply nor its question.
-    """
-    turns: list[tuple[str, str]] = []
-    for message in history:
-        if message.role == "user":
-            if turns and turns[-1][0] == "user":
-                turns.pop()
-            turns.append(("user", message.content))
-        elif turns and turns[-1][0] == "user":
-            if message.content.strip() and not _blocked(message):
-                turns.append(("assistant", message.content))
-            else:
-                turns.pop()
-    turns = turns[-most:]
-    return turns[1:] if turns and turns[0][0] == "assistant" else turns
-
-
-def _blocked(reply: Message) -> bool:
-    """Whether a guardrail spoke instead of the model: what it blocks once it would block in each turn."""
-    return (reply.facts or {}).get("stop_reason") == "guardrail_intervened"
 
 
 def _failed(end: End, failure: Failure) -> End:

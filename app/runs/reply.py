@@ -6,7 +6,8 @@ It keeps the clocks that bound a model's silence and the budget that bounds its 
 import time
 from collections.abc import Callable, Iterator
 
-from app.events import Event, Failure, Reasoning, Text, Tool, Usage, encode
+from app.clock import PHASE_SECONDS
+from app.events import Event, Failure, Model, Phase, Reasoning, Text, Tool, Usage, encode
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
 from app.settings import Settings
@@ -30,6 +31,8 @@ class Reply:
         self.started = time.monotonic()
         self.first_token: float | None = None
         self.closed = False
+        self.sent_turns = self.sent_chars = self.left_out = 0  # of the chat, to the model
+        self.prompt_tokens: int | None = None  # as the model counted its first prompt
         self._settings = settings
         self._on_event = on_event
         self._on_flood = on_flood
@@ -38,6 +41,9 @@ class Reply:
         self._usage = Usage(0, 0, True)
         self._text_chars = 0
         self._chars = 0
+        self._begun = False  # whether the model that is asked now has said something
+        self._told: Model | None = None
+        self._tell_at = 0.0
 
     # what an agent calls
 
@@ -48,16 +54,25 @@ class Reply:
 
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
-        self._await(self._settings.first_token_timeout_seconds, "The model did not begin to answer in time.")
+        self._begun = False
+        self._await_model()
 
     def busy(self) -> None:
         """A tool works; it has deadlines of its own."""
         self._deadline = (self._run_deadline, "")
 
-    def alive(self) -> None:
-        """The model sent something that is not shown: it still works."""
-        until = time.monotonic() + self._settings.token_timeout_seconds
-        self._deadline = (max(self._deadline[0], until), self._deadline[1])
+    def alive(
+        self, phase: Phase | None = None, processed: int | None = None, total: int | None = None
+    ) -> None:
+        """The model works though it says nothing that is shown: its clock begins anew."""
+        self._await_model()
+        if phase is None or self._begun or self.closed:
+            return
+        told, now = Model(phase, processed, total), time.monotonic()
+        if told != self._told and (now >= self._tell_at or processed == total):
+            self._told, self._tell_at = told, now + PHASE_SECONDS
+            self.feed.events.append(told)
+            self._on_event()
 
     def text(self, text: str) -> None:
         """A piece of the reply, as the model sent it."""
@@ -76,6 +91,8 @@ class Reply:
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the token counts of one model call; None where it did not tell."""
         exact = self._usage.exact and input_tokens is not None and output_tokens is not None
+        if self.prompt_tokens is None:
+            self.prompt_tokens = input_tokens
         asked = self._usage.input_tokens + (input_tokens or 0)
         self._usage = Usage(asked, self._usage.output_tokens + (output_tokens or 0), exact)
 
@@ -86,12 +103,12 @@ class Reply:
         for piece in self._cleaner.rest():
             self._put(Text(piece), len(piece))
 
-    def usage(self, asked_chars: int) -> Usage:
+    def usage(self) -> Usage:
         """The tokens used; about four characters each where the model did not come to tell."""
         counted = self._usage
         if counted.output_tokens and counted.exact and not self.closed:
             return counted
-        asked, said = asked_chars // 4, self._text_chars // 4
+        asked, said = self.sent_chars // 4, self._text_chars // 4
         return Usage(max(counted.input_tokens, asked), max(counted.output_tokens, said), False)
 
     def overdue(self, now: float) -> Failure | None:
@@ -111,6 +128,15 @@ class Reply:
     def _run_deadline(self) -> float:
         return self.started + self._settings.run_timeout_seconds
 
+    def _await_model(self) -> None:
+        settings = self._settings
+        if self._begun:
+            self._await(
+                settings.token_timeout_seconds, "The model stopped sending in the middle of its answer."
+            )
+        else:
+            self._await(settings.first_token_timeout_seconds, "The model did not begin to answer in time.")
+
     def _await(self, seconds: float, why: str) -> None:
         self._deadline = (time.monotonic() + seconds, why)
 
@@ -119,9 +145,8 @@ class Reply:
             return
         if self.first_token is None:
             self.first_token = time.monotonic()
-        self._await(
-            self._settings.token_timeout_seconds, "The model stopped sending in the middle of its answer."
-        )
+        self._begun = True
+        self._await_model()
         self.feed.events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
         self._on_event()
         self._chars += chars

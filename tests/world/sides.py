@@ -1,4 +1,4 @@
-"""One backend per provider: Ollama and Bedrock on the wire, the demo beside them."""
+"""One backend per provider: three of them on the wire, the demo beside them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.model import FakeModel
 
-NUMBER = {"ollama": 1, "bedrock": 2, "demo": 3}
+NUMBER = {"ollama": 1, "bedrock": 2, "demo": 3, "openai": 4}
 
 
 @dataclass(frozen=True)

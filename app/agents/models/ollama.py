@@ -4,8 +4,7 @@ Strands' own model builds a client (and its TLS context) per call and passes eac
 pydantic; this one keeps its formatting of requests and reads the answer, NDJSON, itself.
 """
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,18 +18,25 @@ from strands.types.streaming import StreamEvent
 from app.agents.abilities import Abilities
 from app.agents.calls import MOST_CALLS
 from app.agents.failures import ProviderError, failure, seconds
+from app.agents.models.lines import MOST_ERROR, batches, first_bytes, loaded, open_session
 from app.agents.models.provider import Provider
-from app.errors import ModelFailure
 from app.settings import Settings
 
-CONNECT_SECONDS = 5
 SHOW_SECONDS = 10
-MOST_LINE = 4 * 1024 * 1024
 
 
 async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
     """Ollama as in the settings."""
     session = await stack.enter_async_context(open_session(settings.max_runs + 8))
+
+    options = {"num_ctx": settings.ctx_tokens}
+    if settings.ollama_num_batch:
+        options["num_batch"] = settings.ollama_num_batch
+
+    async def ask(model: Model, able: Abilities) -> None:
+        able.window = settings.ctx_tokens
+        if isinstance(model, LeanOllamaModel):
+            await model.ask(able)
 
     def build(model_id: str) -> LeanOllamaModel:
         return LeanOllamaModel(
@@ -39,25 +45,10 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
             model_id=model_id,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
-            options={"num_ctx": settings.ctx_tokens},
+            options=options,
         )
 
-    return Provider("ollama", settings.ollama_model_general, build, _ask)
-
-
-async def _ask(model: Model, able: Abilities) -> None:
-    if isinstance(model, LeanOllamaModel):
-        await model.ask(able)
-
-
-def open_session(most: int) -> aiohttp.ClientSession:
-    """The session for all calls; silence is bounded by the deadlines of the run, not here."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=most, keepalive_timeout=30),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        headers={"Accept-Encoding": "identity"},  # else a proxy between packs each token, and holds it back
-        trust_env=False,
-    )
+    return Provider("ollama", settings.ollama_model_general, build, ask)
 
 
 class LeanOllamaModel(OllamaModel):
@@ -85,8 +76,10 @@ class LeanOllamaModel(OllamaModel):
             ) as response:
                 if response.status != 200:
                     return
-                told = (await response.json(content_type=None)).get("capabilities")
-                able.tools = able.tools and (not isinstance(told, list) or "tools" in told)
+                told = await response.json(content_type=None)
+                can, info = told.get("capabilities"), told.get("model_info") or {}
+                able.tools = able.tools and (not isinstance(can, list) or "tools" in can)
+                able.window = min([able.window, *_trained(info)])
                 able.known = True
         except TimeoutError:
             able.known = True
@@ -102,9 +95,9 @@ class LeanOllamaModel(OllamaModel):
         async with self._session.post(self._url, json=request, allow_redirects=False) as response:
             if response.status != 200:
                 after = seconds(response.headers.get("Retry-After"))
-                raise _refused(response.status, await response.content.read(2000), after)
+                raise _refused(response.status, await first_bytes(response.content, MOST_ERROR), after)
             yield {"messageStart": {"role": "assistant"}}
-            async for lines in _batches(response.content):
+            async for lines in batches(response.content):
                 piece = _Piece(lines)
                 if piece.thinking:
                     yield {"contentBlockDelta": {"delta": {"reasoningContent": {"text": piece.thinking}}}}
@@ -122,6 +115,11 @@ class LeanOllamaModel(OllamaModel):
                 yield chunk
 
 
+def _trained(info: dict[str, Any]) -> list[int]:
+    """The longest window the model was made for, under the name of its family."""
+    return [value for name, value in info.items() if name.endswith(".context_length") and type(value) is int]
+
+
 class _Piece:
     """What some lines of the answer say; an error among them counts after what stands before it.
 
@@ -134,7 +132,7 @@ class _Piece:
         self.last: dict[str, Any] = {}
         self.error: Exception | None = None
         try:
-            for line in _loaded(lines):
+            for line in loaded(lines):
                 self._take(line)
         except ProviderError as error:
             self.error = error
@@ -151,29 +149,6 @@ class _Piece:
         self.tools += calls if isinstance(calls, list) else [calls]
         if line.get("done"):
             self.last = line
-
-
-def _loaded(lines: list[bytes]) -> Iterator[Any]:
-    """All lines at once, which is much cheaper; one by one where one is broken, so that those before it
-    count.
-    """
-    try:
-        yield from json.loads(b"[%b]" % b",".join(lines))
-    except ValueError:
-        yield from map(json.loads, lines)
-
-
-async def _batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
-    """The whole lines of each piece that the network brings."""
-    rest = b""
-    while piece := await content.readany():
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > MOST_LINE:
-            raise ModelFailure("model_error", "The model sent something that is not an answer.")
-        if lines := [line for line in lines if line.strip()]:
-            yield lines
-    if rest.strip():
-        yield [rest]
 
 
 def _ending(last: dict[str, Any], tools: list[Any]) -> list[StreamEvent]:

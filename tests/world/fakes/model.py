@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import time
@@ -24,6 +25,7 @@ class FakeModel(ABC):
     """
 
     content_type: str
+    late_headers = False  # the headers of an answer leave with its first token, as Ollama's do
 
     def __init__(self, default: Reply | None = None, *, port: int = 0) -> None:
         self.default = default or Reply()
@@ -32,6 +34,8 @@ class FakeModel(ABC):
         self._by_text: dict[str, Reply] = {}
         self._port = port
         self._runner: web.AppRunner | None = None
+        self._slots: asyncio.Semaphore | None = None
+        self._batch_seconds = 0.0
 
     # the wire
 
@@ -89,6 +93,12 @@ class FakeModel(ABC):
         self._by_text[text] = reply
         return reply
 
+    def one_at_a_time(self, *, batch_seconds: float = 0.0) -> None:
+        """From now on there is one slot, and who finds it taken waits in silence, as with Ollama or llama.cpp
+        on a small machine. Whose client leaves before the first token keeps it until its batch has been read.
+        """
+        self._slots, self._batch_seconds = asyncio.Semaphore(1), batch_seconds
+
     @property
     def open_streams(self) -> int:
         return sum(exchange.is_open for exchange in self.exchanges)
@@ -107,6 +117,7 @@ class FakeModel(ABC):
         self.default = Reply()
         self.script.clear()
         self._by_text.clear()
+        self._slots = None
         self.exchanges = [exchange for exchange in self.exchanges if exchange.is_open]
 
     # life
@@ -146,12 +157,29 @@ class FakeModel(ABC):
             return self.refusal(Failure(400, "ValidationException", complaint))
         reply = self._choose(exchange)
         try:
-            answer = await self._play(request, exchange, reply)
+            async with self._slot(exchange):
+                answer = await self._play(request, exchange, reply)
         except (asyncio.CancelledError, ClientConnectionResetError):
             exchange.left_at = time.monotonic()
             raise asyncio.CancelledError from None  # which aiohttp takes for what it is: the client has left
         exchange.finished_at = time.monotonic()
         return answer
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, exchange: Exchange) -> AsyncIterator[None]:
+        slots = self._slots
+        if slots is None:
+            yield
+            return
+        await slots.acquire()
+        exchange.began_at = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            reading = self._batch_seconds if exchange.tokens_sent == 0 else 0
+            asyncio.get_running_loop().call_later(reading, slots.release)
+            raise
+        slots.release()
 
     def _choose(self, exchange: Exchange) -> Reply:
         for text, reply in self._by_text.items():
@@ -164,15 +192,20 @@ class FakeModel(ABC):
         if reply.refuse:
             return self._refused(reply.failure)
         answer = web.StreamResponse(headers={"Content-Type": self.content_type})
-        await answer.prepare(request)
+        if not self.late_headers:
+            await answer.prepare(request)
 
         async def send(data: bytes) -> None:
+            if not answer.prepared:
+                await answer.prepare(request)
             for part in (data[: len(data) // 2], data[len(data) // 2 :]) if reply.torn else (data,):
                 await answer.write(part)
                 await asyncio.sleep(0)
 
         complete = await self._parts(exchange, reply, send, request)
         if complete:
+            if not answer.prepared:
+                await answer.prepare(request)
             await answer.write_eof()
         return answer
 

@@ -4,7 +4,7 @@ Formats as in https://github.com/ollama/ollama/blob/main/docs/api.md.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -19,8 +19,10 @@ class FakeOllama(FakeModel):
     """A fake Ollama. `models`: the names it knows (empty: any); `capabilities` as told by `/api/show`."""
 
     content_type = "application/x-ndjson"
+    late_headers = True
     models: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ("completion", "tools")
+    model_info: Mapping[str, int] = {}
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -50,7 +52,12 @@ class FakeOllama(FakeModel):
             "quantization_level": "Q4_K_M",
         }
         return web.json_response(
-            {"template": "", "details": details, "model_info": {}, "capabilities": list(self.capabilities)}
+            {
+                "template": "",
+                "details": details,
+                "model_info": dict(self.model_info),
+                "capabilities": list(self.capabilities),
+            }
         )
 
     async def _tags(self, _: web.Request) -> web.Response:

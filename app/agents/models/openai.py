@@ -1,0 +1,205 @@
+"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, SGLang, LM Studio, LiteLLM, Ollama.
+
+Strands' own model needs OpenAI's package, builds a client per call and takes a torn answer for a whole one;
+this one asks and reads by itself. What the server is (its window, whether its model takes tools) it asks the
+server, where that tells.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+from loguru import logger
+from strands.models import Model
+from strands.types.content import Messages
+
+from app.agents.abilities import Abilities
+from app.agents.failures import ProviderError, failure, seconds
+from app.agents.models.lines import MOST_ERROR, batches, first_bytes, open_session
+from app.agents.models.openai_server import Asked
+from app.agents.models.openai_wire import Answer, messages_for, told, tools_for
+from app.agents.models.provider import Provider
+from app.settings import Settings
+
+LOADING_SECONDS = 1
+MOST_WHOLE = 16 * 1024 * 1024  # bytes of an answer that comes in one piece
+MAY_BE_LEFT_OUT = ("stream_options", "temperature", "return_progress", "max_tokens")
+_UNWANTED = re.compile(
+    r"unsupported|unrecogni[sz]ed|unknown|not support|not permitted|extra|unexpected|invalid"
+)
+_LOADING = re.compile(r"loading model|model is (currently )?(being )?load", re.IGNORECASE)
+
+
+async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
+    """The server as in the settings."""
+    session = await stack.enter_async_context(open_session(settings.max_runs + 8))
+
+    def build(model_id: str) -> OpenAIModel:
+        return OpenAIModel(session, settings, model_id)
+
+    return Provider("openai", settings.openai_model_id, build, _ask)
+
+
+async def _ask(model: Model, able: Abilities) -> None:
+    assert isinstance(model, OpenAIModel)  # noqa: S101  # built above
+    server = await model.server.now()
+    able.tools = able.tools and server.tools
+    able.window = model.window or server.window
+
+
+class OpenAIModel(Model):
+    """One model of one server. `session` is shared and not closed here."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, model_id: str) -> None:
+        self._session = session
+        self._base = settings.openai_base_url
+        self._model_id = model_id
+        key = settings.openai_api_key.get_secret_value()
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._options: dict[str, Any] = {
+            "stream_options": {"include_usage": True},
+            "max_tokens": settings.max_tokens,
+            "temperature": settings.temperature,
+        }
+        self._thoughts: str | None = None
+        self._progress = True  # until it is refused
+        self.window = settings.openai_ctx_tokens
+        self.server = Asked(session, self._base, self._headers, model_id)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"model_id": self._model_id}
+
+    def update_config(self, **_: Any) -> None:
+        """There is nothing to configure."""
+
+    async def structured_output(self, *_: Any, **__: Any) -> AsyncGenerator[dict[str, Any], None]:
+        raise NotImplementedError
+        yield {}
+
+    async def stream(
+        self, messages: Messages, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
+    ) -> AsyncGenerator[Any, None]:
+        async with AsyncExitStack() as stack:
+            while (response := await self._asked(stack, messages, tool_specs, system_prompt)) is None:
+                yield {"progress": {"phase": "loading"}}
+            yield {"messageStart": {"role": "assistant"}}
+            answer = Answer()
+            async for chunk in _chunks(response, answer):
+                yield chunk
+            self._thoughts = answer.thoughts or self._thoughts
+
+    def _request(self, messages: Messages, specs: Any, system: str | None) -> dict[str, Any]:
+        request = {
+            "model": self._model_id,
+            "messages": messages_for(messages, system, self._thoughts),
+            "stream": True,
+            **self._options,
+        }
+        if self._progress and self.server.last.progress:
+            request["return_progress"] = True
+        if tools := tools_for(specs):
+            request["tools"] = tools
+        return request
+
+    async def _asked(
+        self, stack: AsyncExitStack, messages: Messages, specs: Any, system: str | None
+    ) -> aiohttp.ClientResponse | None:
+        """The open answer; None when the server loads its model. Raises what the server says."""
+        while True:
+            request = self._request(messages, specs, system)
+            response = await stack.enter_async_context(
+                self._session.post(
+                    f"{self._base}/chat/completions",
+                    data=json.dumps(request),
+                    headers={**self._headers, "Content-Type": "application/json"},
+                    allow_redirects=False,
+                )
+            )
+            if response.status == 200 and response.content_type != "text/html":
+                return response
+            error = await _refused(response)
+            response.close()
+            if response.status == 503 and _LOADING.search(str(error)):
+                await asyncio.sleep(LOADING_SECONDS)
+                return None
+            if response.status not in (400, 422) or not self._left_out(str(error), request):
+                raise error
+
+    def _left_out(self, words: str, request: dict[str, Any]) -> bool:
+        """Leaves out, from now on, the option that these words refuse; whether there is one."""
+        if not _UNWANTED.search(words.lower()):
+            return False
+        if "max_completion_tokens" in words and "max_tokens" in self._options:
+            self._options["max_completion_tokens"] = self._options.pop("max_tokens")
+            return True
+        named = next((name for name in MAY_BE_LEFT_OUT if name in words and name in request), None)
+        if named is None:
+            return False
+        logger.info("model=<{}>, option=<{}> | left out, the server refuses it", self._model_id, named)
+        if named == "return_progress":
+            self._progress = False
+        else:
+            self._options.pop(named, None)
+        return True
+
+
+async def _chunks(response: aiohttp.ClientResponse, answer: Answer) -> AsyncGenerator[Any, None]:
+    """The answer as Strands has it, its end as soon as it is known. Raises what the server says."""
+    ended = False
+    async for lines in _lines(response):
+        said = answer.take(lines)
+        for kind, what in said:
+            yield _chunk(kind, what)
+        if not said:
+            yield {"progress": {}}  # a sign of life
+        if answer.error:
+            raise answer.error
+        if answer.whole and not ended:
+            ended = True
+            for chunk in _ending(answer):
+                yield chunk
+        if answer.done:
+            break
+    if answer.usage:
+        names = {"inputTokens": "prompt_tokens", "outputTokens": "completion_tokens"}
+        yield {"metadata": {"usage": {ours: answer.usage.get(theirs) for ours, theirs in names.items()}}}
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+    if response.content_type == "application/json":  # it does not stream
+        yield [b"".join((await first_bytes(response.content, MOST_WHOLE)).splitlines())]
+    async for lines in batches(response.content):
+        yield lines
+
+
+def _chunk(kind: str, what: Any) -> Any:
+    if kind == "progress":
+        processed, total = what
+        return {"progress": {"phase": "reading", "processed": processed, "total": total}}
+    delta = {"text": what} if kind == "text" else {"reasoningContent": {"text": what}}
+    return {"contentBlockDelta": {"delta": delta}}
+
+
+def _ending(answer: Answer) -> Iterator[Any]:
+    for kind, text in answer.rest():
+        yield _chunk(kind, text)
+    for used, name, arguments in answer.calls:
+        yield {"contentBlockStart": {"start": {"toolUse": {"name": name, "toolUseId": used}}}}
+        yield {"contentBlockDelta": {"delta": {"toolUse": {"input": arguments}}}}
+        yield {"contentBlockStop": {}}
+    yield {"messageStop": {"stopReason": answer.reason}}
+
+
+async def _refused(response: aiohttp.ClientResponse) -> Exception:
+    if response.status == 200:
+        return failure("address")  # a page
+    body = (await first_bytes(response.content, MOST_ERROR)).decode("utf-8", "replace")
+    after = seconds(response.headers.get("Retry-After"))
+    try:
+        return told(response.status, json.loads(body), after)
+    except ValueError:
+        return ProviderError(response.status, body, after)

@@ -1,0 +1,106 @@
+"""Which turns of a chat go to the model: the newest that may and that fit. Pure; the same on every backend.
+
+The window moves in steps: it grows with each turn, and when it is full its older half goes at once. So most
+prompts begin as the one before did, and a model's server has read that beginning already. Where the window
+began last, and how many tokens its prompt had, the facts of the replies tell.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.agents.room import TURN_WEIGHT, Room, weight
+from app.store.records import Message
+
+TOKENS_PER_WEIGHT = 1 / 3  # until the model has counted a prompt of this chat
+LEAST, MOST = 0.2, 1.5  # what a count may make of it
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Role and text of what goes to the model; `left_out`: messages that did not fit into its window."""
+
+    turns: list[tuple[str, str]]
+    left_out: int = 0
+
+
+def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
+    """What the facts of a reply keep for the next turn; `tokens` as the model counted the prompt."""
+    if not turns:
+        return {}
+    prompt = {"turns": turns, **({"tokens": tokens} if tokens else {})}
+    return {"prompt": prompt, **({"left_out": left_out} if left_out else {})}
+
+
+def choose(history: list[Message], most: int, room: Room) -> Window:
+    """The turns for the model: a user's first and last, strictly alternating, at most `most`."""
+    turns = _alternating(history)
+    start, left_out = _last_start(turns)
+    while len(turns) - start > most:
+        start, left_out = _halved(start, len(turns)), 0
+    rate = _rate(turns, room)
+    while len(turns) - start > 1 and not _fits(turns[start:], rate, room):
+        before, start = start, _halved(start, len(turns))
+        left_out += start - before
+    return Window([(turn.role, turn.content) for turn in turns[start:]], left_out)
+
+
+def _alternating(history: list[Message]) -> list[Message]:
+    """Without empty replies and their questions, without what stands before the first question."""
+    turns: list[Message] = []
+    for message in history:
+        if message.role == "user":
+            if turns and turns[-1].role == "user":
+                turns.pop()
+            turns.append(message)
+        elif turns and turns[-1].role == "user":
+            if message.content.strip() and not _blocked(message):
+                turns.append(message)
+            else:
+                turns.pop()
+    return turns
+
+
+def _blocked(reply: Message) -> bool:
+    """Whether a guardrail spoke instead of the model: what it blocks once it would block in each turn."""
+    return (reply.facts or {}).get("stop_reason") == "guardrail_intervened"
+
+
+def _last_start(turns: list[Message]) -> tuple[int, int]:
+    """Where the window of the newest reply that tells began, and how many had not fitted then."""
+    for at in range(len(turns) - 1, 0, -1):
+        sent = _prompt(turns[at]).get("turns")
+        if isinstance(sent, int) and sent > 0:
+            start = max(0, at - sent)
+            return start + (turns[start].role != "user"), (turns[at].facts or {}).get("left_out", 0)
+    return 0, 0
+
+
+def _halved(start: int, end: int) -> int:
+    """Where the newer half begins, with a user's turn."""
+    return end - (((end - start) // 2) | 1)
+
+
+def _rate(turns: list[Message], room: Room) -> float:
+    """Tokens per weight, as the model counted the newest prompt of this chat."""
+    for at in range(len(turns) - 1, 0, -1):
+        prompt = _prompt(turns[at])
+        sent, tokens = prompt.get("turns"), prompt.get("tokens")
+        if isinstance(sent, int) and isinstance(tokens, int) and 0 < sent <= at:
+            rate = tokens / _weight(turns[at - sent : at], room)
+            full = tokens >= room.window > 0  # cut to fit, so it tells too little
+            return min(MOST, max(TOKENS_PER_WEIGHT if full else LEAST, rate))
+    return TOKENS_PER_WEIGHT
+
+
+def _fits(turns: list[Message], rate: float, room: Room) -> bool:
+    free = room.window - min(room.reply, room.window // 2)
+    return not room.window or rate * _weight(turns, room) <= free
+
+
+def _weight(turns: list[Message], room: Room) -> int:
+    return room.around + sum(weight(turn.content) + TURN_WEIGHT for turn in turns)
+
+
+def _prompt(turn: Message) -> dict[str, Any]:
+    prompt = (turn.facts or {}).get("prompt")
+    return prompt if isinstance(prompt, dict) else {}
