@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from openapi_spec_validator import validate
 
@@ -76,6 +77,10 @@ def test_the_doors_are_shut() -> None:
                 assert not allowed or path.relative_to(ROOT / "app").parts[0] in allowed, (path, name)
 
 
+# what Strands' `Model` and a provider's file are asked for
+PRESCRIBED = {"stream", "get_config", "update_config", "structured_output", "open"}
+
+
 def test_few_names_stand_for_several_things() -> None:
     found = defaultdict(set)
     for path, tree in sources():
@@ -83,7 +88,7 @@ def test_few_names_stand_for_several_things() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found[node.name].add(path)
     many = {name for name, paths in found.items() if len(paths) >= 3 and not name.startswith("__")}
-    assert len(many) <= 12, sorted(many)
+    assert len(many - PRESCRIBED) <= 12, sorted(many)
 
 
 def test_a_wrong_or_missing_argument_of_a_script_is_a_type_error() -> None:
@@ -107,8 +112,8 @@ def test_no_script_counts_its_arguments() -> None:
                     assert number not in node.value, path
 
 
-def test_the_api_description_is_valid_and_every_answer_in_it_has_a_model() -> None:
-    described = build_description()
+async def test_the_api_description_is_valid_and_every_answer_in_it_has_a_model() -> None:
+    described = await description()
     validate(described)
     operations = [one for path in described["paths"].values() for one in path.values()]
     names = [one["operationId"] for one in operations]
@@ -121,10 +126,8 @@ def test_the_api_description_is_valid_and_every_answer_in_it_has_a_model() -> No
                     assert "$ref" in str(content["schema"]), one["operationId"]
 
 
-def build_description() -> dict[str, Any]:
-    backend_and_door = build(Settings.model_validate({}))
-    inner = backend_and_door[1]
-    while not hasattr(inner, "openapi"):
-        inner = inner._app  # type: ignore[attr-defined]  # the door before the application
-    described: dict[str, Any] = inner.openapi()
+async def description() -> dict[str, Any]:
+    transport = httpx.ASGITransport(app=build(Settings.model_validate({}))[1])
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        described: dict[str, Any] = (await client.get("/openapi.json")).json()
     return described
