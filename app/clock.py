@@ -11,7 +11,6 @@ EXCHANGE_SECONDS = 1.1  # > CONNECT: one round trip, with the wait for a connect
 EXCHANGE_PAUSE_SECONDS = 0.05
 CALL_SECONDS = 2.4  # > 2 EXCHANGE + the pause: one call with its retry
 REFUSED_SECONDS = 3.0  # > CALL: a start that Redis does not take is refused by then
-BLOCK_SECONDS = 2.0  # a blocking read; its connection waits EXCHANGE longer
 REPLICA_SECONDS = 0.2  # < EXCHANGE: so long a write that must last waits for a replica
 
 # Leases: who lives
@@ -41,6 +40,9 @@ READERS_SECONDS = 1.0  # between two looks at who reads on other backends
 READER_SECONDS = 15.0  # > SHOWN + CALL: a reader on another backend counts so long
 SHOWN_SECONDS = 5.0
 FOLLOW_RETRY_SECONDS = 0.5
+NEWS_SECONDS = 0.1  # one read for the news of all runs that are followed; a new one waits so long to join
+SILENCE_SECONDS = 2.0  # > NEWS: then it is looked up whether a run still goes on
+KEPT_SECONDS = 5.0  # the feed of an ended run waits so long for another reader
 
 # Sending: a run id that is just beginning elsewhere, a start that is taken back
 SEND_SECONDS = 30.0

@@ -23,6 +23,7 @@ Frame = Callable[[str, int, Event], str]
 # one line with a word behind the colon: a blank line behind it makes some clients dispatch an empty message
 HELLO = b": hello\n"
 HEARTBEAT = b": waiting\n"
+AT_ONCE = 1000  # events made into frames in one go
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -97,13 +98,14 @@ class RunStream(Response):
                 return
             if feed.ended:  # a reader may have seen more than the log of a lost backend kept
                 sent = min(sent, feed.shown - 1)
-            first, sent = sent, feed.shown
+            first, sent = sent, min(feed.shown, sent + AT_ONCE)
             frame, run_id = self._frame, feed.run_id
-            piece = "".join(
-                [frame(run_id, n, event) for n, event in enumerate(feed.events[first:sent], first + 1)]
-            )
+            events = feed.events[first:sent]
+            piece = "".join([frame(run_id, n, event) for n, event in enumerate(events, first + 1)])
             if piece:
                 await self._put(piece.encode())
+            if len(events) == AT_ONCE:
+                await asyncio.sleep(0)  # a long replay is not sent in one breath
             if type(feed.events[sent - 1]) is End:
                 return
 

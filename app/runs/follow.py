@@ -1,91 +1,160 @@
-"""Feeds of runs that another backend makes, filled from their logs; readers here share one per run."""
+"""Feeds of runs that are not made here, filled from their logs: of live ones elsewhere, and of ended ones.
+
+The readers here share one feed per run. A new one is filled page by page; then one read at a time brings
+the news of all live ones, so a thousand readers cost Redis one connection.
+"""
 
 import asyncio
 import time
 import uuid
+from dataclasses import dataclass, field
 
 from loguru import logger
 
-from app.clock import FOLLOW_RETRY_SECONDS, SHOWN_SECONDS
+from app.clock import FOLLOW_RETRY_SECONDS, KEPT_SECONDS, SHOWN_SECONDS, SILENCE_SECONDS
 from app.errors import RedisUnavailable
 from app.events import LOST, End, Usage
 from app.runs.feed import Feed
 from app.store.keys import Chat
 from app.store.store import Store
 
+MOST_KEPT = 16  # feeds of ended runs that wait for another reader
+
+
+@dataclass(eq=False, slots=True)
+class Followed:
+    """One run that is followed here. `current`: all that its log had has been read."""
+
+    chat: Chat
+    feed: Feed
+    reader: str = field(default_factory=lambda: uuid.uuid4().hex)
+    filling: asyncio.Task[None] | None = None
+    current: bool = False
+    shown_at: float = 0.0
+    news_at: float = field(default_factory=time.monotonic)
+
 
 class Followers:
-    """Feeds by run; one lives as long as somebody reads it."""
+    """Follows runs as long as somebody reads them, ended ones a little longer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._feeds: dict[tuple[str, str], tuple[Feed, asyncio.Task[None]]] = {}
+        self._runs: dict[tuple[str, str], Followed] = {}
+        self._tail: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def follow(self, chat: Chat, run_id: str) -> Feed:
         """The feed of a run; `left` must be called when its reader goes."""
         key = (chat.name, run_id)
-        if key not in self._feeds:
-            feed = Feed(chat.id, run_id)
-            self._feeds[key] = (feed, asyncio.create_task(self._follow(chat, feed), name=f"follow {run_id}"))
-        return self._feeds[key][0]
+        if key not in self._runs:
+            run = self._runs[key] = Followed(chat, Feed(chat.id, run_id))
+            run.filling = asyncio.create_task(self._fill(run), name=f"follow {run_id}")
+        return self._runs[key].feed
 
     def left(self, chat: Chat, run_id: str) -> None:
-        """Stops following when nobody reads any more."""
-        feed, task = self._feeds.get((chat.name, run_id), (None, None))
-        if feed and task and not feed.readers:
-            del self._feeds[chat.name, run_id]
-            task.cancel()
+        """Lets go of the run when nobody reads any more."""
+        run = self._runs.get((chat.name, run_id))
+        if not run or run.feed.readers:
+            return
+        if run.feed.ended and sum(other.feed.ended for other in self._runs.values()) <= MOST_KEPT:
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._drop, run)
+        else:
+            self._drop(run)
 
     def abandon(self) -> None:
-        """Lets all readers go; their streams close without an ending and they come back elsewhere."""
-        for feed, _ in self._feeds.values():
-            feed.abandon()
+        """Lets all readers go: their streams close without an ending and they come back elsewhere."""
+        for run in self._runs.values():
+            run.feed.abandon()
 
     async def close(self) -> None:
-        """Ends every follower."""
-        tasks = [task for _, task in self._feeds.values()]
-        self._feeds.clear()
+        """Ends every task."""
+        tasks = [run.filling for run in self._runs.values() if run.filling]
+        tasks += [*self._leaving, *([self._tail] if self._tail else [])]
+        self._runs.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, chat: Chat, feed: Feed) -> None:
-        reader, shown = uuid.uuid4().hex, -SHOWN_SECONDS
-        try:
-            while not feed.ended:
-                try:
-                    if time.monotonic() - shown > SHOWN_SECONDS:
-                        await self._store.log.show_reader(chat, reader)
-                        shown = time.monotonic()
-                    await self._take_next(chat, feed)
-                except RedisUnavailable as error:
-                    logger.warning("run_id=<{}>, error=<{}> | log not readable", feed.run_id, error.detail)
-                    await asyncio.sleep(FOLLOW_RETRY_SECONDS)
-        finally:
-            await asyncio.shield(asyncio.ensure_future(self._gone(chat, reader)))
-
-    async def _take_next(self, chat: Chat, feed: Feed) -> None:
-        """Takes the next events, or finds out why none come."""
-        events = await self._store.log.next(chat, feed.run_id, len(feed.events))
-        if events:
-            feed.add(*events)
+    def _drop(self, run: Followed) -> None:
+        key = (run.chat.name, run.feed.run_id)
+        if run.feed.readers or self._runs.get(key) is not run:
             return
-        live = (await self._store.memory.state(chat)).live
-        if live and live.run_id == feed.run_id:
-            return
-        rest = await self._store.log.read(chat, feed.run_id)
-        feed.add(*rest[len(feed.events) :])
-        if not feed.ended:
-            feed.add(await self._unlogged_end(chat, feed.run_id))
+        del self._runs[key]
+        if run.filling:
+            run.filling.cancel()
+        if run.shown_at:
+            task = asyncio.create_task(self._gone(run))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
-    async def _unlogged_end(self, chat: Chat, run_id: str) -> End:
+    # filling
+
+    async def _fill(self, run: Followed) -> None:
+        """Reads the log to its end, then leaves the rest to the tail."""
+        while not run.feed.ended:
+            try:
+                async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
+                    run.feed.add(*page)
+                    await asyncio.sleep(0)  # a long log is not read in one breath
+                if not run.feed.ended:
+                    await self._show([run])
+                    await self._explain(run)
+                break
+            except RedisUnavailable as error:
+                logger.warning("run_id=<{}>, error=<{}> | log not readable", run.feed.run_id, error.detail)
+                await asyncio.sleep(FOLLOW_RETRY_SECONDS)
+        run.current, run.filling = True, None
+        if not run.feed.ended and (self._tail is None or self._tail.done()):
+            self._tail = asyncio.create_task(self._follow_all(), name="tail")
+
+    # following
+
+    async def _follow_all(self) -> None:
+        """Brings the news of all live runs that are followed, until there are none."""
+        while runs := [run for run in self._runs.values() if run.current and not run.feed.ended]:
+            try:
+                await self._news_of(runs)
+                now = time.monotonic()
+                await self._show([run for run in runs if now - run.shown_at > SHOWN_SECONDS])
+                for run in runs:
+                    if now - run.news_at > SILENCE_SECONDS:
+                        run.news_at = now
+                        await self._explain(run)
+            except RedisUnavailable as error:
+                logger.warning("runs=<{}>, error=<{}> | logs not readable", len(runs), error.detail)
+                await asyncio.sleep(FOLLOW_RETRY_SECONDS)
+
+    async def _news_of(self, runs: list[Followed]) -> None:
+        wanted = [(run.chat, run.feed.run_id, len(run.feed.events)) for run in runs]
+        for run, events in zip(runs, await self._store.log.news(wanted), strict=True):
+            if events and not run.feed.ended:
+                run.feed.add(*events)
+                run.news_at = time.monotonic()
+
+    async def _explain(self, run: Followed) -> None:
+        """Why nothing comes: the run goes on in silence, or has ended while its log was lost."""
+        live = (await self._store.memory.state(run.chat)).live
+        if live and live.run_id == run.feed.run_id:
+            return
+        async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
+            run.feed.add(*page)
+        if not run.feed.ended:
+            run.feed.add(await self._unlogged_end(run))
+
+    async def _unlogged_end(self, run: Followed) -> End:
         """The end of a run whose log is gone: recorded in the chat, or the chat was deleted."""
-        ending = await self._store.memory.record(chat, run_id)
-        outcome = ending.outcome or "failed" if ending else "stopped"
+        record = await self._store.memory.record(run.chat, run.feed.run_id)
+        outcome = record.outcome or "failed" if record else "stopped"
         return End(outcome, outcome, Usage(0, 0, False), 0, error=LOST if outcome == "failed" else None)
 
-    async def _gone(self, chat: Chat, reader: str) -> None:
+    async def _show(self, runs: list[Followed]) -> None:
+        """Lets the backends that make these runs know that somebody reads them here."""
+        for run in runs:
+            await self._store.log.show_reader(run.chat, run.reader)
+            run.shown_at = time.monotonic()
+
+    async def _gone(self, run: Followed) -> None:
         try:
-            await self._store.log.drop_reader(chat, reader)
+            await self._store.log.drop_reader(run.chat, run.reader)
         except RedisUnavailable:
-            logger.debug("reader=<{}> | lapses by itself", reader)
+            logger.debug("reader=<{}> | lapses by itself", run.reader)

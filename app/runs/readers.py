@@ -44,12 +44,14 @@ class Readers:
         if run:
             return Reading(run.feed, _number_seen(last_event_id, run.run_id))
         state = await self._store.memory.state(chat)
-        if live := state.live:
-            feed = self._followers.follow(chat, live.run_id)
-            after = _number_seen(last_event_id, live.run_id)
-            return Reading(feed, after, lambda: self._followers.left(chat, live.run_id))
-        run_id = state.fields.get("last_run")
-        return await self._replay(chat, run_id, _number_seen(last_event_id, run_id)) if run_id else None
+        run_id = state.live.run_id if state.live else state.fields.get("last_run")
+        if not run_id:
+            return None
+        after = _number_seen(last_event_id, run_id)
+        if not state.live and after >= await self._store.log.last_number(chat, run_id):
+            return None
+        feed = self._followers.follow(chat, run_id)
+        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
 
     def send_away(self) -> None:
         """Lets the readers of runs made elsewhere go; they come back on another backend."""
@@ -58,14 +60,6 @@ class Readers:
     async def close(self) -> None:
         """Ends every follower."""
         await self._followers.close()
-
-    async def _replay(self, chat: Chat, run_id: str, after: int) -> Reading | None:
-        events = await self._store.log.read(chat, run_id)
-        if not events or after >= len(events):
-            return None
-        feed = Feed(chat.id, run_id)
-        feed.add(*events)
-        return Reading(feed, after)
 
 
 def _number_seen(last_event_id: str | None, run_id: str) -> int:

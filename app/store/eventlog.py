@@ -16,7 +16,7 @@ from app.store.wire.node import pairs
 from app.store.wire.script import Command, Script, command
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
-PAGE = 100  # entries per read: what one page weighs is bounded by the batches of the log writer
+PAGE = 20  # entries per read: what one page weighs is bounded by the batches of the log writer
 
 LAST_NUMBER = """
 local function last_number(key)
@@ -110,9 +110,11 @@ class EventLog:
         """All events in the log, from number 1; empty when there is none (any more)."""
         return [event async for page in self.pages(chat, run_id) for event in page]
 
-    async def next(self, chat: Chat, run_id: str, after: int) -> list[Event]:
-        """The events behind number `after`, waiting a moment for them; empty when none came."""
-        return _events(await self._redis.read_stream(chat.events(run_id), after), after)
+    async def news(self, wanted: Sequence[tuple[Chat, str, int]]) -> list[list[Event]]:
+        """For each chat, run and number the events behind it, waiting a moment for any."""
+        streams = [(chat.events(run_id), after) for chat, run_id, after in wanted]
+        found = await self._redis.read_streams(streams)
+        return [_events(rows, after) for rows, (_, after) in zip(found, streams, strict=True)]
 
     async def show_reader(self, chat: Chat, reader: str) -> None:
         """Lets the backend that makes the reply know that somebody reads it here, for `READER_SECONDS`."""

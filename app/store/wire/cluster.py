@@ -30,6 +30,7 @@ from app.store.wire.script import Words
 
 PAUSES = (0.05, 0.2, 0.4)  # between tries; the caller's deadline is the last word
 ELSEWHERE = (ConnectionError, TimeoutError, MovedError, ClusterDownError, TryAgainError, ReadOnlyError)
+READS = 32  # streams read at the same time
 KEYLESS = {"PING", "INFO", "TIME", "PUBLISH", "SCRIPT LOAD"}
 
 
@@ -46,6 +47,7 @@ class Cluster:
         self._known: list[Address] = list(seeds)  # in the order in which they are asked
         self._stale = True
         self._learning = asyncio.Lock()
+        self._reading = asyncio.Semaphore(READS)
 
     @property
     def bells(self) -> Redis:
@@ -72,12 +74,16 @@ class Cluster:
         await self._learn()
         await asyncio.gather(*(self._run(owner, commands) for owner in set(self._owners)))
 
-    async def read_stream(self, key: str, after: int) -> Entries:
-        """New entries of a stream behind `after-max`, waiting a moment for them."""
+    async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
+        """New entries of each of these streams; each alone, for they are in other slots."""
         await self._learn()
+        return await asyncio.gather(*(self._read_stream(key, after) for key, after in wanted))
+
+    async def _read_stream(self, key: str, after: int) -> Entries:
         owner = self._owners[key_slot(key.encode())]
         try:
-            return await self._node(owner).read_stream(key, after)
+            async with self._reading:
+                return (await self._node(owner).read_streams([(key, after)]))[0]
         except (*ELSEWHERE, OSError, RuntimeError):
             self._doubt(owner)
             raise

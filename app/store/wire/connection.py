@@ -14,11 +14,11 @@ from loguru import logger
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
-from app.clock import BLOCK_SECONDS, CALL_SECONDS
+from app.clock import CALL_SECONDS, NEWS_SECONDS
 from app.errors import RedisUnavailable
 from app.redis_url import Place, read
 from app.settings import Settings
-from app.store.wire.cluster import Cluster
+from app.store.wire.cluster import READS, Cluster
 from app.store.wire.node import Entries, Guarded, Node, direct
 from app.store.wire.script import Command, Script, Words, command
 
@@ -106,11 +106,12 @@ class Connection:
         lines = (await self.do(command("INFO", "everything"))).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
-    async def read_stream(self, key: str, after: int) -> Entries:
-        """New entries of a stream behind number `after`, waiting a moment for them; empty when none came."""
+    async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
+        """New entries of each of these streams behind a number, waiting a moment for them."""
+        prefixed = [(self._prefix + key, after) for key, after in wanted]
         try:
-            async with asyncio.timeout(BLOCK_SECONDS + CALL_SECONDS):
-                return await self._servers.read_stream(self._prefix + key, after)
+            async with asyncio.timeout(NEWS_SECONDS * (1 + len(wanted) / READS) + CALL_SECONDS):
+                return await self._servers.read_streams(prefixed)
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
 

@@ -17,10 +17,10 @@ from redis.exceptions import ResponseError
 
 from app.clock import (
     ANSWER_SECONDS,
-    BLOCK_SECONDS,
     CONNECT_SECONDS,
     EXCHANGE_PAUSE_SECONDS,
     EXCHANGE_SECONDS,
+    NEWS_SECONDS,
     REPLICA_SECONDS,
     SENTINEL_SECONDS,
 )
@@ -58,14 +58,15 @@ class Node:
         """Runs commands on every server that takes writes: this one."""
         await self.execute(commands)
 
-    async def read_stream(self, key: str, after: int) -> Entries:
-        """New entries of a stream behind `after-max`, waiting for them up to `BLOCK_SECONDS`."""
-        read = ("XREAD", "COUNT", 200, "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, f"{after}-0")
-        (found,) = await _exchange(self._blocking, [read], BLOCK_SECONDS + EXCHANGE_SECONDS)
+    async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
+        """New entries of each of these streams behind a number, waiting for them up to `NEWS_SECONDS`."""
+        keys, places = [key for key, _ in wanted], [f"{after}-0" for _, after in wanted]
+        read = ("XREAD", "COUNT", 20, "BLOCK", int(NEWS_SECONDS * 1000), "STREAMS", *keys, *places)
+        (found,) = await _exchange(self._blocking, [read], NEWS_SECONDS + EXCHANGE_SECONDS)
         if isinstance(found, ResponseError):
             raise found
-        entries: Entries = found[0][1] if found else []
-        return entries
+        news: dict[bytes, Entries] = dict(found or [])
+        return [news.get(key.encode(), []) for key in keys]
 
     async def aclose(self) -> None:
         """Closes every connection."""
