@@ -1,6 +1,7 @@
 """One backend: what it holds, how it opens, drains and closes. The only file that puts the parts together."""
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -48,6 +49,7 @@ class Backend:
         self.stopping = Stopping(self.store, self._settler)
         turns = Turns(self.store, self.runs, self.answerer, self._settler)
         self.chats = Chats(turns, self.readers, self.stopping)
+        self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
         self._started_at = iso(int(time.time() * 1000))
 
     @asynccontextmanager
@@ -56,6 +58,7 @@ class Backend:
         async with self.store, self.answerer:
             works: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
                 "heartbeats": self._heartbeats,
+                "settler": self._settle,
                 "bells": self.store.bells.listen,
                 "watcher": self._watcher.watch,
                 "log writer": self._writer.write,
@@ -84,12 +87,13 @@ class Backend:
         self.readers.send_away()
 
     async def _heartbeats(self) -> None:
-        """Renews the lease of this process, and settles the runs of those that have died."""
+        """Renews the lease of this process, and notes those that have died."""
         while True:
             began = time.monotonic()
             try:
                 for process in await self.store.leases.beat(self._about()):
-                    await self._settler.settle_process(process)
+                    with contextlib.suppress(asyncio.QueueFull):  # they are missing in two seconds as well
+                        self._dead.put_nowait(process)
                 if (
                     not self.runs and gc.get_count()[2]
                 ):  # nobody waits, and there has been work since the last time
@@ -97,6 +101,15 @@ class Backend:
             except RedisUnavailable as error:
                 logger.warning("error=<{}> | heartbeat failed", error.detail)
             await asyncio.sleep(max(0, HEARTBEAT_SECONDS - (time.monotonic() - began)))
+
+    async def _settle(self) -> None:
+        """Settles the runs of processes that have died; a slow log holds up no heartbeat."""
+        while True:
+            process = await self._dead.get()
+            try:
+                await self._settler.settle_process(process)
+            except RedisUnavailable as error:
+                logger.warning("error=<{}> | not settled yet", error.detail)
 
     def _about(self) -> dict[str, Any]:
         """What the others may know of this backend."""

@@ -53,11 +53,10 @@ APPEND = Script(
     + """
 if redis.call('HGET', chat, 'run_id') ~= run_id then return -1 end
 local last = write_events(events, tail)
-if ARGV[tail] == '1' then redis.call('EXPIRE', events, life) end
 return last
 """,
     keys="chat events",
-    args="run_id life",
+    args="run_id",
     tail=True,
 )
 
@@ -72,9 +71,8 @@ def numbered(events: Sequence[Event], first: int) -> list[str]:
 class EventLog:
     """Writes and reads event logs. Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, log_seconds: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._redis = connection
-        self._seconds = log_seconds
 
     def append(self, chat: Chat, run_id: str, events: Sequence[Event], first: int) -> Command:
         """Describes how events, numbered from `first`, are appended; it answers what number the log ends
@@ -83,7 +81,7 @@ class EventLog:
         That is less than `first` when the log has lost its end, and -1 when the run was settled.
         """
         what = numbered(events[:BATCH], first)
-        return APPEND(*what, chat=chat.key, events=chat.events(run_id), run_id=run_id, life=self._seconds)
+        return APPEND(*what, chat=chat.key, events=chat.events(run_id), run_id=run_id)
 
     async def begun(self, chat: Chat, run_id: str) -> bool:
         """Whether the run has written anything."""

@@ -18,7 +18,7 @@
 | `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
 
 Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`. `REDIS_PREFIX` stands
-before every key and channel.
+before every key and channel. While a run lives the keys of its chat have no end: a clock may jump.
 """  # noqa: E501  # one row a key
 
 from dataclasses import dataclass

@@ -79,8 +79,9 @@ class Leases:
     async def all_held(self) -> list[Held]:
         """The runs of all processes, also of those that have just died."""
         processes = await self._redis.do(command("HKEYS", BACKENDS))
-        rows = await self._redis.do_all([command("HGETALL", held(process.decode())) for process in processes])
-        return [run for row in rows for run in _held(row)]
+        asked = [command("HGETALL", held(process.decode())) for process in processes]
+        rows = await self._redis.do_all(asked, check=False)
+        return [run for row in rows if isinstance(row, list) for run in _held(row)]
 
     async def forget(self, process: str) -> None:
         """Takes a process whose runs are settled, or our own when we leave, off the lists."""

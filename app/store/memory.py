@@ -53,7 +53,6 @@ class Memory:
         self._history = settings.memory_max_turns * 4
         self._replay = settings.replay_ttl_seconds
         self._life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
-        self._life_running = max(self._life, int(settings.run_timeout_seconds) + 120) if self._life else 0
         self._most = settings.memory_max_conversations
         self._evicting: set[str] = set()
         self._reading = asyncio.Semaphore(AT_ONCE)
@@ -73,7 +72,7 @@ class Memory:
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if self._keeps else "", agent=run.agent,
             title=title_of(asked.text) if self._keeps else "", replaces=asked.replaces or "",
-            life=self._life_running, history=self._history,
+            history=self._history,
         )  # fmt: skip
         touched = [touch(chat)] if self._keeps else []
         results = await self._redis.do_all([*also, script, *touched])
@@ -96,7 +95,11 @@ class Memory:
     async def undo(self, chat: Chat, run: LiveRun) -> None:
         """Takes back a start of which we do not know whether it was carried out, all of it."""
         script = UNDO(
-            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=str(int(self._keeps))
+            **self._keys(chat),
+            run_id=run.run_id,
+            attempt=run.attempt,
+            stored=str(int(self._keeps)),
+            life=self._life,
         )
         undone, *before = await self._redis.do(script)
         if not undone or not self._keeps:

@@ -112,7 +112,7 @@ if not repeated then
   redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place}))
   redis.call('RPUSH', ids, run_id)
   redis.call('DEL', events) -- the log of a run of this id in a chat that has just been deleted
-  lives({chat, messages, runs, ids, versions}, life)
+  lives({chat, messages, runs, ids, versions}, 0) -- END lets it end again: a clock may jump
 end
 local lapses = redis.call('ZSCORE', early, run_id)
 local stopped = lapses and tonumber(lapses) > now
@@ -121,7 +121,7 @@ return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0
   redis.call('LRANGE', messages, -history, -1)}
 """,
     keys="chat messages runs ids versions early events",
-    args="run_id attempt digest run message agent title replaces life history",
+    args="run_id attempt digest run message agent title replaces history",
     lasting=True,
 )
 
@@ -182,7 +182,8 @@ return {{'ended'}}
 # takes back a start whose answer never reached us, all of it; answers whether the chat is still there, and
 # its time
 UNDO = Script(
-    _PUT_BACK
+    LIVES
+    + _PUT_BACK
     + f"""
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut')
 if live[1] ~= run_id or live[2] ~= attempt then return {{0}} end
@@ -193,6 +194,7 @@ if stored == '1' then
   redis.call('HINCRBY', chat, 'bytes', -#redis.call('RPOP', messages))
 end
 if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
+lives({{chat, messages, runs, ids, versions}}, life)
 local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
 if not updated_at then
   redis.call('DEL', chat, messages, runs, ids, versions)
@@ -202,7 +204,7 @@ redis.call('HSET', chat, 'agent', agent, 'updated_at', updated_at)
 return {{1, updated_at}}
 """,
     keys="chat messages runs ids versions",
-    args="run_id attempt stored",
+    args="run_id attempt stored life",
 )
 
 # `log_ms`: how long the event logs still live

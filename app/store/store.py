@@ -29,7 +29,7 @@ class Store:
         self.leases = Leases(self.redis, process=uuid.uuid4().hex)
         self.bells = Bells(self.redis, self.leases.process)
         self.memory = Memory(self.redis, self.bells, settings)
-        self.log = EventLog(self.redis, int(settings.run_timeout_seconds) + settings.replay_ttl_seconds)
+        self.log = EventLog(self.redis)
         self.stops = Stops(self.redis, self.bells, settings)
 
     async def __aenter__(self) -> "Store":
