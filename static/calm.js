@@ -20,14 +20,14 @@ export function calm(text) {
 
 function withoutHalves(text) {
   const shown = text.replace(BARE_MARKER, "$1").replace(HALF_LINK, "$1").replace(HALF_TAG, "");
-  return /\n[ \t]*\|?[ \t]*:?-+/.test(shown) ? shown : shown.replace(HALF_TABLE, "$1");
+  return /\n[ \t]*\|?[ \t]*:?-[ \t|:-]*\n/.test(text) ? shown : shown.replace(HALF_TABLE, "$1");
 }
 
 /** Closes what the last line leaves open: `**`, `~~`, `*`. */
 function closed(shown, line) {
   if (isOdd(line, /\*\*/g)) return shown.endsWith("**") ? shown.slice(0, -2) : `${shown.replace(/\*$/, "")}**`;
   if (isOdd(line, /~~/g)) return shown.endsWith("~~") ? shown.slice(0, -2) : `${shown.replace(/~$/, "")}~~`;
-  if (/~$/.test(line)) return shown.slice(0, -1);
+  if (/(?:^|[^~])~$/.test(line)) return shown.slice(0, -1);
   if (/(?:^|[\s(])\*$/.test(line)) return shown.slice(0, -1);
   return isOdd(line.replace(/\*\*/g, ""), /(?:^|[\s(])\*(?=[^\s*])|[^\s*]\*(?=[^\w*]|$)/g) ? `${shown}*` : shown;
 }

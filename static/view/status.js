@@ -99,11 +99,14 @@ function stops(list, link) {
     .sort((one, other) => one - other);
   const middle = duration(times[Math.floor(times.length / 2)]);
   const values = { n: list.length, middle, slowest: duration(times.at(-1)) };
-  const said = "{n} stop · median {middle} · slowest {slowest}|{n} stops · median {middle} · slowest {slowest}";
   return h(
     "div",
     {},
-    quiet(times.length > 0 ? t(said, values) : ""),
+    quiet(
+      times.length > 0
+        ? t("{n} stop · median {middle} · slowest {slowest}|{n} stops · median {middle} · slowest {slowest}", values)
+        : "",
+    ),
     table(
       [t("When"), t("Chat"), t("Ran on"), t("Asked through"), t("Took")],
       list
