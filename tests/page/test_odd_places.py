@@ -1,6 +1,7 @@
 """Paper, old browsers, devices that slept, files that never come."""
 
 import re
+from functools import partial
 
 from playwright.async_api import Browser, Route, expect
 
@@ -54,10 +55,14 @@ async def test_a_device_that_slept_notices_a_dead_connection(
             before = len(attached)
             target = "document" if sign == "visibilitychange" else "window"
             await person.value(f"{target}.dispatchEvent(new Event('{sign}'))")
-            await eventually(lambda before=before: len(attached) > before, within=20)
+            await eventually(partial(_more, attached, before), within=20)
             way.heal()
             await person.sees("word149")
             await person.state("idle")
+
+
+def _more(attached: list[str], before: int) -> bool:
+    return len(attached) > before
 
 
 async def test_a_connection_that_lives_is_left_alone(

@@ -25,15 +25,20 @@ async def test_a_row_stays_the_same_while_the_list_is_read_again(
         await client.ask(f"{chat_id}-{name}", f"About {name}")
     await person.open()
     row = person.page.locator(f'#chats li[data-id="{chat_id}-two"]')
-    await row.hover()
-    await person.page.mouse.down()
+    await person.page.evaluate("it => (window.row = it)", await row.element_handle())
+    await row.locator("a").focus()
     await client.ask(f"{chat_id}-one", "more")  # another row moves to the top
     await person.value("new BroadcastChannel('chat').postMessage('changed')")
     await expect(person.chats.first).to_have_attribute("data-id", f"{chat_id}-one")
-    await person.value("new BroadcastChannel('chat').postMessage('changed')")
+    assert await row.evaluate("it => it === window.row && it.isConnected")
+    await expect(row.locator("a")).to_be_focused()
     await row.hover()
+    await person.page.mouse.down()
+    await client.ask(f"{chat_id}-two", "more")  # what is pressed is read again
+    await person.value("new BroadcastChannel('chat').postMessage('changed')")
+    await expect(person.chats.first).to_have_attribute("data-id", f"{chat_id}-two")
+    assert await row.evaluate("it => it === window.row && it.isConnected")
     await person.page.mouse.up()
-    await expect(person.page).to_have_url(re.compile(f"{chat_id}-two$"))
 
 
 async def test_titles_are_clean_and_renamed_in_place(person: Person, client: Client, chat_id: str) -> None:
@@ -311,10 +316,12 @@ async def test_what_the_service_keeps_of_a_reply_is_shown_after_a_reload(
     }
     swapped: list[str] = []
     await person.page.route(f"**/api/v1/chat/{chat_id}", lambda route: route.fulfill(json=chat))
-    await person.page.route(
-        "**/versions",
-        lambda route: (swapped.append(route.request.post_data or ""), route.fulfill(json={}))[1],
-    )
+
+    async def swap(route: Route) -> None:
+        swapped.append(route.request.post_data or "")
+        await route.fulfill(json={})
+
+    await person.page.route("**/versions", swap)
     await person.open(chat_id)
     await expect(person.last.locator(".steps summary")).to_have_text("2 steps, 1.2 s")
     await expect(person.last.locator("h2")).to_have_text("The result")
