@@ -8,9 +8,9 @@ const DEADLINE_MS = 8000;
 
 /** A request refused or lost; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
 export class Problem extends Error {
-  constructor({ code, detail = "", status = 0, requestId = "", runId = "", backend = "", retryAfter = 0 }) {
+  constructor({ code, detail = "", status = 0, requestId = "", runId = "", backend = "", retryAfter = 0, errors = [] }) {
     super(detail || code);
-    Object.assign(this, { code, detail, status, requestId, runId, backend, retryAfter });
+    Object.assign(this, { code, detail, status, requestId, runId, backend, retryAfter, errors });
   }
 
   /** No backend has taken it, or nobody knows: asking again with the same run id is the right thing. */
@@ -35,8 +35,13 @@ export class Api {
   health = () => this.#json("GET", "/health");
   rename = (id, title) => this.#json("PATCH", chatPath(id), { json: { title } });
   remove = (id, { keepalive = false } = {}) => this.#json("DELETE", chatPath(id), { keepalive });
-  stop = (id, runId) =>
-    this.#json("POST", `/api/v1/stop/${encodeURIComponent(id)}?wait=2000`, { json: runId ? { run_id: runId } : {} });
+  /** `seen`: the number of the last event on screen; what is kept of the reply ends with it. */
+  stop = (id, runId, seen) =>
+    this.#json("POST", `/api/v1/stop/${encodeURIComponent(id)}?wait=2000`, {
+      json: { ...(runId && { run_id: runId }), ...(seen && { seen }) },
+    });
+  swap = (id, version) => this.#json("POST", `${chatPath(id)}/versions`, { json: { version } });
+  unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 
   /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */
   start(id, question, signal) {
@@ -107,5 +112,6 @@ async function problemOf(response) {
     runId: body?.run_id ?? "",
     backend: body?.backend ?? "",
     retryAfter: Number(response.headers.get("Retry-After")) || 0,
+    errors: Array.isArray(body?.errors) ? body.errors : [],
   });
 }

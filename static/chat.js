@@ -2,14 +2,14 @@
  * One open chat: its turns, the run that is going, and the four states idle, running, stopping, resuming.
  *
  * Knows the service (`api`), the run it reads and the turns, never the document: whoever shows the chat gives
- * `onchange(what)`, what being "turns", "text" (the live reply grew), "state" or "news" (for the list).
+ * `onchange(what)`, what being "turns", "text" (the live reply grew), "state", "news" (for the list) or "unsent" (a message
+ * goes back to the person).
  */
 
 import { Run } from "./run.js";
+import { askToStop } from "./stopping.js";
 import { apply, conclude, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
 
-const STOP_TRIES = 3;
-const STOP_STEP_MS = 300;
 const STOP_SETTLES_MS = 4_000;
 
 export class Chat {
@@ -17,7 +17,11 @@ export class Chat {
   turns = [];
   title = "";
   agent = "general";
-  isNew = true;
+  isNew = true; // the service knows nothing of it
+  isUnread = true; // it has not been read yet
+  isGone = false; // it knew it, and has forgotten it since
+  expiresAt = "";
+  waiting = []; // messages that wait at the service, [{run_id, message}]
   queued = null; // a message to send as soon as the running reply has ended
   refused = null; // {message, options, problem}: what the service would not take
   stopProblem = null; // why the stop did not get through
@@ -52,12 +56,22 @@ export class Chat {
   async #load() {
     const kept = await this.#api.chat(this.id);
     if (this.run) return;
+    this.isUnread = false;
+    if (kept.status === "new" && !this.isNew) return this.#lose();
     this.isNew = kept.status === "new";
+    this.expiresAt = kept.expires_at ?? "";
+    this.waiting = kept.queued ?? [];
     this.title = kept.title ?? "";
     if (!this.isNew && kept.agent) this.agent = kept.agent;
     this.turns = merged(this.turns, turnsOf(kept));
     if (kept.run) this.#begin(new Run(this.#api, this.id, { id: kept.run.run_id }), this.turns.at(-1));
     else this.#set("idle");
+  }
+
+  /** Deleted or expired elsewhere: what is shown stays, and it is said that nothing else is left. */
+  #lose() {
+    this.isGone = true;
+    this.#set("idle");
   }
 
   /**
@@ -84,10 +98,11 @@ export class Chat {
     const { run } = this;
     if (!run || this.state === "stopping") return;
     freeze(run.reply);
+    run.seen = Number(run.last.split(":").pop()) || 0;
     this.stopProblem = null;
     this.#set("stopping");
     try {
-      const { result, stop_ms: ms, backend, answered_by: answeredBy } = await this.#askToStop(run);
+      const { result, stop_ms: ms, backend, answered_by: answeredBy } = await askToStop(this.#api, this.id, run, () => this.run === run);
       if (result === "stopped" || result === "owner_lost") run.reply.stop = { ms, backend, answeredBy };
       this.#onchange("turns");
       setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
@@ -108,8 +123,9 @@ export class Chat {
 
   /** Gives up the refused message and hands it back. */
   takeBack() {
-    const { message } = this.refused;
-    this.refused = null;
+    const message = this.refused?.message ?? this.queued;
+    if (this.refused) this.refused = null;
+    else this.queued = null;
     this.#onchange("turns");
     return message;
   }
@@ -117,6 +133,11 @@ export class Chat {
   /** Looks for the service now. */
   hurry() {
     this.run?.hurry();
+  }
+
+  /** The device woke: the stream has to show that it is alive. */
+  doubt() {
+    this.run?.doubt();
   }
 
   /** Lets go of the stream; the run goes on without us. */
@@ -149,7 +170,7 @@ export class Chat {
     if (type === "connected") return this.#connected(run);
     if (type === "gone") return this.#settle(run);
     if (type === "cut") return this.#set(this.state === "stopping" ? "stopping" : "resuming");
-    const isOver = apply(run.reply, type, data);
+    const isOver = apply(run.reply, type, data, Date.now());
     if (!isOver) this.#onchange("text");
     return isOver;
   }
@@ -176,9 +197,15 @@ export class Chat {
     this.run = null;
     this.#set("idle");
     this.#onchange("news");
-    const next = this.queued;
+    if (this.queued !== null) this.#next(run.reply.outcome);
+  }
+
+  /** What was to follow follows, but for a stop: after that nothing starts by itself. */
+  #next(outcome) {
+    if (outcome === "stopped") return this.#onchange("unsent");
+    const { queued } = this;
     this.queued = null;
-    if (next !== null) this.send(next);
+    this.send(queued);
   }
 
   /** The service would not take it: the chat is as it was, the message waits in `refused`. */
@@ -186,7 +213,7 @@ export class Chat {
     if (this.run !== run) return;
     this.run = null;
     if (run.undo) this.refused = { ...run.undo(), problem };
-    else apply(run.reply, "end", { outcome: "failed", error: problem });
+    else apply(run.reply, "end", { outcome: "failed", error: problem }, Date.now());
     if (this.queued !== null && this.refused) this.refused.message += `\n\n${this.queued}`;
     this.queued = null;
     this.#set("idle");
@@ -200,22 +227,11 @@ export class Chat {
     shown.outcome = "stopped";
   }
 
-  async #askToStop(run) {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await this.#api.stop(this.id, run.id);
-      } catch (problem) {
-        if (tries === STOP_TRIES || this.run !== run || !problem.isLost) throw problem;
-        await new Promise((resolve) => setTimeout(resolve, STOP_STEP_MS * tries));
-      }
-    }
-  }
-
   /** The stop was answered but the stream did not end: the answer counts. */
   #believe(run) {
     if (this.run !== run || !run.reply.stop) return;
     run.leave();
-    apply(run.reply, "end", { outcome: "stopped" });
+    apply(run.reply, "end", { outcome: "stopped" }, Date.now());
     this.#finish(run);
   }
 

@@ -8,6 +8,7 @@ const PAGE = 50;
 const LARGEST = 200; // the most the service gives at once
 const ALL = 1000;
 const UNDO_MS = 8_000;
+const AT_ONCE = 4; // deletions on their way at the same time
 
 export class Chats {
   entries = [];
@@ -29,6 +30,10 @@ export class Chats {
 
   get isComplete() {
     return this.entries.length >= this.total;
+  }
+
+  get isBusy() {
+    return this.entries.some(({ status }) => status === "running");
   }
 
   find(id) {
@@ -80,6 +85,16 @@ export class Chats {
     this.#onchange();
   }
 
+  /** Deletes every chat; how many. */
+  async removeAll() {
+    await this.all();
+    const ids = this.entries.map(({ chat_id: id }) => id);
+    while (ids.length > 0) await Promise.all(ids.splice(0, AT_ONCE).map((id) => this.#delete(id)));
+    const { total } = this;
+    await this.refresh();
+    return total;
+  }
+
   /** The page closes: what was on its way out goes now. */
   flush() {
     for (const [id, timer] of this.#leaving) {
@@ -90,12 +105,17 @@ export class Chats {
 
   async #forget(id) {
     try {
-      await this.#api.remove(id);
-    } catch (problem) {
-      if (problem.status !== 404) throw problem;
+      await this.#delete(id);
     } finally {
       this.#leaving.delete(id);
       await this.refresh().catch(() => this.#onchange());
     }
+  }
+
+  /** One that is gone already is as good as deleted. */
+  async #delete(id) {
+    await this.#api.remove(id).catch((problem) => {
+      if (problem.status !== 404) throw problem;
+    });
   }
 }

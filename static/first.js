@@ -1,20 +1,73 @@
 /**
- * What cannot wait for the modules: the chosen theme before the first paint, so that nothing flashes, and another try
- * when a file of the page did not arrive, so that a moment without a server leaves no dead page behind.
+ * What cannot wait for the modules: theme and text size before the first paint, so that nothing flashes, and what to do
+ * when a file of the page did not arrive: a few tries, then a word about it instead of a page that only looks alive.
  */
 
-const AGAIN_MS = 2_000;
+const TRIES_MS = [2_000, 4_000, 8_000];
+const PATIENCE_MS = 12_000; // after everything was loaded the page has to have begun
+const dark = matchMedia("(prefers-color-scheme: dark)");
 
-try {
-  document.documentElement.dataset.theme = localStorage.getItem("chat.theme") || "";
-} catch {
-  // storage is forbidden here: as the system
+function kept(name) {
+  try {
+    return localStorage.getItem(`chat.${name}`) || "";
+  } catch {
+    return ""; // storage is forbidden here: as the system
+  }
 }
 
+/** Puts on the theme, the text size and the facts of this device. */
+globalThis.dressPage = () => {
+  const theme = kept("theme");
+  const root = document.documentElement;
+  root.classList.toggle("dark", theme === "dark" || (theme !== "light" && dark.matches));
+  root.classList.toggle("with-facts", kept("facts") === "shown");
+  root.dataset.size = kept("size");
+};
+
+/** The page has begun: the tries that it took are forgotten. */
+globalThis.pageBegan = () => {
+  isAlive = true;
+  tries("");
+};
+
+/** A file that came later has not come. */
+globalThis.pageMissing = () => {
+  isAlive = false;
+  missing();
+};
+
+let isAlive = false;
+let isSaid = false;
+
+function tries(value) {
+  try {
+    if (value !== undefined) sessionStorage.setItem("chat.tries", value);
+    return Number(sessionStorage.getItem("chat.tries"));
+  } catch {
+    return TRIES_MS.length; // it cannot be counted: no try at all
+  }
+}
+
+function missing() {
+  if (isAlive || isSaid) return;
+  isSaid = true;
+  const count = tries();
+  if (count < TRIES_MS.length) setTimeout(() => (tries(String(count + 1)), location.reload()), TRIES_MS[count]);
+  const say = () => {
+    document.getElementById("missing").hidden = false;
+    document.getElementById("missing-now").addEventListener("click", () => (tries(""), location.reload()));
+  };
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", say);
+  else say();
+}
+
+dressPage();
+dark.addEventListener("change", () => dressPage());
 addEventListener(
   "error",
-  ({ target }) => {
-    if (target instanceof HTMLScriptElement) setTimeout(() => location.reload(), AGAIN_MS);
+  ({ target, filename }) => {
+    if (target instanceof HTMLScriptElement || filename?.startsWith(location.origin)) missing();
   },
   true,
 );
+addEventListener("load", () => setTimeout(missing, PATIENCE_MS));

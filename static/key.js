@@ -8,7 +8,7 @@ export class Key {
   #ask;
   #asking = null;
 
-  /** `ask(wasWrong)` resolves with what the person typed. */
+  /** `ask(wasWrong, mayCancel)` resolves with what the person typed, or "". */
   constructor(ask) {
     this.#ask = ask;
   }
@@ -24,5 +24,11 @@ export class Key {
       .then((key) => remember("key", key))
       .finally(() => (this.#asking = null));
     return this.#asking;
+  }
+
+  /** Another key, because the person wants it; giving none changes nothing. */
+  async change() {
+    const key = await this.#ask(false, true);
+    if (key) remember("key", key);
   }
 }

@@ -2,13 +2,15 @@
  * Markdown of a model -> blocks, and a block -> clean HTML.
  *
  * The only place where model text becomes HTML, and nothing leaves it that DOMPurify has not seen. Raw HTML is shown as
- * the text it is, but for a few plain tags; images become links, so that showing a reply never makes a request.
+ * the text it is, but for a few plain tags; images become links, so that showing a reply never makes a request. What
+ * cannot be read (nested without end, say) is shown as the text it is.
  */
 
+import { EXTENSIONS } from "./dialect.js";
 import "./vendor/dompurify-3.4.18.min.js";
 import { Marked } from "./vendor/marked-18.2.1.min.js";
 
-const PLAIN_TAGS = "br|hr|sub|sup|kbd|b|i|em|strong|u|s|del|ins|mark|small|p|details|summary";
+const PLAIN_TAGS = "br|hr|sub|sup|kbd|b|i|em|strong|u|s|del|ins|mark|small|p";
 const CLEAN = {
   ALLOWED_TAGS: [
     ..."a blockquote br code del details em h1 h2 h3 h4 h5 h6 hr i b u s ins kbd li mark ol p pre small span".split(
@@ -23,6 +25,13 @@ const CLEAN = {
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
+const FORMULA = {
+  USE_PROFILES: { mathMl: true },
+  ADD_TAGS: ["semantics", "annotation"],
+  FORBID_ATTR: ["style", "href", "id"],
+  RETURN_DOM_FRAGMENT: true,
+};
+const SIDED = "p, li, td, th, blockquote, summary, h2, h3, h4"; // each finds its own direction
 
 const purify = globalThis.DOMPurify;
 const escape = (text) => text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
@@ -30,6 +39,16 @@ const plainTag = new RegExp(`&#60;(/?(?:${PLAIN_TAGS}))\\s*/?&#62;`, "gi");
 
 const marked = new Marked({
   gfm: true,
+  breaks: true,
+  extensions: EXTENSIONS(escape),
+  tokenizer: {
+    /** Only two tildes strike: one means "about". */
+    del(src) {
+      const found = /^~~(?=[^\s~])([\s\S]*?[^\s~])~~(?=[^~]|$)/.exec(src);
+      if (found)
+        return { type: "del", raw: found[0], text: found[1], tokens: this.lexer.inlineTokens(found[1]) };
+    },
+  },
   renderer: {
     html: ({ text }) => escape(text).replace(plainTag, "<$1>"),
     link({ href, title, tokens }) {
@@ -48,7 +67,7 @@ const marked = new Marked({
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     heading({ tokens, depth }) {
       const level = Math.min(Math.max(depth, 2), 4); // the page's own heading is above those of a reply
-      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
+      return `<h${level} class="level-${depth}">${this.parser.parseInline(tokens)}</h${level}>\n`;
     },
   },
 });
@@ -59,39 +78,39 @@ const marked = new Marked({
  */
 export function blocksOf(text) {
   const blocks = [];
-  for (const token of marked.lexer(text)) {
+  for (const token of tokensOf(text)) {
     if (token.type === "space" && blocks.length > 0) blocks.at(-1).raw += token.raw;
     else blocks.push({ raw: token.raw, isCode: token.type === "code", token });
   }
   return blocks;
 }
 
-/** Clean nodes of one block, ready to be put into the document. */
-export const nodesOf = ({ token }) => purify.sanitize(marked.parser([token]), CLEAN);
+function tokensOf(text) {
+  try {
+    return marked.lexer(text);
+  } catch {
+    return [{ type: "plain", raw: text, text }]; // the reader ran out of stack
+  }
+}
 
-/** Clean nodes of highlighted code; `html` comes from highlight.js. */
-export const codeNodes = (html) => purify.sanitize(html, CLEAN);
+/** Clean nodes of one block, ready to be put into the document. */
+export function nodesOf({ token, raw }) {
+  const nodes = purify.sanitize(htmlOf(token, raw), CLEAN);
+  for (const element of nodes.querySelectorAll(SIDED)) element.dir = "auto";
+  for (const code of nodes.querySelectorAll("code")) code.dir = "ltr"; // and says nothing about its paragraph
+  return nodes;
+}
+
+function htmlOf(token, raw) {
+  try {
+    return marked.parser([token]);
+  } catch {
+    return marked.parser([{ type: "plain", raw, text: raw }]);
+  }
+}
 
 /** Whether a definition (`[name]: address`) may change blocks that stand before it. */
 export const hasDefinitions = (text) => /^ {0,3}\[[^\]\n]+\]:/m.test(text);
-
-const BARE_MARKER = /(^|\n)[ \t]*(?:[-*+]|\d+[.)]?|#{1,6}|`{1,2}|[|>]|-{2,}|={1,}|\*{1,3}|_{1,3})[ \t]*$/;
-const HALF_LINK = /!?\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$/;
-
-/**
- * What to show of a block that is still growing, so that nothing flickers: a marker without its words waits, half a
- * link shows its words, bold and code that are open are closed.
- */
-export function calm(text) {
-  if (odd(text, /^\s*(?:```|~~~)/gm)) return text; // inside a fence of a list or a quotation
-  let shown = text.replace(BARE_MARKER, "$1").replace(HALF_LINK, "$1");
-  const line = shown.slice(shown.lastIndexOf("\n") + 1);
-  if (odd(line, /`/g)) shown = shown.endsWith("`") ? shown.replace(/`+$/, "") : `${shown}\``;
-  else if (odd(line, /\*\*/g)) shown = shown.endsWith("**") ? shown.slice(0, -2) : `${shown.replace(/\*$/, "")}**`;
-  return shown;
-}
-
-const odd = (text, pattern) => (text.match(pattern) ?? []).length % 2 === 1;
 
 /** The words of a language's name behind a fence: "```Python title=…" -> "python". */
 export const languageOf = ({ token }) =>
@@ -102,9 +121,21 @@ export const languageOf = ({ token }) =>
 
 let highlighter = null;
 
-/** Highlighted HTML of `code`, or null when the language is not known. The library is loaded with the first call. */
+/** Clean nodes of `code` in colours, or null when the language is not known. The library is loaded with the first call. */
 export async function highlighted(code, language) {
   highlighter ??= import("./vendor/highlight-11.12.0.min.js");
   const { default: hljs } = await highlighter;
-  return hljs.getLanguage(language) ? hljs.highlight(code, { language, ignoreIllegals: true }).value : null;
+  if (!hljs.getLanguage(language)) return null;
+  return purify.sanitize(hljs.highlight(code, { language, ignoreIllegals: true }).value, CLEAN);
+}
+
+let typesetter = null;
+
+/** Clean nodes of a formula in TeX, or null when it is none. The library is loaded with the first call. */
+export async function typeset(tex, isDisplay) {
+  typesetter ??= import("./vendor/temml-0.13.5.min.js");
+  const { default: temml } = await typesetter;
+  const settings = { displayMode: isDisplay, throwOnError: true, trust: false, annotate: true, maxExpand: 200 };
+  const html = temml.renderToString(tex, settings).replace(/ style="[^"]*"/g, ""); // the policy of the page knows none
+  return purify.sanitize(html, FORMULA);
 }

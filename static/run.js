@@ -10,6 +10,7 @@ import { newRunId } from "./ids.js";
 import { events } from "./stream.js";
 
 const SILENCE_MS = 40_000; // the service sends a comment every 15 s
+const DOUBT_MS = 1_500; // so long a connection has to show that it outlived a sleep
 const STEP_MS = 300;
 const LONGEST_STEP_MS = 5_000;
 
@@ -17,7 +18,10 @@ export class Run {
   cutAt = 0; // when the connection broke, in ms since 1970; 0 while it holds
   isConnected = false;
   last = ""; // the id of the newest event seen
-  #cut = new AbortController();
+  #cut = new AbortController(); // of the reading
+  #link = new AbortController(); // of the connection it uses now
+  #heardAt = 0;
+  #isDoubted = false;
   #wake = () => {};
   #api;
   #chatId;
@@ -63,9 +67,21 @@ export class Run {
     this.#wake();
   }
 
+  /** The device woke or changed its network: a connection that stays silent is taken for dead and made anew. */
+  doubt() {
+    this.#wake();
+    const woken = Date.now();
+    setTimeout(() => {
+      if (!this.isAccepted || this.#heardAt >= woken || this.cutAt) return;
+      this.#isDoubted = true;
+      this.#link.abort();
+    }, DOUBT_MS);
+  }
+
   /** Lets go; the run goes on without us. */
   leave() {
     this.#cut.abort();
+    this.#link.abort();
     this.#wake();
   }
 
@@ -75,7 +91,9 @@ export class Run {
   }
 
   #open() {
-    const { signal } = this.#cut;
+    this.#link = new AbortController();
+    if (this.#cut.signal.aborted) this.#link.abort();
+    const { signal } = this.#link;
     if (this.isAccepted) return this.#api.attach(this.#chatId, this.last, signal);
     return this.#api.start(this.#chatId, { ...this.question, run_id: this.id }, signal);
   }
@@ -83,11 +101,12 @@ export class Run {
   #hold() {
     this.isAccepted = this.isConnected = true;
     this.cutAt = 0;
+    this.#heardAt = Date.now();
   }
 
   async *#eventsOf({ body }) {
     if (!body) return;
-    for await (const { type, data, id } of events(body, { patience: SILENCE_MS })) {
+    for await (const { type, data, id } of events(body, { patience: SILENCE_MS, heard: () => (this.#heardAt = Date.now()) })) {
       if (!id.startsWith(`${this.id}:`)) return yield { type: "gone" }; // another run has taken its place
       this.last = id;
       yield { type, data: JSON.parse(data) };
@@ -95,6 +114,7 @@ export class Run {
   }
 
   async #pause(tries) {
+    if (this.#isDoubted) return void (this.#isDoubted = false); // the network may be fine: at once
     const step = Math.min(STEP_MS * 2 ** tries, LONGEST_STEP_MS) * (0.7 + 0.6 * Math.random());
     await new Promise((resolve) => {
       this.#wake = resolve;

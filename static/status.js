@@ -4,29 +4,33 @@
  * Knows the service and what to hand to the view.
  */
 
-import { sentence } from "./words.js";
+import { t } from "./language.js";
+import { sentence } from "./trouble.js";
 
 export class Status {
   #api;
   #view;
+  #shown;
 
-  constructor(api, view) {
+  /** `shown`: where the state is shown. */
+  constructor(api, view, shown) {
     this.#api = api;
     this.#view = view;
+    this.#shown = shown;
   }
 
   async read() {
     try {
-      this.#view.status.show(await this.#api.status());
+      this.#shown.show(await this.#api.status());
     } catch (problem) {
-      this.#view.status.showProblem(problem);
+      this.#shown.showProblem(problem);
     }
   }
 
   async stop({ chat_id: id, run_id: runId }) {
     try {
       const { stop_ms: ms, backend } = await this.#api.stop(id, runId);
-      this.#view.toast(ms == null ? "It had already ended." : `Stopped in ${Math.round(ms)} ms on ${backend}`);
+      this.#view.toast(ms == null ? t("It had already ended.") : t("Stopped in {n} ms on {backend}", { n: Math.round(ms), backend }));
     } catch (problem) {
       this.#view.toast(sentence(problem));
     }

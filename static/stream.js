@@ -7,9 +7,10 @@
 
 /**
  * The events of `body`, each `{type, data, id}`; `id` is the last one seen, as the standard has it.
- * An event the stream ends in the middle of is dropped. Rejects with `Silence` when no byte comes for `patience` ms.
+ * An event the stream ends in the middle of is dropped. Rejects with `Silence` when no byte comes for `patience` ms;
+ * `heard()` is called with each piece of bytes.
  */
-export async function* events(body, { patience = 0 } = {}) {
+export async function* events(body, { patience = 0, heard = () => {} } = {}) {
   const reader = body.getReader();
   const decoder = new TextDecoder(); // drops the one leading BOM, joins split characters
   const parser = new Parser();
@@ -17,6 +18,7 @@ export async function* events(body, { patience = 0 } = {}) {
     for (;;) {
       const { done, value } = await within(patience, reader.read());
       if (done) return;
+      heard();
       yield* parser.feed(decoder.decode(value, { stream: true }));
     }
   } finally {

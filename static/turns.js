@@ -1,24 +1,34 @@
 /**
  * The turns of a chat as plain data, and how the events of a run make a reply grow.
  *
- * Pure: no network, no document, no clock.
- * question: {role: "user", runId, text, at}
- * reply:    {role: "assistant", runId, parts, held, outcome, facts, stop, error, at}
- *   parts   [{kind: "text" | "reasoning", text} | {kind: "tool", id, name, status, input, output}], as they came
+ * Pure: no network, no document; the clock is handed in.
+ * question: {role: "user", runId, text, at, versions}
+ *   versions  what stood here before, [{version, created_at, messages}]
+ * reply:    {role: "assistant", runId, parts, held, waits, outcome, facts, stop, error, at}
+ *   parts   [{kind: "text", text} | {kind: "reasoning", text, seconds} |
+ *            {kind: "tool", id, name, status, input, output, seconds}], as they came
+ *   waits   what is waited for: {kind: "queue", ahead} or {kind: "model", phase, share}, or null
  *   held    parts that arrived after the click on Stop and are not shown, or null
  *   outcome null while the reply is being made, then done, stopped or failed
  */
 
-export const question = (runId, text, at = new Date().toISOString()) => ({ role: "user", runId, text, at });
+export const question = (runId, text, at = new Date().toISOString(), versions = []) => ({
+  role: "user",
+  runId,
+  text,
+  at,
+  versions,
+});
 
-export const reply = (runId, text = "", outcome = null, facts = {}, at = new Date().toISOString()) => ({
+export const reply = (runId, parts = [], outcome = null, facts = {}, at = new Date().toISOString()) => ({
   role: "assistant",
   runId,
-  parts: text ? [{ kind: "text", text }] : [],
+  parts,
   held: null,
+  waits: null,
   outcome,
   facts: facts ?? {},
-  stop: null,
+  stop: facts?.stop_ms == null ? null : { ms: facts.stop_ms, backend: facts.backend, answeredBy: facts.answered_by },
   error: facts?.error ?? null,
   at,
 });
@@ -27,11 +37,17 @@ export const reply = (runId, text = "", outcome = null, facts = {}, at = new Dat
 export function turnsOf({ messages, run }) {
   const turns = messages.map((message) =>
     message.role === "user"
-      ? question(message.run_id, message.content, message.created_at)
-      : reply(message.run_id, message.content, message.outcome ?? "done", message.facts, message.created_at),
+      ? question(message.run_id, message.content, message.created_at, message.versions)
+      : reply(message.run_id, partsOf(message), message.outcome ?? "done", message.facts, message.created_at),
   );
-  if (run) turns.push(reply(run.run_id, "", null, { agent: run.agent, backend: run.backend }, run.started_at));
+  if (run) turns.push(reply(run.run_id, [], null, { agent: run.agent, backend: run.backend }, run.started_at));
   return turns;
+}
+
+/** The parts the service kept of a reply; of an older one the text alone. */
+function partsOf({ parts, content }) {
+  if (!parts?.length) return content ? [{ kind: "text", text: content }] : [];
+  return parts.map(({ type: kind, tool_use_id: id, ...rest }) => ({ kind, ...(id && { id }), ...rest }));
 }
 
 /** `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is. */
@@ -39,29 +55,39 @@ export const merged = (shown, fresh) =>
   fresh.map(
     (turn) =>
       shown.find(
-        ({ role, runId, outcome, text }) =>
-          runId === turn.runId && role === turn.role && outcome === turn.outcome && text === turn.text,
+        ({ role, runId, outcome, text, versions }) =>
+          runId === turn.runId &&
+          role === turn.role &&
+          outcome === turn.outcome &&
+          text === turn.text &&
+          versions?.length === turn.versions?.length,
       ) ?? turn,
   );
 
-/** The text of a reply, without reasoning and tools. */
+/** The text of a reply, without reasoning and tools; what they part is parted by a blank line. */
 export const textOf = ({ parts }) =>
   parts
-    .filter(({ kind }) => kind === "text")
-    .map(({ text }) => text)
-    .join("");
+    .filter(({ kind, text }) => kind === "text" && text)
+    .reduce((whole, { text }) => (whole ? `${whole.replace(/\n+$/, "")}\n\n${text.replace(/^\n+/, "")}` : text), "");
 
 /** The index of the question of a run, or -1. */
 export const questionIndex = (turns, runId) => turns.findIndex((turn) => turn.role === "user" && turn.runId === runId);
 
-/** Lets one event of the stream act on `target`; true when it was the last one. */
-export function apply(target, type, data) {
+/** Lets one event of the stream act on `target`, `now` in ms; true when it was the last one. */
+export function apply(target, type, data, now = 0) {
   const parts = target.held ?? target.parts;
+  target.waits = waitOf(type, data);
   if (type === "start") Object.assign(target.facts, data);
-  else if (type === "text" || type === "reasoning") grow(parts, type, data.text);
-  else if (type === "tool") noteTool(target, parts, data);
-  else if (type === "end") end(target, data);
+  else if (type === "text" || type === "reasoning") grow(parts, type, data.text, now);
+  else if (type === "tool") noteTool(target, parts, data, now);
+  else if (type === "end") end(target, data, now);
   return type === "end";
+}
+
+function waitOf(type, { ahead, position, phase, processed, total }) {
+  if (type === "queue") return { kind: "queue", ahead: ahead ?? Math.max(0, (position ?? 1) - 1) };
+  if (type === "model") return { kind: "model", phase, share: total > 0 ? Math.min(1, processed / total) : null };
+  return null;
 }
 
 /** Ends `target` as the service kept it (`ended`, or nothing); what was seen and is not kept stays shown. */
@@ -86,28 +112,40 @@ export function freeze(target) {
 export function thaw(target) {
   for (const part of target.held ?? []) {
     if (part.kind === "tool") target.parts.push(part);
-    else grow(target.parts, part.kind, part.text);
+    else grow(target.parts, part.kind, part.text, part.began);
   }
   target.held = null;
 }
 
-function grow(parts, kind, text) {
+function grow(parts, kind, text, now) {
   const last = parts.at(-1);
-  if (last?.kind === kind) last.text += text;
-  else parts.push({ kind, text });
+  if (last?.kind === kind) return void (last.text += text);
+  rest(parts, now);
+  parts.push({ kind, text, ...(kind === "reasoning" && { began: now }) });
 }
 
-function noteTool(target, parts, { tool_use_id: id, name, status, input, output }) {
+function noteTool(target, parts, { tool_use_id: id, name, status, input, output, seconds }, now) {
   let part = [...target.parts, ...parts].find((known) => known.kind === "tool" && known.id === id);
-  if (!part) parts.push((part = { kind: "tool", id, name }));
+  if (!part) {
+    rest(parts, now);
+    parts.push((part = { kind: "tool", id, name, began: now }));
+  }
   part.status = status;
   if (input !== undefined) part.input = input;
   if (output !== undefined) part.output = output;
+  if (status !== "running") part.seconds = seconds ?? (now - part.began) / 1000;
 }
 
-function end(target, { outcome, error, ...facts }) {
+/** The reasoning before a new part has taken as long as it took. */
+function rest(parts, now) {
+  const last = parts.at(-1);
+  if (last?.kind === "reasoning") last.seconds ??= (now - last.began) / 1000;
+}
+
+function end(target, { outcome, error, ...facts }, now) {
   if (outcome === "stopped") target.held = null;
   else thaw(target);
+  rest(target.parts, now);
   for (const part of target.parts) if (part.kind === "tool" && part.status === "running") part.status = "stopped";
   Object.assign(target.facts, facts);
   target.outcome = outcome;

@@ -5,40 +5,50 @@
  */
 
 import { recall, remember } from "./device.js";
+import { t } from "./language.js";
+import { Agents } from "./view/agents.js";
 import { Composer } from "./view/composer.js";
-import { askForKey, ChatDialog, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
-import { $, h } from "./view/dom.js";
+import { askForKey, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
+import { $, save } from "./view/dom.js";
+import { Header } from "./view/header.js";
 import { ChatList } from "./view/list.js";
-import { StatusView } from "./view/status.js";
+import { Side } from "./view/side.js";
+import { toast } from "./view/toast.js";
 import { Transcript } from "./view/transcript.js";
+import { translate } from "./view/translate.js";
 
 const PATIENCE_MS = 20_000;
 const KEYBOARD_PX = 120;
-const THEMES = { "": "System", light: "Light", dark: "Dark" };
 
 export class View {
+  askForKey = askForKey;
+  save = save;
+  toast = toast;
   #chat = null;
-  #toastTimer = 0;
+  #wasLive = false;
+  #about = null;
+  #settings = null;
 
   constructor(actions) {
+    translate();
     this.actions = actions;
     this.transcript = new Transcript(actions);
     this.composer = new Composer({ ...actions, editLast: () => this.transcript.editLast() });
     this.list = new ChatList(actions);
-    this.status = new StatusView(actions);
-    this.dialog = new ChatDialog(actions);
+    this.header = new Header(actions);
+    this.agents = new Agents(actions);
+    this.side = new Side();
     wireDialogs();
     this.#wireButtons();
-    this.#wireChoices();
     document.addEventListener("keydown", (event) => this.#key(event));
     visualViewport?.addEventListener("resize", () => this.#fitViewport());
+    globalThis.pageBegan(); // first.js
   }
-
-  askForKey = askForKey;
 
   /** Another chat is the visible one. */
   open(chat, draft) {
     this.#chat = chat;
+    this.#wasLive = false;
     this.#page("chat");
     this.transcript.open(chat);
     this.composer.fill(draft);
@@ -50,39 +60,61 @@ export class View {
   openStatus() {
     this.#chat = null;
     this.#page("status");
-    document.title = "Status";
+    this.header.call(t("Status"));
     $("status-title").focus({ preventScroll: true });
   }
 
   /** Turns came, went or ended. */
   showChat(chat) {
     this.transcript.sync();
-    $("empty").hidden = chat.turns.length > 0 || chat.refused !== null;
-    const title = chat.title || "New chat";
-    $("title").textContent = title;
-    document.title = chat.title || "Chat";
-    $("agent").value = chat.agent;
+    const isEmpty = chat.turns.length === 0 && chat.refused === null;
+    $("chat-page").classList.toggle("is-empty", isEmpty);
+    $("empty").hidden = $("beneath").hidden = !isEmpty;
+    $("unknown").hidden = !(isEmpty && chat.id && chat.isNew && !chat.isUnread);
+    $("gone").hidden = !chat.isGone;
+    this.header.show(chat);
+    this.agents.show(chat.agent, chat.state !== "idle");
   }
 
   showState(chat) {
     const { state } = chat;
     this.composer.show(state);
-    $("agent").disabled = state !== "idle";
+    this.agents.show(chat.agent, state !== "idle");
     document.body.dataset.state = state;
     $("bar").hidden = state !== "resuming";
     if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
+    if (this.#wasLive && state === "idle") this.header.done();
+    this.#wasLive = state !== "idle";
   }
 
-  showAgents(agents, current) {
-    const options = agents.map(({ name, description }) => h("option", { value: name, title: description }, name));
-    $("agent").replaceChildren(...options);
-    $("agent").value = current;
-    $("agent-field").hidden = agents.length < 2;
+  showAgents(agents) {
+    this.agents.list(agents);
   }
 
-  /** Says calmly that no real model answers. */
-  showProvider(provider) {
+  /** What the server says of itself: that no real model answers, how long a message may be. */
+  showServer({ provider, message_max_chars: most }) {
+    document.documentElement.classList.toggle("is-demo", provider === "demo");
     $("demo").hidden = provider !== "demo" || recall("demo-seen") !== "";
+    this.composer.counter.limit(most);
+  }
+
+  /** The dialog about a chat; see `view/about.js`. What is seldom needed is fetched when it is. */
+  async details(chat) {
+    const { ChatDialog } = await import("./view/about.js");
+    this.#about ??= new ChatDialog(this.actions);
+    this.#about.open(chat);
+  }
+
+  /** What shows who is at work. */
+  async statusView() {
+    const { StatusView } = await import("./view/status.js");
+    return new StatusView(this.actions);
+  }
+
+  async #openSettings() {
+    const { Settings } = await import("./view/settings.js");
+    this.#settings ??= new Settings(this.actions);
+    this.#settings.open();
   }
 
   /** A chat could not be read. */
@@ -92,81 +124,28 @@ export class View {
     $("load-again").onclick = onclick;
   }
 
-  /** One line at the bottom for `ms`, with at most one thing to do. */
-  toast(words, { action = "", onclick = null, ms = 5000 } = {}) {
-    clearTimeout(this.#toastTimer);
-    const close = () => ($("toast").hidden = true);
-    $("toast-words").textContent = words;
-    $("toast-action").hidden = !action;
-    $("toast-action").textContent = action;
-    $("toast-action").onclick = () => (close(), onclick());
-    $("toast").hidden = false;
-    this.#toastTimer = setTimeout(close, ms);
-  }
-
-  /** Hands a file to the person. */
-  save(blob, name) {
-    const address = URL.createObjectURL(blob);
-    h("a", { href: address, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  }
-
   #page(name) {
     document.body.dataset.page = name;
     $("chat-page").hidden = name !== "chat";
     $("status-page").hidden = name !== "status";
-    this.#drawer(false);
-  }
-
-  #drawer(isOpen) {
-    document.body.classList.toggle("drawer", isOpen);
-    for (const id of ["menu", "status-menu"]) $(id).setAttribute("aria-expanded", String(isOpen));
-    if (isOpen) $("new-chat").focus();
+    if (name === "status") $("to-status").setAttribute("aria-current", "page");
+    else $("to-status").removeAttribute("aria-current");
+    this.side.close(false);
   }
 
   #wireButtons() {
     const clicks = {
-      menu: () => this.#drawer(true),
-      "status-menu": () => this.#drawer(true),
-      "close-drawer": () => (this.#drawer(false), $("menu").focus()),
-      veil: () => this.#drawer(false),
-      "new-chat": this.actions.newChat,
+      "new-chat": () => (this.side.close(false), this.actions.newChat()),
+      "gone-new": this.actions.newChat,
+      "settings-open": () => void this.#openSettings(),
       about: () => this.actions.details(this.#chat.id),
-      "show-keys": showKeys,
       "demo-close": () => (remember("demo-seen", "1"), ($("demo").hidden = true)),
       "bar-now": this.actions.hurry,
-      side: ({ target }) => target.closest("a") && this.#drawer(false),
       skip: (event) => (event.preventDefault(), $("box").focus()),
     };
     for (const [id, onclick] of Object.entries(clicks)) $(id).addEventListener("click", onclick);
-    $("agent").addEventListener("change", ({ target }) => this.actions.chooseAgent(target.value));
     for (const button of document.querySelectorAll("[data-ask]"))
-      button.addEventListener("click", () => this.actions.send(button.dataset.ask));
-  }
-
-  /** Light, dark or as the system; facts shown or hidden. Both are kept on this device. */
-  #wireChoices() {
-    const theme = (name) => {
-      document.documentElement.dataset.theme = name;
-      $("theme").textContent = `Theme: ${THEMES[name]}`;
-    };
-    const facts = (isHidden) => {
-      document.documentElement.classList.toggle("no-facts", isHidden);
-      $("facts").setAttribute("aria-pressed", String(!isHidden));
-    };
-    const names = Object.keys(THEMES);
-    theme(names.includes(recall("theme")) ? recall("theme") : "");
-    facts(recall("facts") === "hidden");
-    $("theme").addEventListener("click", () => {
-      const next = names[(names.indexOf(recall("theme")) + 1) % names.length];
-      remember("theme", next);
-      theme(next);
-    });
-    $("facts").addEventListener("click", () => {
-      const isHidden = recall("facts") !== "hidden";
-      remember("facts", isHidden ? "hidden" : "");
-      facts(isHidden);
-    });
+      button.addEventListener("click", () => this.actions.send(button.textContent));
   }
 
   #key(event) {
@@ -175,21 +154,22 @@ export class View {
     const act = (deed) => (event.preventDefault(), deed());
     if (isDialogOpen()) return;
     if (hasCtrl && shiftKey && key.toLowerCase() === "o") act(this.actions.newChat);
+    else if (hasCtrl && shiftKey && key.toLowerCase() === "s") act(() => this.side.toggle());
     else if (hasCtrl && !shiftKey && key.toLowerCase() === "k") act(() => this.#openFilter());
     else if (hasCtrl && key === "/") act(showKeys);
     else if (key === "Escape" && shiftKey) act(() => $("box").focus());
-    else if (key === "Escape" && !event.isComposing) this.#escape();
+    else if (key === "Escape" && !event.isComposing) this.#escape(event.target);
   }
 
   #openFilter() {
-    if (getComputedStyle($("menu")).display !== "none") this.#drawer(true);
+    this.side.reveal();
     this.list.focusFilter();
   }
 
-  #escape() {
-    if (this.composer.closeChoice()) return;
-    if (document.body.classList.contains("drawer")) return this.#drawer(false);
-    this.actions.stop();
+  /** Esc closes what is open; a reply it stops only where nothing else could be meant. */
+  #escape(target) {
+    if (this.composer.closeChoice() || this.side.close()) return;
+    if (target === $("box") || !target.matches("input, textarea, select")) this.actions.stop();
   }
 
   /** Phones whose keyboard covers the page without changing its height: the box stays above it. */
@@ -203,7 +183,11 @@ export class View {
 
 /** Calm words for a broken connection; they say so when it takes long, instead of turning in circles. */
 function reconnecting({ run: { isAccepted, cutAt } }) {
-  const what = isAccepted ? "answer" : "message";
-  if (Date.now() - cutAt < PATIENCE_MS) return `Reconnecting, your ${what} is safe`;
-  return `The server has not answered for a while. Your ${what} is safe, this page keeps trying.`;
+  if (Date.now() - cutAt < PATIENCE_MS)
+    return t(isAccepted ? "Reconnecting, your answer is safe" : "Reconnecting, your message is safe");
+  return t(
+    isAccepted
+      ? "The server has not answered for a while. Your answer is safe, this page keeps trying."
+      : "The server has not answered for a while. Your message is safe, this page keeps trying.",
+  );
 }

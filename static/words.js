@@ -1,13 +1,15 @@
 /**
- * Numbers, times and refusals in words a person understands. Pure.
+ * Numbers, times and names in words a person understands. Pure but for the language and the clock.
  */
+
+import { language, t } from "./language.js";
 
 /** 38 -> "38 ms", 2140 -> "2.1 s", 95000 -> "1 min 35 s". */
 export function duration(ms) {
   if (ms == null) return "";
   if (ms < 10) return `${Number(ms.toFixed(1))} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 60_000) return `${(ms / 1000).toLocaleString(language(), { maximumFractionDigits: 1, minimumFractionDigits: 1 })} s`;
   return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
@@ -15,16 +17,60 @@ export function duration(ms) {
 export function ago(iso, now = Date.now()) {
   const minutes = Math.floor((now - Date.parse(iso)) / 60_000);
   if (Number.isNaN(minutes)) return "";
-  if (minutes < 1) return "now";
+  if (minutes < 1) return t("now");
   if (minutes < 60) return `${minutes} min`;
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h`;
   if (minutes < 7 * 24 * 60) return `${Math.floor(minutes / 1440)} d`;
-  return new Date(iso).toLocaleDateString();
+  return new Date(iso).toLocaleDateString(language());
 }
 
-export const bytes = (count) => `${(count / 1_048_576).toFixed(1)} MB`;
+const DAY_MS = 86_400_000;
 
-export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+/** The group of the list a time belongs to: today, yesterday, the last week, the last month, then its month. */
+export function dayGroup(iso, now = new Date()) {
+  const then = new Date(iso);
+  if (Number.isNaN(then.getTime())) return t("Older");
+  const days = Math.round((midnight(now) - midnight(then)) / DAY_MS);
+  if (days < 1) return t("Today");
+  if (days < 2) return t("Yesterday");
+  if (days < 7) return t("Last 7 days");
+  if (days < 30) return t("Last 30 days");
+  return then.toLocaleDateString(language(), { month: "long", year: "numeric" });
+}
+
+const midnight = (day) => new Date(day.getFullYear(), day.getMonth(), day.getDate()).getTime();
+
+/** The time of a message: the hour today, with the day before that. */
+export function clockTime(iso, now = new Date()) {
+  const then = new Date(iso);
+  if (Number.isNaN(then.getTime())) return "";
+  const hour = { hour: "2-digit", minute: "2-digit" };
+  const isToday = midnight(then) === midnight(now);
+  return then.toLocaleString(language(), isToday ? hour : { day: "numeric", month: "short", ...hour });
+}
+
+/** The whole of a time, for who points at it. */
+export const fullTime = (iso) => new Date(iso).toLocaleString(language(), { dateStyle: "full", timeStyle: "medium" });
+
+/** A title without the marks of Markdown, in one line. */
+export const cleanTitle = (title) =>
+  title
+    .replace(/```\w*|^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+|\d+[.)]\s+)/gm, "")
+    .replace(/!?\[([^\]]*)\]\([^)]*\)?/g, "$1")
+    .replace(/(\*\*|__|~~|`)/g, "")
+    .replace(/(^|[\s(])[*_]([^\s*_][^*_]*)[*_](?=[\s).,;:!?]|$)/g, "$1$2")
+    .replace(/\s+/g, " ")
+    .trim();
+
+const ENDINGS = {
+  python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", sh: "sh", markdown: "md", rust: "rs",
+  csharp: "cs", ruby: "rb", plaintext: "txt", text: "txt", dockerfile: "Dockerfile", makefile: "mk", "c++": "cpp",
+}; // prettier-ignore
+
+/** A name for a file of code: "python" -> "code.py". */
+export const fileNameOf = (name) => `code.${ENDINGS[name] ?? (/^\w{1,6}$/.test(name) ? name : "txt")}`;
+
+export const bytes = (count) => `${(count / 1_048_576).toFixed(1)} MB`;
 
 export const wordCount = (text) => (text.match(/\S+/g) ?? []).length;
 
@@ -37,41 +83,8 @@ export function hue(name) {
 
 /** "Stopped in 38 ms · ran on backend-1 · asked through backend-3". */
 export function stopLine({ ms, backend, answeredBy }) {
-  const pieces = [ms == null ? "Stopped" : `Stopped in ${duration(ms)}`];
-  if (backend) pieces.push(`ran on ${backend}`);
-  if (answeredBy) pieces.push(`asked through ${answeredBy}`);
+  const pieces = [ms == null ? t("Stopped") : t("Stopped in {time}", { time: duration(ms) })];
+  if (backend) pieces.push(t("ran on {backend}", { backend }));
+  if (answeredBy) pieces.push(t("asked through {backend}", { backend: answeredBy }));
   return pieces.join(" · ");
 }
-
-const SENTENCES = {
-  unreachable: "The server cannot be reached. Check the network, or whether it is running.",
-  gateway: "The way to the server is broken: nothing behind the load balancer answered.",
-  redis_unavailable: "The memory of the server (Redis) is away. Nothing is lost; try again in a moment.",
-  overloaded: "The server has as many replies in work as it can. Try again in a moment.",
-  draining: "This backend is shutting down. Another one can take the question.",
-  rate_limited: "That was too quick for the server. Wait a moment, then try again.",
-  chat_busy: "A reply is already being written in this chat.",
-  too_large: "The message is too large for the server.",
-  backend_lost: "The backend that wrote this is gone. What it had written is kept.",
-  run_lost: "The rest of this reply is lost. What had arrived is shown.",
-  model_unavailable: "The model cannot be reached.",
-  model_not_found: "The model is not installed at the provider.",
-  model_auth: "The provider did not accept the credentials.",
-  model_throttled: "The provider asks for a pause. Try again in a moment.",
-  model_timeout: "The model took too long to answer.",
-  model_error: "The model failed while answering.",
-  context_overflow: "The chat has become too long for the model. A new chat helps.",
-};
-
-/** Titles that tell at a glance who is away: the memory, the model or the way to the server. */
-export function troubleTitle(code) {
-  if (code === "redis_unavailable") return "Memory is away";
-  if (code.startsWith("model_") || code === "context_overflow") return "The model could not answer";
-  if (code === "unreachable" || code === "gateway") return "No connection";
-  if (code === "backend_lost" || code === "run_lost" || code === "draining") return "Interrupted";
-  return "Not sent";
-}
-
-/** One sentence for a refusal or a failed reply; the server's own when it gives one. */
-export const sentence = ({ code, detail, message }) =>
-  detail || message || SENTENCES[code] || "The server refused this without a reason.";

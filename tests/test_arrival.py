@@ -82,6 +82,14 @@ async def test_what_nginx_does_not_pass_on_is_a_problem_too(cluster: Cluster, na
     assert (b"\r\nAllow: " in answer) == (status == 405)
 
 
+async def test_many_requests_of_one_connection_are_not_one_large_header(cluster: Cluster) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * KIB + b"\r\n\r\n"
+    answers = await told(
+        cluster.ports[1], *[request] * 99, request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    )
+    assert answers.count(b"HTTP/1.1 200 ") == 100
+
+
 async def test_headers_without_end_are_cut_and_cost_no_memory(cluster: Cluster, client: Client) -> None:
     process = cluster.backends[1].pid
     before = memory(process)

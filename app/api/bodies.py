@@ -236,6 +236,7 @@ class Health(BaseModel):
     version: str
     provider: str
     model: str
+    message_max_chars: int
     active_runs: int
     stop_listener: Literal["listening", "polling"]
     draining: bool

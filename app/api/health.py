@@ -47,6 +47,7 @@ async def health(here: Here, response: Response) -> Health:
         version=__version__,
         provider=here.settings.provider,
         model=here.settings.model_id,
+        message_max_chars=here.settings.message_max_chars,
         active_runs=len(here.runs),
         stop_listener="listening" if here.store.bells.listening else "polling",
         draining=here.runs.draining,

@@ -59,6 +59,7 @@ class Limited(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._settle()
+        self._kept = 0  # the next request of this connection has headers of its own
         self._between = False
         super().on_headers_complete()
 

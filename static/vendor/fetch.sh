@@ -4,7 +4,7 @@
 # after a version change instead of refusing.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-marked=18.2.1 purify=3.4.18 hljs=11.12.0 swagger=5.35.0
+marked=18.2.1 purify=3.4.18 hljs=11.12.0 temml=0.13.5 swagger=5.35.0
 languages="bash cpp csharp css diff dockerfile go ini java javascript json makefile markdown nginx php python
 rust shell sql typescript xml yaml"
 
@@ -25,6 +25,7 @@ unmapped() {
 unpack marked "marked@$marked"
 unpack purify "dompurify@$purify"
 unpack hljs "@highlightjs/cdn-assets@$hljs"
+unpack temml "temml@$temml"
 unpack swagger "swagger-ui-dist@$swagger"
 
 mkdir out
@@ -37,6 +38,7 @@ unmapped purify/dist/purify.min.js > "out/dompurify-$purify.min.js"
     echo 'export default hljs;'
 } > "out/highlight-$hljs.min.js"
 
+{ cat temml/dist/temml.min.js; echo; echo 'export default temml;'; } > "out/temml-$temml.min.js"
 unmapped swagger/swagger-ui-bundle.js > "out/swagger-ui-$swagger.min.js"
 sed 's|/\*# sourceMappingURL=.*\*/||' swagger/swagger-ui.css > "out/swagger-ui-$swagger.min.css"
 

@@ -1,19 +1,22 @@
 /**
- * Paints the Markdown of one growing text: finished blocks stay as they are, only the last is made again.
+ * Paints the Markdown of one growing text: finished blocks stay as they are, the last grows in place.
  *
- * Part of the view. How Markdown becomes clean HTML is `markdown.js`' business.
+ * Part of the view. How Markdown becomes clean HTML is `markdown.js`' business, what code, tables and formulas wear is
+ * that of `dress.js`.
  */
 
-import { blocksOf, calm, codeNodes, hasDefinitions, highlighted, languageOf, nodesOf } from "../markdown.js";
-import { copyButton, h } from "./dom.js";
+import { calm } from "../calm.js";
+import { blocksOf, hasDefinitions, languageOf, nodesOf } from "../markdown.js";
+import { h } from "./dom.js";
+import { codeBox, colour, dress, setFormulas } from "./dress.js";
+import { become, retext } from "./grow.js";
 
-const HIGHLIGHT_MAX = 40_000; // characters; beyond it colours are not worth the pause
 const HALF_FENCE = /(^|\n)[ \t]*[`~]+$/; // the first letters of the fence that closes a block
 
 export class Blocks {
   #settled = 0; // characters whose blocks will not change any more
   #painted = ""; // the text as painted last
-  #last = null; // {element, block, code} of the block that still grows
+  #last = null; // {element, code} of the block that still grows
 
   constructor(element) {
     this.element = element;
@@ -50,12 +53,24 @@ export class Blocks {
   }
 
   #show(block, grows) {
-    if (block.isCode) return this.#showCode(block, grows);
-    const [shown] = grows ? blocksOf(calm(block.raw)) : [block];
+    try {
+      if (block.isCode) this.#showCode(block, grows);
+      else this.#showWords(block, grows);
+    } catch (error) {
+      console.warn("a block is shown as it is:", error.message);
+      this.#place("block").replaceChildren(h("p", { dir: "auto" }, block.raw));
+    }
+  }
+
+  #showWords(block, grows) {
+    const shown = grows ? blocksOf(calm(block.raw)) : [block];
     const element = this.#place("block");
-    element.replaceChildren(shown ? nodesOf(shown) : "");
-    for (const table of element.querySelectorAll("table")) frame(table);
-    for (const pre of element.querySelectorAll("pre")) dress(pre, !grows);
+    const fresh = new DocumentFragment();
+    for (const one of shown) fresh.append(one.isCode ? codeBox(one.token.text, languageOf(one)) : nodesOf(one));
+    dress(fresh);
+    become(element, fresh);
+    if (!grows) setFormulas(element);
+    if (!grows) for (const code of element.querySelectorAll("pre code")) void colour(code);
   }
 
   /** A code block grows by its new characters alone. */
@@ -64,12 +79,12 @@ export class Blocks {
     const text = grows ? block.token.text.replace(HALF_FENCE, "") : block.token.text;
     const element = this.#place("block code");
     if (!this.#last.code) {
-      this.#last.code = h("code", {});
-      element.replaceChildren(h("pre", { tabindex: "0" }, this.#last.code));
-      dress(element.firstChild, false, languageOf(block));
+      element.replaceChildren(codeBox("", languageOf(block)));
+      this.#last.code = element.querySelector("code");
+      this.#last.code.append(new Text(""));
     }
-    append(this.#last.code, text);
-    if (!grows) void colour(this.#last.code, languageOf(block));
+    retext(this.#last.code.firstChild, text);
+    if (!grows) void colour(this.#last.code);
   }
 
   /** The element of the block in hand; a new one when the kind has changed. */
@@ -82,44 +97,4 @@ export class Blocks {
     }
     return this.#last.element;
   }
-}
-
-function append(code, text) {
-  const node = code.firstChild;
-  if (node && text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-  else code.textContent = text;
-}
-
-/** Gives a `pre` its head with language and copy button. */
-function dress(pre, isFinished, language = languageIn(pre)) {
-  const code = pre.querySelector("code") ?? pre;
-  pre.tabIndex = 0;
-  pre.setAttribute("aria-label", language ? `Code, ${language}` : "Code");
-  pre.setAttribute("role", "group");
-  const head = h(
-    "div",
-    { class: "code-head" },
-    h("span", {}, language || "text"),
-    copyButton("Copy code", () => code.textContent),
-  );
-  const box = h("div", { class: "code-box" });
-  pre.replaceWith(box);
-  box.append(head, pre);
-  if (isFinished) void colour(code, language);
-}
-
-const languageIn = (pre) => /language-([\w+#.-]+)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "";
-
-async function colour(code, language) {
-  const text = code.textContent;
-  if (!language || text.length > HIGHLIGHT_MAX) return;
-  const html = await highlighted(text, language).catch(() => null);
-  if (html && code.textContent === text) code.replaceChildren(codeNodes(html));
-}
-
-/** A wide table scrolls in a frame of its own. */
-function frame(table) {
-  const box = h("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" });
-  table.replaceWith(box);
-  box.append(table);
 }

@@ -1,21 +1,29 @@
 /**
  * The box to write in, with Send and Stop in the same place, and the question what to do while a reply runs.
  *
- * Part of the view.
+ * Part of the view. A second tap on Stop never sends: a press that comes when Send has just taken its place is none.
  */
 
-import { $, icon, isPlainEnter, isTouch } from "./dom.js";
+import { t } from "../language.js";
+import { Counter } from "./counter.js";
+import { $, icon, isSendKey, isTouch } from "./dom.js";
+
+const DEAD_MS = 600; // after Stop has become Send
 
 export class Composer {
   #box = $("box");
   #button = $("send");
   #choice = $("choice");
   #isLive = false;
+  #isStopping = false;
+  #deadUntil = 0; // presses of the button before this time were meant for Stop
+  counter = new Counter(this.#box);
 
   /** `actions`: send(text, how), stop(), draft(), editLast(). */
   constructor(actions) {
     this.actions = actions;
-    $("composer").addEventListener("submit", (event) => (event.preventDefault(), this.#press()));
+    $("composer").addEventListener("submit", (event) => event.preventDefault());
+    this.#button.addEventListener("click", (event) => (event.preventDefault(), this.#press(event)));
     this.#box.addEventListener("input", () => this.#changed());
     this.#box.addEventListener("keydown", (event) => this.#key(event));
     $("send-too").addEventListener("click", () => this.#ask());
@@ -35,6 +43,13 @@ export class Composer {
     this.#fit();
   }
 
+  /** What was not sent comes back, before what has been written since. */
+  giveBack(text) {
+    this.fill([text, this.text].filter(Boolean).join("\n\n"));
+    this.actions.draft();
+    this.focus();
+  }
+
   /** On a phone the focus would raise the keyboard, so it stays away. */
   focus() {
     if (!isTouch()) this.#box.focus({ preventScroll: true });
@@ -42,11 +57,12 @@ export class Composer {
 
   show(state) {
     const isOver = this.#isLive && state === "idle";
+    if (isOver) this.#pauseSending();
     this.#isLive = state !== "idle";
     this.#button.className = this.#isLive ? "stop" : "";
-    this.#button.setAttribute("aria-label", this.#isLive ? "Stop" : "Send");
-    this.#button.title = this.#isLive ? "Stop (Esc)" : "Send (Enter)";
-    this.#button.setAttribute("aria-disabled", String(state === "stopping"));
+    this.#button.setAttribute("aria-label", t(this.#isLive ? "Stop" : "Send"));
+    this.#button.title = t(this.#isLive ? "Stop (Esc)" : "Send (Enter)");
+    this.#isStopping = state === "stopping";
     this.#button.replaceChildren(icon(this.#isLive ? "stop" : "send"));
     this.#offer();
     if (!this.#isLive) this.closeChoice(false);
@@ -61,14 +77,20 @@ export class Composer {
     return wasOpen;
   }
 
-  #press() {
-    if (this.#isLive) this.actions.stop();
-    else this.#send();
+  /** The second half of a double click on Send is no Stop, either. */
+  #press({ detail }) {
+    if (this.#isLive && detail < 2) this.actions.stop();
+    else if (!this.#isLive && performance.now() > this.#deadUntil) this.#send();
+  }
+
+  #pauseSending() {
+    this.#deadUntil = performance.now() + DEAD_MS;
+    setTimeout(() => this.#offer(), DEAD_MS + 1);
   }
 
   #key(event) {
     if (event.key === "ArrowUp" && !this.#box.value && !this.#isLive && this.actions.editLast()) event.preventDefault();
-    if (!isPlainEnter(event)) return;
+    if (!isSendKey(event)) return;
     event.preventDefault();
     if (this.#isLive && this.#box.value.trim()) this.#ask();
     else if (!this.#isLive) this.#send();
@@ -81,7 +103,7 @@ export class Composer {
 
   #send(how) {
     const text = this.#box.value;
-    if (!text.trim()) return;
+    if (!text.trim() || !this.counter.check()) return;
     this.fill("");
     this.actions.send(text, how);
     this.focus();
@@ -94,7 +116,11 @@ export class Composer {
 
   /** While a reply runs the button is Stop; another one sends what has been written. */
   #offer() {
-    $("send-too").hidden = !this.#isLive || !this.#box.value.trim();
+    const isEmpty = !this.#box.value.trim();
+    $("send-too").hidden = !this.#isLive || isEmpty;
+    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || performance.now() <= this.#deadUntil));
+    this.#button.setAttribute("aria-disabled", String(isDead));
+    this.counter.show();
   }
 
   #fit() {

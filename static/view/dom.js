@@ -2,6 +2,8 @@
  * Small helpers to make and find elements. Part of the view; nothing here knows a chat.
  */
 
+import { t } from "../language.js";
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element: `props` are listeners (`onclick`), properties that are not strings, or attributes. */
@@ -51,20 +53,35 @@ export async function copy(text) {
   return worked;
 }
 
-/** A button that copies `text()` and says so for a moment. */
-export function copyButton(label, text, props = {}) {
-  const button = iconButton(
-    "copy",
-    label,
-    async () => {
-      const worked = await copy(text());
-      button.replaceChildren(icon(worked ? "check" : "copy"));
-      announce(worked ? "Copied" : "Copying is not allowed here");
-      setTimeout(() => button.replaceChildren(icon("copy")), 1600);
-    },
-    props,
-  );
-  return button;
+/** Copies `text` and lets `button` say so for a moment. */
+export async function copyWith(button, text) {
+  const worked = await copy(text);
+  button.replaceChildren(icon(worked ? "check" : "copy"));
+  announce(t(worked ? "Copied" : "Copying is not allowed here"));
+  setTimeout(() => button.replaceChildren(icon("copy")), 1600);
+}
+
+/** A button that copies `text()`. */
+export const copyButton = (label, text, props = {}) =>
+  iconButton("copy", label, ({ currentTarget }) => copyWith(currentTarget, text()), props);
+
+/** A button with words. */
+export const button = (words, onclick, kind = "plain") => h("button", { type: "button", class: kind, onclick }, words);
+
+/** Hands a file to the person. */
+export function save(blob, name) {
+  const address = URL.createObjectURL(blob);
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** Makes `elements` the children of `parent`, moving only what stands elsewhere. */
+export function arrange(parent, elements) {
+  const wanted = new Set(elements);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  elements.forEach((element, index) => {
+    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
+  });
 }
 
 /** Says one thing to screen readers, without moving anything. */
@@ -74,6 +91,12 @@ export function announce(words) {
 
 export const isTouch = () => matchMedia("(pointer: coarse)").matches;
 
-/** Enter that means "send": not with Shift, not while an input method composes (229), not on a touch screen. */
-export const isPlainEnter = (event) =>
-  event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229 && !isTouch();
+/**
+ * Whether a key means "send": Enter with Ctrl or Cmd everywhere, Enter alone where it does not have to break lines (on a
+ * touch screen it does), never while an input method composes (229).
+ */
+export const isSendKey = (event) =>
+  event.key === "Enter" &&
+  !event.isComposing &&
+  event.keyCode !== 229 &&
+  (event.ctrlKey || event.metaKey || (!event.shiftKey && !isTouch()));

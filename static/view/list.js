@@ -1,27 +1,34 @@
 /**
- * The list of chats at the side: titles, running dots, times, filter. Part of the view.
+ * The list of chats at the side: titles by day, running dots, times, filter, rename in place. Part of the view.
+ *
+ * A row stays the same element for as long as its chat is shown: nothing moves under a pointer but what has moved.
  */
 
-import { isChatId } from "../ids.js";
-import { ago } from "../words.js";
-import { $, h, iconButton } from "./dom.js";
+import { t } from "../language.js";
+import { cleanTitle, dayGroup } from "../words.js";
+import { $, arrange, h } from "./dom.js";
+import { Row } from "./row.js";
 
 export class ChatList {
   #list = $("chats");
   #filter = $("filter");
   #entries = [];
-  #current = "";
+  #current = null;
   #isComplete = true;
+  #rows = new Map(); // chat id -> Row
+  #groups = new Map(); // label -> {element, list}
 
-  /** `actions`: details(id), more(), all(). */
+  /** `actions`: open(id), details(id), rename(id, title), more(), all(). */
   constructor(actions) {
     this.actions = actions;
     this.#filter.addEventListener("input", () => this.#paint());
     this.#filter.addEventListener("focus", () => actions.all());
+    this.#filter.addEventListener("keydown", (event) => this.#key(event));
     $("filter-form").addEventListener("submit", (event) => (event.preventDefault(), this.#openFirst()));
     $("more").addEventListener("click", () => actions.more());
   }
 
+  /** `current`: the id of the visible chat, "" for a new one, null for none. */
   show(entries, current, isComplete) {
     this.#entries = entries;
     this.#current = current;
@@ -35,38 +42,56 @@ export class ChatList {
   }
 
   #paint() {
-    const typed = this.#filter.value.trim();
-    const wanted = typed.toLowerCase();
-    const found = this.#entries.filter(({ title, chat_id: id }) => `${title} ${id}`.toLowerCase().includes(wanted));
-    const focused = document.activeElement?.closest("#chats li")?.dataset.id;
-    const rows = found.map((entry) => this.#row(entry));
-    if (found.length === 0 && isChatId(typed))
-      rows.push(h("li", {}, h("a", { href: `#/chat/${typed}` }, `Open the chat with the id ${typed}`)));
-    this.#list.replaceChildren(...rows);
-    if (focused) this.#list.querySelector(`li[data-id="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
-    $("no-chats").hidden = rows.length > 0;
-    $("no-chats").textContent = wanted ? "No chat has this in its title." : "Chats appear here.";
+    const wanted = this.#filter.value.trim().toLowerCase();
+    const found = this.#entries.filter(({ title, chat_id: id }) =>
+      `${cleanTitle(title ?? "")} ${id}`.toLowerCase().includes(wanted),
+    );
+    const groups = new Map(); // label -> rows
+    for (const entry of found) {
+      const label = dayGroup(entry.updated_at);
+      groups.set(label, [...(groups.get(label) ?? []), this.#row(entry).element]);
+    }
+    arrange(
+      this.#list,
+      [...groups].map(([label, rows]) => this.#group(label, rows)),
+    );
+    const ids = new Set(this.#entries.map(({ chat_id: id }) => id));
+    for (const id of this.#rows.keys()) if (!ids.has(id)) this.#rows.delete(id);
+    $("no-chats").hidden = found.length > 0;
+    $("no-chats").textContent = t(wanted ? "No chat has this in its title." : "Chats appear here.");
     $("more").hidden = this.#isComplete || wanted !== "";
   }
 
-  #row({ chat_id: id, title, status, updated_at: at }) {
-    const name = title || "New chat";
-    const isRunning = status === "running";
-    return h(
-      "li",
-      { "data-id": id },
-      h(
-        "a",
-        { href: `#/chat/${encodeURIComponent(id)}`, "aria-current": id === this.#current ? "page" : null },
-        h("span", { class: "title" }, name),
-        isRunning
-          ? h("span", { class: "dot", role: "img", "aria-label": "running" })
-          : h("span", { class: "when" }, ago(at)),
-      ),
-      iconButton("more", `Options of ${name}`, () => this.actions.details(id)),
-    );
+  #row(entry) {
+    const { chat_id: id } = entry;
+    let row = this.#rows.get(id);
+    if (!row) this.#rows.set(id, (row = new Row(id, this.actions)));
+    row.show(entry, id === this.#current);
+    return row;
   }
 
+  #group(label, rows) {
+    let group = this.#groups.get(label);
+    if (!group) {
+      const list = h("ul", { "aria-label": label });
+      group = { list, element: h("div", { class: "group" }, h("p", { class: "day", "aria-hidden": "true" }, label), list) };
+      this.#groups.set(label, group);
+    }
+    arrange(group.list, rows);
+    return group.element;
+  }
+
+  /** Esc clears the field and does nothing else. */
+  #key(event) {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.stopPropagation();
+    if (!this.#filter.value) return;
+    event.preventDefault();
+    this.#filter.value = "";
+    this.#paint();
+  }
+
+  /** Enter opens the first chat that is found; where none is, nothing happens. */
   #openFirst() {
     this.#list.querySelector("a")?.click();
   }

@@ -1,12 +1,72 @@
 /**
- * The parts of a reply in the order they came: text, reasoning and tools, the last two folded. Part of the view.
+ * The parts of a reply in the order they came: texts, and between them runs of steps. Part of the view.
  */
 
 import { Blocks } from "./blocks.js";
-import { h, icon } from "./dom.js";
+import { h } from "./dom.js";
+import { StepsView } from "./steps.js";
 
-/** What shows a part: `element`, and `show(part, isFinished)` whenever it has grown. */
-export const viewOf = ({ kind }) => new { text: TextView, reasoning: ReasoningView, tool: ToolView }[kind]();
+/** Shows the parts of one reply in `element`. */
+export class PartsView {
+  element = h("div", { class: "parts" });
+  #views = [];
+  #cursor = null; // the element the cursor stands in
+
+  /** `isFinished`: nothing is added any more. */
+  show(parts, isFinished) {
+    const pieces = piecesOf(parts);
+    pieces.forEach((piece, index) => {
+      const isLast = index === pieces.length - 1;
+      const view = (this.#views[index] ??= this.#add(piece));
+      view.show(piece, isFinished || !isLast);
+    });
+    this.#setCursor(isFinished ? null : pieces.at(-1));
+  }
+
+  clear() {
+    this.#views = [];
+    this.element.replaceChildren();
+  }
+
+  #add(piece) {
+    const view = Array.isArray(piece) ? new StepsView() : new TextView();
+    this.element.append(view.element);
+    return view;
+  }
+
+  /** One cursor, behind the last letter of the last text. */
+  #setCursor(piece) {
+    const place = piece && !Array.isArray(piece) ? endOf(this.element.lastElementChild) : null;
+    if (place !== this.#cursor) this.#cursor?.classList.remove("cursor");
+    this.#cursor = place;
+    place?.classList.add("cursor");
+  }
+}
+
+/** Texts as they are, steps that follow each other as a list. */
+function piecesOf(parts) {
+  const pieces = [];
+  for (const part of parts) {
+    if (part.kind === "text") pieces.push(part);
+    else if (Array.isArray(pieces.at(-1))) pieces.at(-1).push(part);
+    else pieces.push([part]);
+  }
+  return pieces;
+}
+
+/** The innermost block element that ends with the text's end. */
+function endOf(element) {
+  let place = element;
+  for (;;) {
+    let last = place.lastChild;
+    while (last?.nodeType === Node.TEXT_NODE && !last.data.trim()) last = last.previousSibling;
+    if (last?.nodeType !== Node.ELEMENT_NODE || last.matches("a, em, strong, del, br, hr, sub, sup, button, .math"))
+      return place;
+    if (place.matches("pre")) return last;
+    place = last.matches(".table-box") ? last.firstElementChild : last;
+    if (place.localName === "code" && !place.closest("pre")) return place.parentElement;
+  }
+}
 
 class TextView {
   element = h("div", { class: "text" });
@@ -21,43 +81,4 @@ class TextView {
     this.#isFinished = isFinished;
     this.#length = text.length;
   }
-}
-
-class ReasoningView {
-  #summary = h("summary", {});
-  #words = h("p", {});
-  element = h("details", { class: "folded reasoning" }, this.#summary, this.#words);
-
-  show({ text }, isFinished) {
-    this.#summary.textContent = isFinished ? "Thought about it" : "Thinking …";
-    this.#words.textContent = text;
-  }
-}
-
-class ToolView {
-  #shown = "";
-  element = h("details", { class: "folded tool" });
-
-  show({ name, status, input, output }) {
-    const shown = JSON.stringify([name, status, input, output]);
-    if (shown === this.#shown) return;
-    this.#shown = shown;
-    this.element.replaceChildren(
-      h(
-        "summary",
-        {},
-        icon("tool"),
-        h("span", { class: "name" }, name),
-        h("span", { class: `state ${status}` }, status),
-      ),
-      ...field("Input", input),
-      ...field("Result", output),
-    );
-  }
-}
-
-function field(label, value) {
-  if (value === undefined || value === null) return [];
-  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return [h("p", { class: "label" }, label), h("pre", { tabindex: "0", role: "group", "aria-label": label }, text)];
 }

@@ -2,14 +2,17 @@
  * The view `#/status`: backends, live runs with a stop on each, stop times of the last hour, Redis. Part of the view.
  */
 
-import { ago, bytes, duration, plural, sentence, troubleTitle } from "../words.js";
-import { $, h } from "./dom.js";
-import { badge, trouble } from "./turn.js";
+import { language, t } from "../language.js";
+import { sentence, troubleTitle } from "../trouble.js";
+import { ago, bytes, duration } from "../words.js";
+import { $, button, h } from "./dom.js";
+import { badge } from "./facts.js";
+import { trouble } from "./notice.js";
 
 export class StatusView {
   #painted = "";
 
-  /** `actions`: stopRun(run), refreshStatus(). */
+  /** `actions`: stopRun(run), refreshStatus(), titleOf(id). */
   constructor(actions) {
     this.actions = actions;
   }
@@ -21,11 +24,11 @@ export class StatusView {
     const focused = document.activeElement?.dataset?.run;
     $("status-body").replaceChildren(
       section(
-        plural(status.backends.length, "backend"),
+        t("{n} backend|{n} backends", { n: status.backends.length }),
         h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs))),
       ),
-      section(plural(status.runs.length, "live run"), this.#runs(status.runs)),
-      section("Stops of the last hour", stops(status.stops)),
+      section(t("{n} live run|{n} live runs", { n: status.runs.length }), this.#runs(status.runs)),
+      section(t("Stops of the last hour"), stops(status.stops, (id) => this.#link(id))),
       section("Redis", redis(status.redis)),
     );
     if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
@@ -33,35 +36,44 @@ export class StatusView {
 
   showProblem(problem) {
     this.#painted = "";
-    const again = h("button", { type: "button", class: "plain", onclick: this.actions.refreshStatus }, "Try again");
-    const title = problem.code === "redis_unavailable" || problem.isLost ? troubleTitle(problem.code) : "No status";
+    const again = button(t("Try again"), this.actions.refreshStatus);
+    const title = problem.code === "redis_unavailable" || problem.isLost ? troubleTitle(problem.code) : t("No status");
     $("status-body").replaceChildren(trouble(title, sentence(problem), again, problem.requestId));
   }
 
+  /** A chat by its title, where the list knows it. */
+  #link(id) {
+    const title = this.actions.titleOf(id);
+    return h("a", { href: `#/chat/${encodeURIComponent(id)}`, title: id, dir: "auto" }, title || id);
+  }
+
   #runs(runs) {
-    if (runs.length === 0) return quiet("Nobody is waiting for a reply.");
+    if (runs.length === 0) return quiet(t("Nobody is waiting for a reply."));
     return table(
-      ["Chat", "Agent", "Backend", "For", ""],
+      [t("Chat"), t("Agent"), t("Backend"), t("For"), ""],
       runs.map((run) => [
-        h("a", { href: `#/chat/${encodeURIComponent(run.chat_id)}` }, run.chat_id),
+        this.#link(run.chat_id),
         run.agent,
         badge(run.backend),
-        ago(run.started_at) === "now" ? "under 1 min" : ago(run.started_at),
+        minutes(run.started_at) ?? t("under 1 min"),
         h(
           "button",
           {
             type: "button",
             class: "plain",
             "data-run": run.run_id,
-            "aria-label": `Stop the run of ${run.chat_id}`,
+            "aria-label": t("Stop the run of {id}", { id: run.chat_id }),
             onclick: () => this.actions.stopRun(run),
           },
-          "Stop",
+          t("Stop"),
         ),
       ]),
     );
   }
 }
+
+/** How long ago in words, or null for less than a minute. */
+const minutes = (at) => (Date.now() - Date.parse(at) < 60_000 ? null : ago(at));
 
 const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children);
 const quiet = (words) => h("p", { class: "hint" }, words);
@@ -73,34 +85,35 @@ function backendCard({ backend, version, started_at: at, stop_listener: listener
     "div",
     { class: "card" },
     badge(backend),
-    h("p", {}, h("span", { class: "figure" }, String(count)), count === 1 ? " live run" : " live runs"),
-    quiet(`version ${version} · up ${ago(at) === "now" ? "just now" : `for ${ago(at)}`}`),
-    quiet(isListening ? "hears a stop at once" : "hears a stop by polling: the wake-up link is down"),
+    h("p", {}, h("span", { class: "figure" }, String(count)), " ", t("live run|live runs", { n: count })),
+    quiet(t("version {version}", { version }) + " · " + (minutes(at) ? t("up for {time}", { time: ago(at) }) : t("up just now"))),
+    quiet(t(isListening ? "hears a stop at once" : "hears a stop by polling: the wake-up link is down")),
   );
 }
 
-function stops(list) {
-  if (list.length === 0) return quiet("No reply was stopped in the last hour.");
+function stops(list, link) {
+  if (list.length === 0) return quiet(t("No reply was stopped in the last hour."));
   const times = list
     .map(({ stop_ms: ms }) => ms)
     .filter((ms) => ms != null)
     .sort((one, other) => one - other);
-  const middle = times[Math.floor(times.length / 2)];
-  const words =
-    times.length > 0
-      ? `${plural(list.length, "stop")} · median ${duration(middle)} · slowest ${duration(times.at(-1))}`
-      : "";
+  const middle = duration(times[Math.floor(times.length / 2)]);
+  const values = { n: list.length, middle, slowest: duration(times.at(-1)) };
   return h(
     "div",
     {},
-    quiet(words),
+    quiet(
+      times.length > 0
+        ? t("{n} stop · median {middle} · slowest {slowest}|{n} stops · median {middle} · slowest {slowest}", values)
+        : "",
+    ),
     table(
-      ["When", "Chat", "Ran on", "Asked through", "Took"],
+      [t("When"), t("Chat"), t("Ran on"), t("Asked through"), t("Took")],
       list
         .slice(0, 20)
         .map((stop) => [
-          new Date(stop.at).toLocaleTimeString(),
-          h("a", { href: `#/chat/${encodeURIComponent(stop.chat_id)}` }, stop.chat_id),
+          new Date(stop.at).toLocaleTimeString(language()),
+          link(stop.chat_id),
           stop.backend ? badge(stop.backend) : "",
           stop.answered_by ? badge(stop.answered_by) : "",
           duration(stop.stop_ms),
@@ -109,8 +122,10 @@ function stops(list) {
   );
 }
 
-const redis = ({ status, version, latency_ms: latency, used_memory_bytes: used, maxmemory_policy: policy }) =>
-  h("p", {}, `${status} · version ${version} · answers in ${duration(latency)} · ${bytes(used ?? 0)} used · ${policy}`);
+function redis({ status, version, latency_ms: latency, used_memory_bytes: used, maxmemory_policy: policy }) {
+  const values = { status: t(status), version, latency: duration(latency), used: bytes(used ?? 0), policy };
+  return h("p", {}, t("{status} · version {version} · answers in {latency} · {used} used · {policy}", values));
+}
 
 const table = (heads, rows) =>
   h(

@@ -4,11 +4,14 @@
  * Part of the view.
  */
 
-import { plural, sentence, troubleTitle, wordCount } from "../words.js";
+import { t } from "../language.js";
+import { sentence, troubleTitle } from "../trouble.js";
 import { textOf } from "../turns.js";
-import { $, announce, h } from "./dom.js";
+import { wordCount } from "../words.js";
+import { $, announce, arrange, button, h } from "./dom.js";
 import { Follow } from "./follow.js";
-import { QuestionView, ReplyView, trouble } from "./turn.js";
+import { trouble } from "./notice.js";
+import { QuestionView } from "./question.js";
 
 const PAINT_MS = 60;
 const SHARE = 5; // painting takes at most a fifth of the time
@@ -21,10 +24,13 @@ export class Transcript {
   #next = 0; // time before which nothing is painted
   #frame = 0;
   #chat = null;
+  #ReplyView = null;
+  #fetching = null;
   #wasLive = false;
 
   constructor(actions) {
     this.actions = actions;
+    $("box").addEventListener("input", () => this.#fetchReplies(), { once: true });
   }
 
   /** Shows another chat, from its end. */
@@ -33,24 +39,43 @@ export class Transcript {
     this.#views.clear();
     this.#log.replaceChildren();
     this.#wasLive = false;
-    this.#follow.isFollowing = true;
+    this.#follow.begin();
   }
 
   /** The turns are others than before: one came, one went, one ended. */
   sync() {
-    const { turns, live } = this.#chat;
+    const { live } = this.#chat;
+    const turns = this.#showable();
     const views = turns.map((turn) => this.#views.get(turn) ?? this.#make(turn));
     this.#views = new Map(turns.map((turn, index) => [turn, views[index]]));
-    const elements = views.map(({ element }) => element);
-    for (const child of [...this.#log.children]) if (!elements.includes(child)) child.remove();
-    elements.forEach((element, index) => {
-      if (this.#log.children[index] !== element) this.#log.insertBefore(element, this.#log.children[index] ?? null);
-    });
+    arrange(
+      this.#log,
+      views.map(({ element }) => element),
+    );
     for (const view of views) view.update();
     this.#log.setAttribute("aria-busy", String(Boolean(live)));
     this.#showTail();
     this.#tell();
     this.#follow.keep();
+  }
+
+  /** The turns that can be shown now: what shows replies, and reads Markdown, is fetched with the first of them. */
+  #showable() {
+    const { turns } = this.#chat;
+    if (this.#ReplyView || turns.length === 0) return turns;
+    void this.#fetchReplies().then(() => this.#ReplyView && this.sync());
+    return turns.filter(({ role }) => role === "user");
+  }
+
+  #fetchReplies() {
+    this.#fetching ??= Promise.all([import("./turn.js"), import("./dress.js"), import("../markdown.js")]).then(
+      ([turn, dress]) => {
+        dress.wearables(this.#log);
+        this.#ReplyView = turn.ReplyView;
+      },
+      () => globalThis.pageMissing(), // first.js
+    );
+    return this.#fetching;
   }
 
   /** The live reply has grown: it is painted with the next frame that is free for it. */
@@ -82,62 +107,53 @@ export class Transcript {
   }
 
   #make(turn) {
-    return turn.role === "user" ? new QuestionView(turn, this.actions) : new ReplyView(turn, this.actions);
+    return turn.role === "user" ? new QuestionView(turn, this.actions) : new this.#ReplyView(turn, this.actions);
   }
 
   /** After the last turn: a question that waits, a message that was not taken, a stop that did not get through. */
   #showTail() {
-    const { queued, refused, stopProblem } = this.#chat;
+    const { queued, waiting, refused, stopProblem } = this.#chat;
+    const { actions } = this;
     this.#tail.replaceChildren();
-    if (queued !== null) this.#tail.append(waitingQuestion(queued, this.actions.unqueue));
+    for (const { run_id: id, message } of waiting) this.#tail.append(later(message, () => actions.unqueue(id)));
+    if (queued !== null) this.#tail.append(later(queued, actions.takeBack));
     if (refused) this.#tail.append(...this.#refusal(refused));
-    if (stopProblem) {
-      const words = "The stop did not get through; the reply goes on.";
-      this.#tail.append(trouble("Not stopped", words, button("Stop again", this.actions.stop), stopProblem.requestId));
-    }
+    if (!stopProblem) return;
+    const words = t("The stop did not get through; the reply goes on.");
+    this.#tail.append(trouble(t("Not stopped"), words, button(t("Stop again"), actions.stop), stopProblem.requestId));
   }
 
   #refusal({ message, problem, options }) {
-    const asked = options.replaces
-      ? []
-      : [h("article", { class: "question unsent" }, h("div", { class: "bubble" }, message))];
-    const action = this.#wayOn(problem.code);
-    return [
-      ...asked,
-      trouble(
-        troubleTitle(problem.code),
-        sentence(problem),
-        action,
-        problem.requestId && `request ${problem.requestId}`,
-      ),
-    ];
+    const asked = h("article", { class: "question unsent" }, h("div", { class: "bubble", dir: "auto" }, message));
+    const id = problem.requestId && `request ${problem.requestId}`;
+    const box = trouble(troubleTitle(problem.code), sentence(problem), this.#wayOn(problem.code), id);
+    return options.replaces ? [box] : [asked, box];
   }
 
   #wayOn(code) {
-    if (code === "chat_busy") return button("Stop that one and send", this.actions.replace);
-    if (code === "invalid" || code === "too_large") return button("Change it", this.actions.takeBack);
-    return button("Try again", this.actions.again);
+    if (code === "chat_busy") return button(t("Stop that one and send"), this.actions.replace);
+    if (code === "invalid" || code === "too_large") return button(t("Change it"), this.actions.takeBack);
+    return button(t("Try again"), this.actions.again);
   }
 
   /** Screen readers hear the borders of a reply, never its tokens. */
   #tell() {
     const { live, turns } = this.#chat;
-    if (live && !this.#wasLive) announce("Answering");
+    if (live && !this.#wasLive) announce(t("Answering"));
     if (!live && this.#wasLive) {
       const last = turns.at(-1);
-      if (last?.outcome === "done") announce(`Done, ${plural(wordCount(textOf(last)), "word")}`);
-      if (last?.outcome === "stopped") announce("Stopped");
+      if (last?.outcome === "done") announce(t("Done, {n} word|Done, {n} words", { n: wordCount(textOf(last)) }));
+      if (last?.outcome === "stopped") announce(t("Stopped"));
     }
     this.#wasLive = Boolean(live);
   }
 }
 
-const button = (words, onclick) => h("button", { type: "button", class: "plain", onclick }, words);
-
-const waitingQuestion = (text, onclick) =>
+/** A message that is sent when the reply is done. */
+const later = (text, onclick) =>
   h(
     "article",
     { class: "question unsent" },
-    h("div", { class: "bubble" }, text),
-    h("p", { class: "hint" }, "Sent when the reply is done. ", button("Take back", onclick)),
+    h("div", { class: "bubble", dir: "auto" }, text),
+    h("p", { class: "hint" }, t("Sent when the reply is done."), " ", button(t("Take back"), onclick)),
   );

@@ -1,110 +1,59 @@
 /**
- * One turn on the page: a question that can be edited, or a reply with its parts, its ending and its facts.
+ * A reply on the page: its parts, its ending, its buttons and facts.
  *
  * Part of the view. Shows the plain turns of `turns.js`; what the buttons do is given as `actions`.
  */
 
+import { t } from "../language.js";
+import { sentence, troubleTitle } from "../trouble.js";
 import { textOf } from "../turns.js";
-import { duration, hue, plural, sentence, stopLine, troubleTitle } from "../words.js";
-import { copyButton, h, icon, iconButton, isPlainEnter } from "./dom.js";
-import { viewOf } from "./parts.js";
-
-export class QuestionView {
-  constructor(turn, actions) {
-    this.turn = turn;
-    this.actions = actions;
-    this.element = h("article", { class: "question", "aria-label": "You" });
-    this.#read();
-  }
-
-  update() {}
-
-  edit() {
-    const box = h("textarea", { "aria-label": "Edit your question", rows: "3" });
-    box.value = this.turn.text;
-    const send = () => {
-      const text = box.value.trim();
-      if (text) this.actions.edit(this.turn, text);
-    };
-    box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") return (event.stopPropagation(), this.#read(true));
-      if (isPlainEnter(event)) (event.preventDefault(), send());
-    });
-    this.element.replaceChildren(
-      h(
-        "form",
-        { class: "edit", onsubmit: (event) => (event.preventDefault(), send()) },
-        box,
-        h("p", { class: "hint" }, "Sending replaces this question and everything after it."),
-        h(
-          "div",
-          { class: "row" },
-          h("button", { class: "primary" }, "Send"),
-          cancelButton(() => this.#read(true)),
-        ),
-      ),
-    );
-    box.focus();
-  }
-
-  #read(focus = false) {
-    const edit = iconButton("edit", "Edit and send again", () => this.edit(), { class: "quiet settled" });
-    this.element.replaceChildren(
-      h("div", { class: "bubble", dir: "auto" }, this.turn.text),
-      h(
-        "div",
-        { class: "tools-row" },
-        copyButton("Copy question", () => this.turn.text),
-        edit,
-      ),
-    );
-    if (focus) edit.focus();
-  }
-}
-
-const cancelButton = (onclick) => h("button", { type: "button", class: "plain", onclick }, "Cancel");
+import { stopLine } from "../words.js";
+import { aloudButton } from "./aloud.js";
+import { button, copyButton, h, iconButton } from "./dom.js";
+import { factsOf } from "./facts.js";
+import { timeOf, trouble } from "./notice.js";
+import { PartsView } from "./parts.js";
 
 export class ReplyView {
   #source = null;
-  #parts = []; // views of #source, in step with it
   #ending = null;
-  #waiting = h("p", { class: "waiting", "aria-hidden": "true" }, h("i"), h("i"), h("i"));
-  #body = h("div", { class: "parts" });
+  #waiting = h("p", { class: "waiting" }, h("i"), h("i"), h("i"), h("span", { class: "waits" }));
+  #parts = new PartsView();
   #foot = h("footer", {});
 
+  /** `actions`: regenerate(turn), goOn(turn). */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
-    this.element = h("article", { class: "reply", "aria-label": "Reply" }, this.#body, this.#waiting, this.#foot);
+    this.element = h("article", { class: "reply", "aria-label": t("Reply") }, this.#parts.element, this.#waiting, this.#foot);
     this.update();
   }
 
   /** Brings the parts that have grown up to date. */
   update() {
-    const { parts, outcome, held } = this.turn;
+    const { parts, outcome, held, waits } = this.turn;
     const isFinished = outcome !== null || held !== null;
-    if (parts !== this.#source) this.#restart(parts);
-    parts.forEach((part, index) => {
-      const view = (this.#parts[index] ??= this.#add(part));
-      view.show(part, isFinished || index < parts.length - 1);
-    });
-    this.#waiting.hidden = isFinished || parts.length > 0;
+    this.#showParts(parts, isFinished);
+    this.#waiting.hidden = isFinished || (parts.length > 0 && !waits);
+    const words = waits ? waitWords(waits) : "";
+    if (this.#waiting.lastChild.textContent !== words) this.#waiting.lastChild.textContent = words;
     this.element.classList.toggle("live", outcome === null);
     this.element.classList.toggle("frozen", held !== null);
     this.#showEnding();
   }
 
-  /** Other parts altogether: the service knew better than the broken stream. */
-  #restart(parts) {
-    this.#source = parts;
-    this.#parts = [];
-    this.#body.replaceChildren();
-  }
-
-  #add(part) {
-    const view = viewOf(part);
-    this.#body.append(view.element);
-    return view;
+  /** A reply that cannot be shown as meant is shown as it came; the others never suffer. */
+  #showParts(parts, isFinished) {
+    try {
+      if (parts !== this.#source) this.#parts.clear(); // the service knew better than the broken stream
+      this.#source = parts;
+      this.#parts.show(parts, isFinished);
+    } catch (error) {
+      console.warn("a reply is shown as it came:", error.message);
+      this.#parts.clear();
+      this.#source = null;
+      this.#parts.element.append(h("p", { class: "raw", dir: "auto" }, textOf({ parts })));
+    }
   }
 
   /** The foot changes only when the reply has come one step further. */
@@ -113,79 +62,44 @@ export class ReplyView {
     const ending = JSON.stringify([outcome, stop, error, facts]);
     if (this.#ending === ending) return;
     this.#ending = ending;
+    const isShown = this.#foot.querySelector(".facts.shown") !== null;
+    const { line, toggle } = factsOf(facts);
     this.#foot.replaceChildren();
     if (stop || outcome === "stopped") this.#foot.append(h("p", { class: "stopped" }, stopLine(stop ?? {})));
     if (outcome === "failed") this.#foot.append(this.#trouble(error ?? { code: "model_error" }));
-    this.#foot.append(h("div", { class: "foot-row" }, factsLine(facts), outcome === null ? null : this.#actions()));
+    if (outcome !== null) this.#foot.append(this.#actions(toggle));
+    this.#foot.append(line);
+    if (isShown) toggle.click();
   }
 
   #trouble(error) {
     const { code } = error;
-    const again = code === "backend_lost" || code === "run_lost" || code === "draining";
-    const action =
-      again && textOf(this.turn)
-        ? h("button", { type: "button", class: "plain", onclick: () => this.actions.goOn(this.turn) }, "Continue")
-        : h(
-            "button",
-            { type: "button", class: "plain", onclick: () => this.actions.regenerate(this.turn) },
-            "Try again",
-          );
+    const isCut = code === "backend_lost" || code === "run_lost" || code === "draining";
+    let action = null;
+    if (isCut && textOf(this.turn)) action = button(t("Continue"), () => this.actions.goOn(this.turn));
+    else if (error.retry !== false) action = button(t("Try again"), () => this.actions.regenerate(this.turn));
     return trouble(troubleTitle(code), sentence(error), action, this.turn.runId && `run ${this.turn.runId}`);
   }
 
-  #actions() {
-    const { outcome } = this.turn;
-    const row = h(
-      "div",
-      { class: "tools-row" },
-      copyButton("Copy reply", () => textOf(this.turn)),
-    );
-    row.append(
-      iconButton("again", "Write this reply again", () => this.actions.regenerate(this.turn), {
-        class: "quiet settled",
-      }),
-    );
-    if (outcome === "stopped" && textOf(this.turn))
-      row.append(
-        h(
-          "button",
-          { type: "button", class: "quiet settled words", onclick: () => this.actions.goOn(this.turn) },
-          "Continue",
-        ),
-      );
+  #actions(toggle) {
+    const { outcome, at } = this.turn;
+    const text = () => textOf(this.turn);
+    const again = () => this.actions.regenerate(this.turn);
+    const row = h("div", { class: "tools-row" });
+    if (text()) row.append(copyButton(t("Copy reply"), text));
+    if (outcome !== "failed") row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
+    const aloud = text() ? aloudButton(text) : null;
+    if (aloud) row.append(aloud);
+    row.append(toggle, timeOf(at) ?? "");
+    if (outcome === "stopped" && text())
+      row.append(button(t("Continue"), () => this.actions.goOn(this.turn), "quiet settled words"));
     return row;
   }
 }
 
-/** What went wrong, in one sentence, with one action and an id to copy. */
-export function trouble(title, words, action, id) {
-  return h(
-    "div",
-    { class: "trouble", role: "alert" },
-    icon("alert"),
-    h("div", {}, h("strong", {}, title), h("p", {}, words), id ? idLine(id) : null),
-    action,
-  );
+/** What a reply waits for, in words. */
+function waitWords({ kind, ahead, phase, share }) {
+  if (kind === "queue") return ahead > 0 ? t("{n} ahead of you|{n} ahead of you", { n: ahead }) : t("You are next");
+  if (phase === "loading") return t("Loading the model");
+  return share === null ? t("Reading") : t("Reading, {percent} %", { percent: Math.round(share * 100) });
 }
-
-const idLine = (id) =>
-  h(
-    "p",
-    { class: "id" },
-    h("code", {}, id),
-    copyButton("Copy the id", () => id.split(" ").pop()),
-  );
-
-function factsLine({ agent, provider, model, backend, first_token_ms: first, duration_ms: total, usage }) {
-  const tokens = usage?.output_tokens;
-  const words = [
-    agent,
-    model ?? provider,
-    first != null && `first token ${duration(first)}`,
-    total != null && `total ${duration(total)}`,
-    tokens > 0 && `${usage.exact === false ? "about " : ""}${plural(tokens, "token")}`,
-  ].filter(Boolean);
-  return h("p", { class: "facts" }, h("span", {}, words.join(" · ")), backend ? badge(backend) : null);
-}
-
-export const badge = (backend) => h("span", { class: `badge hue-${hue(backend)}` }, backend);

@@ -96,7 +96,7 @@ async def tools(person: Person, ollama: FakeOllama) -> None:
     await person.ask("What is 12 * (3 + 4)?")
     await person.sees("84")
     await expect(person.last.locator(".facts")).to_contain_text("total")
-    await person.last.locator(".tool summary").click()
+    await person.last.locator(".steps summary").click()
 
 
 async def error(person: Person, ollama: FakeOllama) -> None:
@@ -131,6 +131,12 @@ async def about(person: Person, ollama: FakeOllama) -> None:
     await person.page.click("#about")
 
 
+async def settings(person: Person, ollama: FakeOllama) -> None:
+    await empty(person, ollama)
+    await person.value("document.getElementById('settings-open').click()")
+    await expect(person.page.locator("#settings")).to_be_visible()
+
+
 async def keys(person: Person, ollama: FakeOllama) -> None:
     await empty(person, ollama)
     await person.page.keyboard.press("Control+/")
@@ -156,7 +162,7 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 SCENES: list[Scene] = [
     empty, answered, running, choice, stopped, editing, tools,
-    error, refused, reconnecting, about, keys, deleted, status,
+    error, refused, reconnecting, about, settings, keys, deleted, status,
 ]  # fmt: skip
 
 

@@ -34,6 +34,8 @@ async def conversation(person: Person, ollama: FakeOllama, client: Client) -> No
     await person.state("idle")
     for folded in await person.page.locator("summary").all():
         await folded.click()
+    for facts in await person.page.get_by_role("button", name="About this reply").all():
+        await facts.click()
     await expect(person.page.locator(".hljs-keyword").last).to_be_visible()
 
 
@@ -80,6 +82,16 @@ async def keys(person: Person, ollama: FakeOllama, client: Client) -> None:
     await person.page.keyboard.press("Control+/")
 
 
+async def settings(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.page.click("#settings-open")
+
+
+async def agents(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.page.click("#agent")
+
+
 async def deleted(person: Person, ollama: FakeOllama, client: Client) -> None:
     await about(person, ollama, client)
     await person.page.click("#about-delete")
@@ -110,6 +122,8 @@ SCENES: list[Scene] = [
     failed,
     about,
     keys,
+    settings,
+    agents,
     deleted,
     status,
 ]
@@ -170,7 +184,7 @@ async def test_everything_can_be_reached_with_the_keyboard(person: Person, chat_
         "New chat",
         "Filter chats by title",
         "Who is at work",
-        "Keys",
+        "Settings",
         "Copy reply",
         "Message",
         "Send",

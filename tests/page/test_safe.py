@@ -15,7 +15,7 @@ PER_CHAT = 90  # a chat keeps 200 messages
 TAGS = """
 article a blockquote br button code del details div em
 footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small
-span strong sub summary sup table tbody td th thead tr ul svg use
+span strong sub summary sup table tbody td th thead time tr ul svg use
 """
 
 LOOK = """

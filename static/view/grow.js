@@ -1,0 +1,42 @@
+/**
+ * Makes shown nodes like fresh ones by touching only what differs, so that a selection, a focused link or a pressed
+ * button in text that still grows stays alive. Part of the view.
+ */
+
+/** Brings the children of `shown` in step with those of `fresh`, which is used up. */
+export function become(shown, fresh) {
+  let node = shown.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    if (node && isAlike(node, wanted)) {
+      refresh(node, wanted);
+      node = node.nextSibling;
+    } else {
+      shown.insertBefore(wanted, node);
+    }
+  }
+  while (node) {
+    const next = node.nextSibling;
+    node.remove();
+    node = next;
+  }
+}
+
+/** The same kind of node at the same place: it may become the other. */
+const isAlike = (node, wanted) => node.nodeName === wanted.nodeName && node.nodeType === wanted.nodeType;
+
+function refresh(node, wanted) {
+  if (node.nodeType === Node.TEXT_NODE) return retext(node, wanted.data);
+  for (const { name, value } of wanted.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  for (const { name } of [...node.attributes])
+    if (!wanted.hasAttribute(name) && name !== "open") node.removeAttribute(name);
+  become(node, wanted);
+}
+
+/** Text grows at its end without disturbing a selection inside it. */
+export function retext(node, text) {
+  if (node.data === text) return;
+  let same = 0;
+  while (same < node.data.length && node.data[same] === text[same]) same += 1;
+  if (same < node.data.length) node.deleteData(same, node.data.length - same);
+  if (same < text.length) node.appendData(text.slice(same));
+}

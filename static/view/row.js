@@ -1,0 +1,49 @@
+/**
+ * One row of the list: the title of a chat, whether it runs, when it was last active. Part of the view.
+ */
+
+import { t } from "../language.js";
+import { ago, cleanTitle } from "../words.js";
+import { h, iconButton } from "./dom.js";
+import { renameIn } from "./rename.js";
+
+export class Row {
+  #name = "";
+  #title = h("span", { class: "title", dir: "auto" });
+  #dot = h("span", { class: "dot", role: "img", "aria-label": t("running") });
+  #when = h("span", { class: "when" });
+  #link;
+  #more;
+
+  /** `actions`: details(id), rename(id, title). */
+  constructor(id, actions) {
+    const rename = () => renameIn(this.#title, this.#name, (name) => actions.rename(id, name));
+    this.#link = h("a", { href: `#/chat/${encodeURIComponent(id)}` }, this.#title, this.#dot, this.#when);
+    this.#link.addEventListener("dblclick", (event) => (event.preventDefault(), rename()));
+    this.#link.addEventListener("keydown", (event) => event.key === "F2" && (event.preventDefault(), rename()));
+    this.#link.addEventListener("click", (event) => event.target.matches("input") && event.preventDefault());
+    this.#more = iconButton("more", "", () => actions.details(id));
+    this.element = h("li", { "data-id": id }, this.#link, this.#more);
+  }
+
+  show({ title, status, updated_at: at }, isCurrent) {
+    const name = cleanTitle(title ?? "") || t("New chat");
+    if (name !== this.#name) this.#call(name);
+    const isRunning = status === "running";
+    this.#dot.hidden = !isRunning;
+    this.#when.hidden = isRunning;
+    const when = ago(at);
+    if (this.#when.textContent !== when) this.#when.textContent = when;
+    if (isCurrent) this.#link.setAttribute("aria-current", "page");
+    else this.#link.removeAttribute("aria-current");
+  }
+
+  #call(name) {
+    this.#name = name;
+    this.#title.textContent = name;
+    this.#link.title = name;
+    const label = t("Options of {name}", { name });
+    this.#more.title = label;
+    this.#more.setAttribute("aria-label", label);
+  }
+}
