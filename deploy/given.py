@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from app import envfile  # noqa: E402  # a script finds it only now
 
 SHELL, FILE, START = "from the shell", "from .env", "as at the start"
-OTHERS = re.compile(r"(AWS|OTEL)_[A-Z0-9_]+")  # what libraries read
+OTHERS = re.compile(r"(AWS|OTEL)_[A-Z0-9_]+(?<!_FILE)(?<!_BUNDLE)")  # what libraries read, but no files
 # In a container these have their own values; the rest means nothing to a backend.
 NOT_INSIDE = {"HOST", "PORT", "BACKEND_ID", "REDIS_HOST", "AGENTS_DIR", "OLLAMA_HOST", "REDIS_PASSWORD"}
 NOT_INSIDE |= {"HTTP_PORT", "HTTP_BIND", "TRUSTED_PROXIES", "AWS_OWNER"}
@@ -83,10 +83,15 @@ def load(path: Path) -> dict[str, Setting]:
 
 
 def save_json(path: Path, values: object) -> None:
+    """As `save`."""
+    save(path, json.dumps(values, indent=1))
+
+
+def save(path: Path, text: str) -> None:
     """For our eyes only: keys and passwords are in it. Whole or not at all."""
     new = path.with_suffix(".new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
+        file.write(text)
     new.replace(path)
 
 
@@ -122,8 +127,9 @@ def override(names: list[str]) -> str:
 
 
 def main(run: Path, keep: bool) -> None:
-    """Writes `docker.yml` into `run` and prints `export` lines; `keep`: what was given at the start counts
-    too.
+    """Writes the names for Compose and the values for the shell into `run`, and says what changes.
+
+    `keep`: what was given at the start counts too.
     """
     before = load(run / "docker-given.json") if keep else {}
     given = gather(os.environ, envfile.read(".env"), remembered(before))
@@ -131,10 +137,9 @@ def main(run: Path, keep: bool) -> None:
     handed = [name for name in values if name not in NOT_INSIDE and not name.startswith("COMPOSE_")]
     (run / "docker.yml").write_text(override(handed), encoding="utf-8")
     save_json(run / "docker-given.json", given)
+    save(run / "docker-exports", "".join(f"export {name}={shlex.quote(values[name])}\n" for name in values))
     for line in changes(before, given) if before else []:
-        print(f"echo {shlex.quote(line)}")
-    for name, value in sorted(values.items()):
-        print(f"export {name}={shlex.quote(value)}")
+        print(line)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Becomes Redis, after a look at its file: what a power cut has torn is cut off, what cannot be read is set aside.
-# In a container and without: redis.sh CONFIG DATA [PROGRAM [OPTION...]]
+# In a container and without: redis.sh CONFIG DATA [PROGRAM [--NAME VALUE ...]]
 #
 #   REDIS_PASSWORD   asked of everybody, when set; handed over without showing it in the list of processes
 set -eu
@@ -66,8 +66,12 @@ repair() {
 mkdir -p "$data"
 ln -sf "$(command -v "$program")" "$data/redis-check-aof.valkey-check-aof"
 [ ! -d "$files" ] || repair
-asks=
-[ -z "${REDIS_PASSWORD:-}" ] || asks="requirepass \"$(printf %s "$REDIS_PASSWORD" | sed 's/[\\"]/\\&/g')\""
-exec "$program" "$config" --dir "$data" "$@" - <<END
-$asks
+quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"; }
+settings() { # not by echo, which reads \ in its own way
+    printf 'include %s\ndir %s\n' "$(quoted "$config")" "$(quoted "$data")"
+    [ -z "${REDIS_PASSWORD:-}" ] || printf 'requirepass %s\n' "$(quoted "$REDIS_PASSWORD")"
+    while [ $# -gt 1 ]; do printf '%s %s\n' "${1#--}" "$2" && shift 2; done
+}
+exec "$program" - <<END
+$(settings "$@")
 END
