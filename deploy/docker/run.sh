@@ -116,6 +116,18 @@ redis_cli() {
     compose exec $tty -e "REDISCLI_AUTH=${REDIS_PASSWORD:-}" redis sh -c '[ "$REDISCLI_AUTH" ] || unset REDISCLI_AUTH; exec redis-cli "$@"' redis-cli "$@"
 }
 
+snapshot() { # FILE
+    running redis || die "Nothing runs: make start"
+    compose exec -T -e "REDISCLI_AUTH=${REDIS_PASSWORD:-}" redis sh -c '[ "$REDISCLI_AUTH" ] || unset REDISCLI_AUTH
+        trap "rm -f /data/backup.rdb" EXIT; redis-cli --rdb /data/backup.rdb >/dev/null && cat /data/backup.rdb' >"$1" 2>/dev/null ||
+        die "Redis gives no snapshot (make logs-redis)"
+}
+
+load() { # FILE
+    compose run --rm --no-deps -T -v "$PWD/deploy/redis-load.sh:/etc/chat-redis-load.sh:ro" --entrypoint /bin/sh redis \
+        /etc/chat-redis-load.sh /data <"$1"
+}
+
 verb=$1
 shift
 name_the_project
@@ -124,7 +136,7 @@ start | restart) ;;
 *) remember ;;
 esac
 case $verb in
-start | restart | stop | logs | doctor | clean) "$verb" "$@" ;;
+start | restart | stop | logs | doctor | clean | snapshot | load) "$verb" "$@" ;;
 status) compose ps ;;
 health) health && echo || die "unhealthy (make logs)" ;;
 shell) compose exec $tty backend1 sh ;;

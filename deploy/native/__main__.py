@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from app.settings import load
 from deploy.native import guard, supervisor
+from deploy.native.backup import load_snapshot, snapshot
 from deploy.native.choose import redis_url
 from deploy.native.health import health
 from deploy.native.lifecycle import read_stack, restart, start, stop
@@ -18,7 +19,7 @@ from deploy.native.parts import environment_of
 from deploy.native.places import DATA, LOGS, PYTHON, ROOT, RUN
 from deploy.native.say import fail, say
 
-ALONE = ("start", "stop", "restart", "clean")  # two of them in one checkout wait for each other
+ALONE = ("start", "stop", "restart", "clean", "load")  # two of them in one checkout wait for each other
 
 
 def status() -> None:
@@ -110,6 +111,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "shell": shell,
     "doctor": doctor,
     "clean": clean,
+    "snapshot": snapshot,
+    "load": load_snapshot,
 }
 
 
