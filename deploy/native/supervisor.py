@@ -98,6 +98,12 @@ def begin(name: str) -> None:
     rpc().startProcess(name, False)
 
 
+def end(name: str) -> None:
+    """Ends a part and waits for it."""
+    with contextlib.suppress(Fault):  # it does not run
+        rpc().stopProcess(name)
+
+
 def processes() -> list[dict[str, Any]]:
     """Every part: `name`, `statename`, `pid`, `description`, `exitstatus`, `start` and `stop` (in
     seconds).
