@@ -6,12 +6,13 @@ settings as shell commands. So it needs nothing but Python itself.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def remembered(given: Mapping[str, Setting]) -> dict[str, str]:
     return {name: setting.value for name, setting in given.items() if setting.source != FILE}
 
 
-def changes(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> list[str]:
+def changes(before: Mapping[str, Setting], now: Mapping[str, Setting], tell_kept: bool = True) -> list[str]:
     """A line for each setting that is not what it was, without its value."""
     lines = []
     for name in sorted({*before, *now}):
@@ -69,8 +70,19 @@ def changes(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> list[s
             lines.append(f"{name} has its default again")
         elif name not in before or before[name].value != now[name].value:
             lines.append(f"{name} changes ({now[name].source})")
-        elif now[name].source == START and name != "HTTP_PORT":
+        elif now[name].source == START and name != "HTTP_PORT" and tell_kept:
             lines.append(f"{name} stays {START} (it is in no .env; make stop start forgets it)")
+    return lines
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A line for each name that nobody reads but that is much like one that is read."""
+    right = known()
+    lines = []
+    for name in sorted(set(names) - right):
+        near = difflib.get_close_matches(name, right, 1, 0.85)
+        if near and not OTHERS.fullmatch(name):
+            lines.append(f"{name} in .env is no setting; did you mean {near[0]}?")
     return lines
 
 
@@ -144,6 +156,9 @@ def main(run: Path, keep: bool) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2] == "keep")
+        if sys.argv[1] == "misspelt":
+            print("\n".join(misspelt(envfile.read(".env"))))
+        else:
+            main(Path(sys.argv[1]), sys.argv[2] == "keep")
     except ValueError as error:
         sys.exit(f"Wrong setting: {error}")

@@ -8,12 +8,14 @@ files=$data/appendonlydir
 mkdir -p "$data"
 trap 'rm -f "$data/incoming.rdb"' EXIT
 cat >"$data/incoming.rdb"
-# The server is its own checker when it is called by that name.
-checker=$data/redis-check-rdb.valkey-check-rdb
-ln -sf "$(command -v "$program")" "$checker"
+# The one of this very server, which is its own checker when it is called by that name.
+own=$data/redis-check-rdb.valkey-check-rdb
+ln -sf "$(command -v "$program")" "$own"
+checker=$(command -v "$(dirname "$(command -v "$program")")/redis-check-rdb" || command -v redis-check-rdb || true)
+[ -n "$checker" ] && [ "$(basename "$program")" = redis-server ] || checker=$own
 [ "$(head -c 5 "$data/incoming.rdb")" = REDIS ] || [ "$(head -c 6 "$data/incoming.rdb")" = VALKEY ] || { echo "This is no snapshot of Redis" >&2; exit 1; }
 "$checker" "$data/incoming.rdb" >/dev/null 2>&1 || { echo "This Redis cannot read the snapshot: it is damaged, or of a newer Redis" >&2; exit 1; }
-rm -f "$checker"
+rm -f "$own"
 if [ -d "$files" ]; then
     mv "$files" "$data/before-$(date -u +%Y%m%dT%H%M%SZ)"
     # the newest two, should the restore have been a mistake

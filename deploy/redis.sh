@@ -14,8 +14,14 @@ aside=$data/damaged-$(date -u +%Y%m%dT%H%M%SZ)
 
 word() { echo "data: $*" >&2; }
 
-# The server is its own checker when it is called by that name.
-check() { "$data/redis-check-aof.valkey-check-aof" "$@" "$manifest" 2>&1; }
+# The one of this very server, which is its own checker when it is called by that name.
+checker=$(command -v "$(dirname "$(command -v "$program")")/redis-check-aof" || command -v redis-check-aof || true)
+[ -n "$checker" ] && [ "$(basename "$program")" = redis-server ] || checker=$data/redis-check-aof.valkey-check-aof
+check() { "$checker" "$@" "$manifest" 2>&1; }
+damaged() { # only its own verdict counts: a checker that cannot run has none
+    check >/dev/null && return 1
+    [ $? = 1 ]
+}
 
 keep_a_copy() {
     [ ! -e "$aside" ] || return 0
@@ -53,9 +59,9 @@ repair() {
             return
         fi
     fi
-    check >/dev/null && return
+    damaged || return 0
     keep_a_copy
-    if cut=$(echo y | check --fix) && check >/dev/null; then
+    if cut=$(echo y | check --fix) && ! damaged; then
         word "its end was torn, as by a power cut, and is cut off ($(echo "$cut" | sed -n 's/.*diff=\([0-9]*\).*/\1/p' | tail -n 1) bytes)"
     else
         rm -rf "$files"

@@ -13,17 +13,10 @@ from socket import socket
 import httpx
 import pytest
 
-from tests.world.checkout import ALL, Checkout, wait_until
+from tests.world.checkout import ALL, Checkout, alive, wait_until
 
 PASSWORD = 'p $;"\\x #y'
 ODD = "a b&c|d;e\"f%g'ü$x,#\\y"  # what a folder may be called
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.checkout import Checkout
+from tests.world.checkout import Checkout, alive
 
 ANALYZE = shutil.which("systemd-analyze")
 
@@ -68,7 +68,7 @@ def test_the_commands_of_the_unit_operate_the_stack(tmp_path: Path) -> None:
     finally:
         stopped = run(values["ExecStop"])
     assert stopped.returncode == 0
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs here")

@@ -102,6 +102,7 @@ doctor() {
         port=${HTTP_PORT:-80}
         ! taken "$port" || echo "warn  port: $port is taken; repair: HTTP_PORT=8080 in .env"
     fi
+    python3 deploy/given.py misspelt 2>/dev/null | sed 's/^./warn  settings: &/'
     quietly compose build backend1 || die "The image does not build"
     compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
 }
@@ -124,6 +125,7 @@ snapshot() { # FILE
 }
 
 load() { # FILE
+    quietly compose up --no-start redis # its network and volume, which would be told at length
     compose run --rm --no-deps -T -v "$PWD/deploy/redis-load.sh:/etc/chat-redis-load.sh:ro" --entrypoint /bin/sh redis \
         /etc/chat-redis-load.sh /data <"$1"
 }

@@ -17,6 +17,14 @@ PARTS = ("app", "deploy", "nginx", "static", "pyproject.toml", "uv.lock", ".env.
 ALL = {"backend-1", "backend-2", "backend-3"}
 
 
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
