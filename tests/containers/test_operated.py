@@ -122,7 +122,8 @@ def test_a_backup_is_restored_with_a_word_and_a_torn_file_is_repaired(odd: Stack
     odd.client.delete("/api/v1/chat/kept", headers=headers)
     odd.make("restore", "FILE=my.tar.gz")
     assert odd.client.get("/api/v1/chat/kept", headers=headers).json()["messages"] == kept
-    odd.inside("redis", "sh", "-c", "head -c 4096 /dev/zero >>/data/appendonlydir/*.incr.aof")
+    zeros = 'for file in /data/appendonlydir/*.incr.aof; do head -c 4096 /dev/zero >>"$file"; done'
+    odd.inside("redis", "sh", "-c", zeros)
     run("docker", "kill", odd.container("redis"))
     odd.make("stop")
     assert "data: its end was torn" in odd.make("start").stdout
