@@ -12,7 +12,7 @@ from tests.containers.stack import Stack, run
 pytestmark = pytest.mark.timeout(400)
 
 PASSWORD = "p $;\"\\x 'y #z"
-KEY = "a$bc1 #longkey"
+KEY = "a$bc1#longkey"
 
 
 @pytest.fixture(scope="module")
