@@ -16,7 +16,8 @@ RUN find .venv/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 
  && find .venv/lib -name '*.so' -exec strip --strip-unneeded {} +
 COPY app app
 COPY static static
-RUN python -m compileall -q app
+# A checkout made with umask 077 is readable by its owner alone; the backends are another user.
+RUN chmod -R a+rX app static && python -m compileall -q app
 
 FROM python:3.13-slim
 WORKDIR /srv

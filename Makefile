@@ -9,6 +9,7 @@ PYTHON := .venv/bin/python
 UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
+        backup restore upgrade service service-user service-remove \
         doctor test test-containers check check-kubernetes chaos bench vendor audit image-multiarch clean
 
 help: ## This list
@@ -42,6 +43,24 @@ logs-nginx: ## Newest log lines of Nginx
 
 logs-redis: ## Newest log lines of Redis
 	$(STACK) logs redis
+
+backup: ## The chats and .env in one file under backups/, while everything runs (FILE=name)
+	@sh deploy/backup.sh backup $(if $(FILE),"$(FILE)")
+
+restore: ## The chats of such a file instead of those here: make restore FILE=backups/chat-….tar.gz
+	@sh deploy/backup.sh restore "$(FILE)"
+
+upgrade: ## The newest version, one backend after the other; back by itself when it does not become healthy
+	@sh deploy/upgrade.sh $(TO)
+
+service: ## Start at boot and watch it, by systemd (as root)
+	@sh deploy/service.sh system
+
+service-user: ## The same for you alone, without root
+	@sh deploy/service.sh user
+
+service-remove: ## No longer
+	@sh deploy/service.sh remove
 
 shell: ## A shell where a backend runs
 	$(STACK) shell

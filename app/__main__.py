@@ -52,10 +52,10 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    if sys.argv[1:] == ["doctor"]:
+    if sys.argv[1:2] == ["doctor"]:
         from app.doctor.checks import main as doctor
 
-        sys.exit(doctor())
+        sys.exit(doctor(running=sys.argv[2:] == ["running"]))
     settings = load()
     if sys.argv[1:] == ["check"]:
         _build(settings)

@@ -4,7 +4,15 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-native_runs() { [ -s run/supervisord.pid ] && kill -0 "$(cat run/supervisord.pid)" 2>/dev/null; }
+# In /proc, for a process of another user answers no signal.
+native_runs() { [ -s run/supervisord.pid ] && [ -d "/proc/$(cat run/supervisord.pid)" ]; }
+
+if [ -e run ] && ! { [ -r run ] && [ -w run ] && [ -x run ]; }; then
+    owner=$(stat -c %U run)
+    echo "run/ and data/ belong to $owner, who started the stack here: sudo -u $owner make $1; or, once it is stopped," \
+        "take them over: sudo chown -R $(id -un) run data .venv" >&2
+    exit 1
+fi
 
 # Says why Docker is not used, or nothing when it is.
 why_not_docker() {

@@ -6,12 +6,13 @@ settings as shell commands. So it needs nothing but Python itself.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from app import envfile  # noqa: E402  # a script finds it only now
 
 SHELL, FILE, START = "from the shell", "from .env", "as at the start"
-OTHERS = re.compile(r"(AWS|OTEL)_[A-Z0-9_]+")  # what libraries read
+OTHERS = re.compile(r"(AWS|OTEL)_[A-Z0-9_]+(?<!_FILE)(?<!_BUNDLE)")  # what libraries read, but no files
 # In a container these have their own values; the rest means nothing to a backend.
 NOT_INSIDE = {"HOST", "PORT", "BACKEND_ID", "REDIS_HOST", "AGENTS_DIR", "OLLAMA_HOST", "REDIS_PASSWORD"}
 NOT_INSIDE |= {"HTTP_PORT", "HTTP_BIND", "TRUSTED_PROXIES", "AWS_OWNER"}
@@ -61,7 +62,7 @@ def remembered(given: Mapping[str, Setting]) -> dict[str, str]:
     return {name: setting.value for name, setting in given.items() if setting.source != FILE}
 
 
-def changes(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> list[str]:
+def changes(before: Mapping[str, Setting], now: Mapping[str, Setting], tell_kept: bool = True) -> list[str]:
     """A line for each setting that is not what it was, without its value."""
     lines = []
     for name in sorted({*before, *now}):
@@ -69,8 +70,19 @@ def changes(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> list[s
             lines.append(f"{name} has its default again")
         elif name not in before or before[name].value != now[name].value:
             lines.append(f"{name} changes ({now[name].source})")
-        elif now[name].source == START and name != "HTTP_PORT":
+        elif now[name].source == START and name != "HTTP_PORT" and tell_kept:
             lines.append(f"{name} stays {START} (it is in no .env; make stop start forgets it)")
+    return lines
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A line for each name that nobody reads but that is much like one that is read."""
+    right = known()
+    lines = []
+    for name in sorted(set(names) - right):
+        near = difflib.get_close_matches(name, right, 1, 0.85)
+        if near and not OTHERS.fullmatch(name):
+            lines.append(f"{name} in .env is no setting; did you mean {near[0]}?")
     return lines
 
 
@@ -83,10 +95,15 @@ def load(path: Path) -> dict[str, Setting]:
 
 
 def save_json(path: Path, values: object) -> None:
+    """As `save`."""
+    save(path, json.dumps(values, indent=1))
+
+
+def save(path: Path, text: str) -> None:
     """For our eyes only: keys and passwords are in it. Whole or not at all."""
     new = path.with_suffix(".new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
+        file.write(text)
     new.replace(path)
 
 
@@ -122,8 +139,9 @@ def override(names: list[str]) -> str:
 
 
 def main(run: Path, keep: bool) -> None:
-    """Writes `docker.yml` into `run` and prints `export` lines; `keep`: what was given at the start counts
-    too.
+    """Writes the names for Compose and the values for the shell into `run`, and says what changes.
+
+    `keep`: what was given at the start counts too.
     """
     before = load(run / "docker-given.json") if keep else {}
     given = gather(os.environ, envfile.read(".env"), remembered(before))
@@ -131,14 +149,16 @@ def main(run: Path, keep: bool) -> None:
     handed = [name for name in values if name not in NOT_INSIDE and not name.startswith("COMPOSE_")]
     (run / "docker.yml").write_text(override(handed), encoding="utf-8")
     save_json(run / "docker-given.json", given)
+    save(run / "docker-exports", "".join(f"export {name}={shlex.quote(values[name])}\n" for name in values))
     for line in changes(before, given) if before else []:
-        print(f"echo {shlex.quote(line)}")
-    for name, value in sorted(values.items()):
-        print(f"export {name}={shlex.quote(value)}")
+        print(line)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2] == "keep")
+        if sys.argv[1] == "misspelt":
+            print("\n".join(misspelt(envfile.read(".env"))))
+        else:
+            main(Path(sys.argv[1]), sys.argv[2] == "keep")
     except ValueError as error:
         sys.exit(f"Wrong setting: {error}")

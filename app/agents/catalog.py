@@ -15,6 +15,7 @@ from app.settings import Settings
 
 MOST_BYTES = 256 * 1024
 PROVIDERS = [name for name in get_args(Settings.model_fields["provider"].annotation) if name != "demo"]
+_CLOSED = "may not be read by the user that the backends run as: chmod -R a+rX its folder"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -79,7 +80,10 @@ class Catalog:
 
 def _files(folder: Path) -> list[Path]:
     """The agent files here, without what systems and editors leave behind (`._x.toml`, `.#x.toml`)."""
-    found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".toml")
+    try:
+        found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".toml"]
+    except PermissionError:
+        raise ValueError(f"AGENTS_DIR: {folder} {_CLOSED}") from None
     return [path for path in found if not path.name.startswith((".", "#", "~"))]
 
 
@@ -101,6 +105,8 @@ def _content(path: Path) -> dict[str, Any]:
         if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
             raise ValueError(f"is no file of at most {MOST_BYTES // 1024} KB")
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except PermissionError:
+        raise ValueError(f"AGENTS_DIR: {path} {_CLOSED}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deep") from None
     except (OSError, ValueError) as error:

@@ -27,12 +27,15 @@ from app.store.wire.connection import Connection
 SKEW_SECONDS = 240  # AWS refuses signatures that are five minutes off
 
 
-def main() -> int:
-    """Prints every finding as it is made; 1 when one of them keeps the service from working."""
+def main(running: bool = False) -> int:
+    """Prints every finding as it is made; 1 when one of them keeps the service from working.
+
+    `running`: these are the settings of a stack that runs, which has its port.
+    """
     settings = load()
     print("\n".join(_shown(settings)), flush=True)
     failed = False
-    for finding in _findings(settings):
+    for finding in _findings(settings, running):
         print(finding, flush=True)
         failed = failed or finding.verdict == "FAIL"
     return int(failed)
@@ -46,8 +49,8 @@ def _shown(settings: Settings) -> Iterator[str]:
         yield f"      {name.upper()}={'********' if isinstance(value, SecretStr) else value}"
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
-    yield from look(settings)
+def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
+    yield from look(settings, running)
     yield from _redis(settings)
     if settings.provider == "bedrock":
         yield _clock(settings.aws_region)

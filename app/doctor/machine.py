@@ -18,6 +18,7 @@ from app.settings import Settings
 
 ASK_SECONDS = 5.0
 WANTED_MB = 400
+WANTED_DISK_MB = 1024  # the file of Redis, twice while it is rewritten
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,18 @@ def in_container() -> bool:
     return sys.prefix == "/srv/.venv"
 
 
-def look(settings: Settings) -> Iterator[Finding]:
+def look(settings: Settings, running: bool = False) -> Iterator[Finding]:
     """Everything, in the order of the report."""
     yield from _system()
     yield from _memory()
+    yield from _disk()
     yield from _kernel()
     if in_container():
         yield Finding("ok", "container", f"asked from inside, as user {os.getuid()}")
     else:
         yield from _programs()
-        yield _port(settings.http_port)
+        if not running:
+            yield _port(settings.http_port)
 
 
 def _system() -> Iterator[Finding]:
@@ -79,6 +82,15 @@ def _memory() -> Iterator[Finding]:
         yield Finding("warn", "memory", detail, "stop other programs, or lower MAX_RUNS")
     else:
         yield Finding("ok", "memory", f"{free} MB free")
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free // 2**20
+    if free < WANTED_DISK_MB:
+        repair = "make room: without it Redis refuses to write, and new replies get 503"
+        yield Finding("warn", "disk", f"{free} MB free here", repair)
+    else:
+        yield Finding("ok", "disk", f"{free} MB free")
 
 
 def _kernel() -> Iterator[Finding]:

@@ -2,96 +2,47 @@
 # The stack with Docker Compose: run.sh VERB [ARGUMENT]
 set -eu
 cd "$(dirname "$0")/../.."
-
-die() { echo "$*" >&2; exit 1; }
-
-# A setting from the environment, else from .env.
-setting() {
-    eval "value=\${$1:-}"
-    [ -n "$value" ] || value=$(sed -n "s/^ *$1 *= *//p" .env 2>/dev/null | tail -n 1 | sed "s/^[\"']//; s/[\"'] *\$//")
-    echo "$value"
-}
-
-VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
-REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-export VERSION REVISION
-
-files='-f docker-compose.yml'
-if [ "$(setting PROVIDER)" = bedrock ] && [ -d "$HOME/.aws" ]; then
-    files="$files -f deploy/docker/aws.yml"
-    AWS_OWNER=$(id -u):$(id -g)
-    export AWS_OWNER
-fi
-compose() { docker compose --ansi never --progress plain $files "$@"; }
-tty=
-[ -t 0 ] && [ -t 1 ] || tty=-T
-
-public_port() { compose port nginx 8080 2>/dev/null | sed -n 's/.*://p' | head -n 1; }
-
-taken() { # PORT
-    grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F:]+ 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
-}
-
-choose_port() {
-    wanted=$(setting HTTP_PORT)
-    port=$(public_port)
-    if [ -n "$port" ] && [ "${wanted:-$port}" = "$port" ]; then # it runs: stay there
-        HTTP_PORT=$port
-    elif [ -n "$wanted" ]; then
-        taken "$wanted" && die "Port $wanted is taken: choose another one with HTTP_PORT in .env, or free it (sudo ss -ltnp)"
-        HTTP_PORT=$wanted
-    elif ! taken 80; then
-        HTTP_PORT=80
-    else
-        taken 8080 && die "Ports 80 and 8080 are taken: choose another one, as in HTTP_PORT=8081 make start"
-        echo "Port     8080, because 80 is taken"
-        HTTP_PORT=8080
-    fi
-    export HTTP_PORT
-}
-
-# With ALLOWED_HOSTS the backends answer only to one of them.
-health() {
-    host=$(setting ALLOWED_HOSTS | sed 's/[ ,].*//')
-    compose exec -T nginx wget -q -O - --header "Host: ${host:-localhost}" http://127.0.0.1:8080/health 2>/dev/null
-}
-field() { health | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }
-
-summary() {
-    KEYED=$([ -z "$(setting API_KEYS)" ] || echo yes) sh deploy/summary.sh "$(public_port)" "$(field provider)" "$(field model)"
-}
-
-quietly() { # shows what a command said only when it failed
-    said=$("$@" 2>&1) || { echo "$said" | tail -n 25 >&2; return 1; }
-}
-
-# The image of this checkout, and that it can be started with these settings at all: one line if not.
-prepare() {
-    quietly compose build backend1 || die "The image does not build"
-    wrong=$(compose run --rm --no-deps -T backend1 python -c 'from app.settings import load; load()' 2>&1) ||
-        die "$(echo "$wrong" | grep -m 1 'Wrong setting' || echo "$wrong" | tail -n 3)"
-}
-
-running() { # SERVICE...: whether all of them do
-    [ "$(compose ps --status running --quiet "$@" 2>/dev/null | wc -l)" = $# ]
-}
+. deploy/docker/parts.sh
 
 start() {
     echo "With Docker Compose $(docker compose version --short)"
     if running nginx backend1 backend2 backend3 redis; then
+        remember
         echo "It runs already (make restart to load changes)"
         summary
         return
     fi
+    settle forget
     choose_port
     echo "Building the image and starting (a minute or two the first time)"
     prepare
-    quietly compose up --detach --wait --remove-orphans || die "The stack does not start (make logs)"
+    quietly compose rm --force || true # what has ended: its end would be taken for one of now
+    up || {
+        why=$(culprit)
+        quietly compose stop # the containers stay, for their logs
+        die "$why"
+    }
+    tell_repairs
     summary
+}
+
+# Waits for all, but not a second longer than until one of them has died.
+up() {
+    compose up --detach --remove-orphans --no-build >run/docker-up.log 2>&1 &
+    upper=$!
+    while kill -0 $upper 2>/dev/null; do
+        [ -z "$(compose ps --all --status exited --status restarting --quiet redis backend1 backend2 backend3 2>/dev/null)" ] || {
+            kill $upper 2>/dev/null || true
+            return 1
+        }
+        sleep 0.5
+    done
+    wait $upper && quietly compose up --detach --wait --no-build
 }
 
 restart() {
     running nginx || die "Nothing runs: make start"
+    [ -e run/docker-exports ] && settle keep || settle forget
     choose_port
     prepare
     # Redis and Nginx only when their settings have changed. (No --no-deps: it changes what Compose compares.)
@@ -124,7 +75,7 @@ stop() {
     # The backends first: so that replies end through Nginx.
     quietly compose stop backend1 backend2 backend3 || true
     quietly compose --profile ollama down
-    echo "Stopped; chats stay in the volume redis-data"
+    echo "Stopped; chats stay in the volume ${COMPOSE_PROJECT_NAME}_redis-data"
 }
 
 logs() {
@@ -143,35 +94,54 @@ doctor() {
     esac
     docker info 2>/dev/null | grep -q 'No memory limit support' &&
         echo "warn  memory cgroup: off, so memory limits are ignored; repair: append cgroup_enable=memory cgroup_memory=1 to /boot/firmware/cmdline.txt and reboot"
+    echo "ok    project: $COMPOSE_PROJECT_NAME"
     port=$(public_port)
     if [ -n "$port" ]; then
         echo "ok    port: the stack answers on $port"
     else
-        port=$(setting HTTP_PORT)
-        ! taken "${port:-80}" || echo "warn  port: ${port:-80} is taken; repair: HTTP_PORT=8080 in .env"
+        port=${HTTP_PORT:-80}
+        ! taken "$port" || echo "warn  port: $port is taken; repair: HTTP_PORT=8080 in .env"
     fi
+    python3 deploy/given.py misspelt 2>/dev/null | sed 's/^./warn  settings: &/'
     quietly compose build backend1 || die "The image does not build"
     compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
 }
 
 clean() {
     compose --profile ollama down --volumes --remove-orphans
-    docker image rm "fastapi-agent-chat:$VERSION" 2>/dev/null || true
-    rm -rf .venv .venv-tools
+    docker image rm "$COMPOSE_PROJECT_NAME:$VERSION" 2>/dev/null || true
+    rm -rf .venv .venv-tools run
 }
 
 redis_cli() {
-    password=$(setting REDIS_PASSWORD)
-    compose exec $tty redis redis-cli ${password:+--no-auth-warning -a "$password"} "$@"
+    compose exec $tty -e "REDISCLI_AUTH=${REDIS_PASSWORD:-}" redis sh -c '[ "$REDISCLI_AUTH" ] || unset REDISCLI_AUTH; exec redis-cli "$@"' redis-cli "$@"
+}
+
+snapshot() { # FILE
+    running redis || die "Nothing runs: make start"
+    compose exec -T -e "REDISCLI_AUTH=${REDIS_PASSWORD:-}" redis sh -c '[ "$REDISCLI_AUTH" ] || unset REDISCLI_AUTH
+        trap "rm -f /data/backup.rdb" EXIT; redis-cli --rdb /data/backup.rdb >/dev/null && cat /data/backup.rdb' >"$1" 2>/dev/null ||
+        die "Redis gives no snapshot (make logs-redis)"
+}
+
+load() { # FILE
+    quietly compose up --no-start redis # its network and volume, which would be told at length
+    compose run --rm --no-deps -T -v "$PWD/deploy/redis-load.sh:/etc/chat-redis-load.sh:ro" --entrypoint /bin/sh redis \
+        /etc/chat-redis-load.sh /data <"$1"
 }
 
 verb=$1
 shift
+name_the_project
 case $verb in
-start | restart | stop | logs | doctor | clean) "$verb" "$@" ;;
+start | restart) ;;
+*) remember ;;
+esac
+case $verb in
+start | restart | stop | logs | doctor | clean | snapshot | load) "$verb" "$@" ;;
 status) compose ps ;;
 health) health && echo || die "unhealthy (make logs)" ;;
 shell) compose exec $tty backend1 sh ;;
-redis) redis_cli ;;
+redis) redis_cli "$@" ;;
 redis-monitor) redis_cli monitor ;;
 esac

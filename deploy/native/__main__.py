@@ -10,15 +10,16 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from app.settings import load
-from deploy.native import guard, supervisor
+from deploy.native import checkup, guard, supervisor
+from deploy.native.backup import load_snapshot, snapshot
 from deploy.native.choose import redis_url
 from deploy.native.health import health
-from deploy.native.lifecycle import read_stack, restart, start, stop
+from deploy.native.lifecycle import read_stack, restart, settle, start, stop
 from deploy.native.parts import environment_of
 from deploy.native.places import DATA, LOGS, PYTHON, ROOT, RUN
 from deploy.native.say import fail, say
 
-ALONE = ("start", "stop", "restart", "clean")  # two of them in one checkout wait for each other
+ALONE = ("start", "stop", "restart", "clean", "load")  # two of them in one checkout wait for each other
 
 
 def status() -> None:
@@ -84,10 +85,15 @@ def shell() -> NoReturn:
 
 
 def doctor() -> NoReturn:
-    """The checks of the app, with the stack's own Redis when it runs."""
-    if supervisor.running():
-        running_redis()
-    os.execv(PYTHON, [str(PYTHON), "-m", "app", "doctor"])
+    """The checks of the app with the settings of what runs, and what only the outside can see."""
+    if not supervisor.running():
+        settle({})
+        for finding in checkup.of_the_checkout():
+            say(str(finding))
+        os.execv(PYTHON, [str(PYTHON), "-m", "app", "doctor"])
+    for finding in [*checkup.of_the_checkout(), *checkup.of_what_runs(read_stack())]:
+        say(str(finding))
+    os.execve(PYTHON, [str(PYTHON), "-m", "app", "doctor", "running"], dict(environment_of("backend-1")))
 
 
 def clean() -> None:
@@ -110,6 +116,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "shell": shell,
     "doctor": doctor,
     "clean": clean,
+    "snapshot": snapshot,
+    "load": load_snapshot,
 }
 
 

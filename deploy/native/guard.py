@@ -18,7 +18,7 @@ def only_the_owner(verb: str) -> None:
     if not strangers:
         return
     name = _name(strangers.pop())
-    repair = f"sudo make {verb}" if name == "root" else f"sudo -u {name} make {verb}"
+    repair = f"sudo -u {name} make {verb}"
     fail(
         f"run/ and data/ belong to {name}, who started the stack here: {repair}; or, once it is stopped, "
         f"take them over: sudo chown -R {_name(os.getuid())} run data .venv"

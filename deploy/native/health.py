@@ -24,7 +24,7 @@ def health(port: int, host: str = "", address: str = "") -> dict[str, Any]:
 
 
 def redis_says(port: int, password: str, *words: str) -> str:
-    """The first line of what Redis answers to a command; empty when nobody answers."""
+    """What Redis answers to a command, without its length; empty when nobody answers."""
     try:
         with socket.create_connection(("127.0.0.1", port), ASK_SECONDS) as connection:
             lines = connection.makefile("rb")
@@ -32,9 +32,17 @@ def redis_says(port: int, password: str, *words: str) -> str:
                 connection.sendall(_command("AUTH", password))
                 lines.readline()
             connection.sendall(_command(*words))
-            return lines.readline().decode(errors="replace").strip()
-    except OSError:
+            line = lines.readline()
+            body = lines.read(int(line[1:])) if line.startswith(b"$") else line
+            return body.decode(errors="replace").strip()
+    except (OSError, ValueError):
         return ""
+
+
+def redis_info(port: int, password: str) -> dict[str, str]:
+    """What Redis tells about its files; empty when nobody answers."""
+    lines = (line.partition(":") for line in redis_says(port, password, "INFO", "persistence").splitlines())
+    return {name: value for name, colon, value in lines if colon}
 
 
 def _command(*words: str) -> bytes:

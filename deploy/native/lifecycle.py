@@ -127,7 +127,7 @@ def restart() -> None:
     waiting = Waiting(stack, settings)
     for name in stack.names:
         say(f"{name} ends its replies and starts again")
-        supervisor.rpc().stopProcess(name)
+        supervisor.end(name)
         waiting.forget(name)
         supervisor.begin(name)
         if trouble := waiting.backend(name):

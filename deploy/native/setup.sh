@@ -57,6 +57,16 @@ install_test_programs() {
     fi
 }
 
+# Nothing to do, and nobody to ask, when .venv is what uv.lock says: so a start needs neither network nor uv.
+stamp=.venv/.made
+wanted="$want $(cksum <uv.lock) $(cksum <pyproject.toml)"
+if [ -x .venv/bin/python ] && grep -qxF "$wanted" "$stamp" 2>/dev/null && .venv/bin/python -c 'import sys' 2>/dev/null; then
+    [ "$want" = run ] || install_test_programs
+    exit 0
+fi
+# cron and systemd know a short PATH only
+PATH=$PATH:${HOME:-/root}/.local/bin:$HOME/.cargo/bin:/usr/local/bin
+
 [ "$(getconf LONG_BIT)" = 64 ] || die "A 64-bit system is needed (on a Raspberry Pi: Raspberry Pi OS, 64-bit)"
 python=$(find_python) || { install_python && python=$(find_python); } ||
     die "Python 3.11 or newer is needed: sudo apt install -y python3 python3-venv"
@@ -77,4 +87,6 @@ groups=--no-dev
 sync() { "$uv" sync -q --frozen --inexact --group native $groups; }
 # The second try believes the certificates of this machine, such as those of a company's proxy.
 sync 2>/dev/null || UV_SYSTEM_CERTS=1 sync || die "uv sync failed (see above)"
+# dev has what run needs
+{ echo "$wanted"; [ "$want" = run ] || echo "run ${wanted#* }"; } >"$stamp"
 [ "$want" = run ] || install_test_programs

@@ -98,6 +98,12 @@ def begin(name: str) -> None:
     rpc().startProcess(name, False)
 
 
+def end(name: str) -> None:
+    """Ends a part and waits for it."""
+    with contextlib.suppress(Fault):  # it does not run
+        rpc().stopProcess(name)
+
+
 def processes() -> list[dict[str, Any]]:
     """Every part: `name`, `statename`, `pid`, `description`, `exitstatus`, `start` and `stop` (in
     seconds).
@@ -112,9 +118,9 @@ def process(name: str) -> dict[str, Any]:
 
 def shut_down(seconds: float) -> None:
     """Ends all parts in order, then supervisord; then what is left of ours, should supervisord have died."""
-    with contextlib.suppress(OSError, Fault):  # it does not run, or is shutting down
-        rpc().shutdown()
-    if socket_path().exists():
+    with contextlib.suppress(OSError):  # it does not run
+        with contextlib.suppress(Fault):  # it is shutting down already
+            rpc().shutdown()
         _wait_for_the_end(seconds)
     for signal in (SIGTERM, SIGKILL):
         for pid in ours():

@@ -31,7 +31,7 @@ class Swarm:
             cwd=self.folder,
             env={
                 **os.environ,
-                "IMAGE": "fastapi-agent-chat:test",
+                "IMAGE": f"chat-test-{os.getpid()}:test",
                 "HTTP_PORT": str(self.port),
                 "REDIS_URL": f"redis://{host}:{port}/0",
             },

@@ -1,18 +1,28 @@
 """A checkout of its own that runs without Docker, as `make` would run it, on a free port."""
 
 import os
+import random
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 
 import httpx
 
-from tests.world.processes import ROOT, free_port
+from tests.world.processes import ROOT
 
-PARTS = ("app", "deploy", "nginx", "static", "pyproject.toml", ".env.example")
+PARTS = ("app", "deploy", "nginx", "static", "pyproject.toml", "uv.lock", ".env.example", "Makefile")
 ALL = {"backend-1", "backend-2", "backend-3"}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -22,13 +32,22 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def public_port() -> int:
+    """A free port below those that the system hands out by itself: it is bound some seconds later only."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("no free port")
+
+
 class Checkout:
     """A copy of the project with the same .venv."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = free_port()
+        self.port = public_port()
         self.url = f"http://127.0.0.1:{self.port}"
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
@@ -56,6 +75,20 @@ class Checkout:
         finally:
             process.kill()
         return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def make(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        """`make WORDS`, without Docker."""
+        command = ["make", "--no-print-directory", *words]
+        environment = self.environment(MODE="native", HOME=str(self.folder), **more)
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=170,
+        )
 
     def text(self, path: str) -> str:
         file = self.folder / path
