@@ -17,7 +17,7 @@ WRONG = [
     ("OPENAI_API_KEY", "canary with a space"),
     ("DISCONNECT_GRACE_SECONDS", "-2"),
     ("API_KEYS", "canary-key-without-a-name"),
-    ("API_KEYS", "anna:canary7"),
+    ("API_KEYS", "anna:key"),
     ("API_KEYS", "anna:canary-with-ü"),
     ("API_KEYS", "anna:canary with space"),
     ("CORS_ORIGINS", "*"),
