@@ -37,11 +37,13 @@ class Backend(ThreadingHTTPServer):
     """Counts what reaches it. `hang_up`: closes after reading; `gate` holds the second half of a stream."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, name: str, port: int = 0, address: str = "127.0.0.1") -> None:
         super().__init__((address, port), Handler)
         self.name = name
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.connections: set[tuple[str, int]] = set()
         self.hang_up = False
         self.gate = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -62,6 +64,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.seen.append((f"{self.command} {self.path}", dict(self.headers)))
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.connections.add(self.client_address)
+        if self.path == "/kept":
+            self.close_connection = False
         if self.server.hang_up:
             self.close_connection = True
         elif self.path.startswith(("/api/v1/chat/stream", "/v1/chat/completions?stream")):
@@ -147,6 +152,10 @@ class Front:
             backend.close()
 
 
+def client_of(front: Front, **headers: str) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{front.port}", timeout=10, headers=headers)
+
+
 @pytest.fixture(params=["machine", "wheel"])
 def program(request: pytest.FixtureRequest) -> str:
     return program_of(request.param)
@@ -195,6 +204,13 @@ def test_a_post_that_was_sent_is_never_sent_again(front: Front, client: httpx.Cl
     assert front.seen("/api/v1/chat/once") == 1
 
 
+def test_a_post_never_travels_on_a_kept_connection(front: Front, client: httpx.Client) -> None:
+    """It may be closing just then, and Nginx must not send a POST again."""
+    for _ in range(12):
+        assert client.post("/kept", json={}).status_code == 200
+    assert sum(len(backend.connections) for backend in front.backends) == 12
+
+
 def test_a_get_whose_backend_goes_away_is_answered_by_another(front: Front, client: httpx.Client) -> None:
     front.backends[0].hang_up = front.backends[1].hang_up = True
     assert {client.get("/health").json()["backend"] for _ in range(3)} == {"backend-3"}
@@ -231,8 +247,8 @@ def test_one_address_that_starts_too_many_chats_is_told_to_wait(front: Front, cl
     allowed, refused = 0, next(answers)
     while refused.status_code == 200:
         allowed, refused = allowed + 1, next(answers)
-    assert allowed >= 500
     assert refused.status_code == 429
+    assert allowed >= 500
     assert_problem(refused, "rate_limited")
     assert refused.headers["Retry-After"] == "1"
     assert client.post("/api/v1/stop/c1").status_code == 200, "a stop has a limit of its own"

@@ -104,6 +104,8 @@ doctor() {
     fi
     python3 deploy/given.py misspelt 2>/dev/null | sed 's/^./warn  settings: &/'
     quietly compose build backend1 || die "The image does not build"
+    nginx=$(compose exec -T nginx nginx -v 2>&1 | sed -n 's|^nginx version: nginx/||p')
+    [ -z "$nginx" ] || compose exec -T backend1 python -m app.doctor.floors nginx "$nginx" || true
     compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
 }
 
