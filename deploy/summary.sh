@@ -19,7 +19,7 @@ echo "  Page      $here"
 [ -z "$lan" ] || echo "  LAN       http://$lan$suffix"
 echo "  API       $here/docs"
 if [ "$provider" = demo ]; then
-    echo "  Provider  demo: scripted, no key, no network (PROVIDER=ollama or bedrock in .env for a real model)"
+    echo "  Provider  demo: scripted, no key, no network (PROVIDER=ollama, openai or bedrock in .env for a real model)"
 else
     echo "  Provider  $provider, model $model"
 fi

@@ -1,16 +1,19 @@
 """What servers that speak OpenAI's API do differently, and that a reply is the same with each of them."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.doctor.openai import NAME
 from tests.conftest import FAKE_OPENAI_KEY, openai_env
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.openai import LAST_WORDS, Dialect, FakeOpenAI
 from tests.world.fakes.reply import Failure, Reply, ToolCall
+from tests.world.processes import Program
 from tests.world.sides import NUMBER
 from tests.world.waiting import eventually
 
@@ -267,6 +270,27 @@ async def test_the_window_that_the_server_tells_is_kept(
     assert left_out > 0
     roles = [m["role"] for m in fake.of("question 3 ")[0].body["messages"]]
     assert len(roles) == 1 + 7 - left_out
+
+
+DOCTOR = {
+    "fine": ({"OPENAI_MODEL_ID": "fake"}, "ok"),
+    "another model": ({"OPENAI_MODEL_ID": "gpt-x"}, "warn"),
+    "wrong key": ({"OPENAI_MODEL_ID": "fake", "OPENAI_API_KEY": "sk-canary-wrong"}, "FAIL"),
+    "wrong path": ({"OPENAI_BASE_URL": "{url}/v2"}, "FAIL"),
+    "nobody there": ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "FAIL"),
+}
+
+
+@pytest.mark.parametrize("name", DOCTOR)
+async def test_the_doctor_asks_the_server(openai: FakeOpenAI, tmp_path: Path, name: str) -> None:
+    changed, verdict = DOCTOR[name]
+    env = {**openai_env(openai), **{key: value.format(url=openai.url) for key, value in changed.items()}}
+    program = Program([sys.executable, "-m", "app", "doctor"], tmp_path / "doctor.log", env=env)
+    await program.start()
+    assert await program.wait(60) == (verdict == "FAIL")
+    (line,) = [line for line in program.output.splitlines() if line[6:].startswith(f"{NAME}:")]
+    assert line.startswith(verdict)
+    assert "canary" not in program.output
 
 
 async def test_no_key_and_no_address_get_into_the_log(

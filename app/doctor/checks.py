@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from app.doctor import floors
 from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
+from app.doctor.openai import openai_server
 from app.errors import RedisUnavailable
 from app.settings import Settings, load
 from app.store.wire.connection import Connection
@@ -58,9 +59,11 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
         yield from _bedrock(settings)
     elif settings.provider == "ollama":
         yield _ollama(settings.ollama_host, settings.ollama_model_general)
+    elif settings.provider == "openai":
+        yield openai_server(settings)
     else:
         yield Finding(
-            "ok", "model", "demo: scripted; PROVIDER=ollama or PROVIDER=bedrock in .env for a real one"
+            "ok", "model", "demo: scripted; PROVIDER=ollama, openai or bedrock in .env for a real one"
         )
     yield _access(settings)
 

@@ -10,11 +10,14 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import xllamacpp
 
 NAME = "smollm2-135m"
+WATCH_SECONDS = 5
+START_SECONDS = 300  # what the server ends with may come later
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    over.wait()
+    _wait(over, asked.ends_with)
     os._exit(0)  # its threads would finish what they generate
 
 
@@ -49,7 +52,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="tokens read between two looks at the client")
     parser.add_argument("--parallel", type=int, default=1, help="slots")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument(
+        "--ends-with", type=Path, help="file with the number of a process; ends when that has ended"
+    )
     return parser.parse_args()
+
+
+def _wait(over: threading.Event, pid_file: Path | None) -> None:
+    """Until a signal comes, or until the process of this file has ended or has not begun in time."""
+    begun, deadline = False, time.monotonic() + START_SECONDS
+    while not over.wait(timeout=WATCH_SECONDS):
+        alive = pid_file is None or _alive(pid_file)
+        if not alive and (begun or time.monotonic() > deadline):
+            return
+        begun = begun or alive
+
+
+def _alive(pid_file: Path) -> bool:
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _weights() -> Path:

@@ -15,6 +15,7 @@ from tests.world.fakes.model import FakeModel, run
 from tests.world.fakes.reply import Body, Failure, Reply, ToolCall
 
 LAST_WORDS = "The end."
+WRONG_KEY = Failure(401, "invalid_api_key", "Incorrect API key provided: provider-secret")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,11 @@ class FakeOpenAI(FakeModel):
         self._usage_asked = bool(body.get("stream_options", {}).get("include_usage"))
         return self._whole() if self.dialect.whole else await self.chat(request)
 
-    async def _models(self, _: web.Request) -> web.Response:
+    async def _models(self, request: web.Request) -> web.Response:
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return self.refusal(
+                Failure(401, "invalid_api_key", "Incorrect API key provided: provider-secret")
+            )
         return web.json_response({"object": "list", "data": self.models})
 
     async def _props(self, _: web.Request) -> web.Response:
