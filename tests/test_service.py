@@ -93,7 +93,11 @@ async def test_a_run_is_two_lines_in_the_log_and_they_carry_the_request_id(
     async with cluster.client(1) as client:
         client.http.headers["X-Request-ID"] = "find-me-in-the-log-1"
         stream = await client.ask(chat_id, "canary-words")
-    lines = [line for line in cluster.backends[1].output.splitlines() if stream.run_id in line]
-    assert len(lines) == 2
+
+    def told() -> list[str]:
+        return [line for line in cluster.backends[1].output.splitlines() if stream.run_id in line]
+
+    await eventually(lambda: len(told()) == 2)  # the second one comes after the readers have been served
+    lines = told()
     assert all("find-me-in-the-log-1" in line for line in lines)
     assert "canary-words" not in cluster.backends[1].output

@@ -232,6 +232,7 @@ class Health(BaseModel):
 
     status: Literal["healthy", "unhealthy"]
     redis: Literal["connected", "disconnected"]
+    trouble: str | None = Field(None, description="away, full, read-only, refusing or evicting")
     backend: str
     version: str
     provider: str

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -16,7 +17,6 @@ from app.clock import HEALTH_SECONDS
 from app.errors import RedisUnavailable
 from app.events import iso
 from app.store.store import Store
-from app.store.wire.script import command
 
 router = APIRouter(tags=["health"])
 
@@ -36,13 +36,14 @@ _UNHEALTHY: dict[int | str, dict[str, Any]] = {
 @router.get("/api/v1/health", responses=_UNHEALTHY, operation_id="health_v1")
 async def health(here: Here, response: Response) -> Health:
     """Whether this backend can serve, and what it is."""
-    redis = await _answers(here.store)
-    healthy = redis and not here.runs.draining
+    trouble = await _trouble(here.store)
+    healthy = not trouble and not here.runs.draining
     response.status_code = 200 if healthy else 503
     response.headers["Cache-Control"] = "no-store"
     return Health(
         status="healthy" if healthy else "unhealthy",
-        redis="connected" if redis else "disconnected",
+        redis="disconnected" if trouble == "away" else "connected",
+        trouble=trouble,
         backend=here.settings.backend_id,
         version=__version__,
         provider=here.settings.provider,
@@ -61,10 +62,13 @@ async def status(here: Here, of: Owner) -> StatusBody:
     info = await here.store.redis.info()
     latency = round((time.perf_counter() - began) * 1000, 2)
     backends = await here.store.leases.backends()
-    noted = await here.store.stops.noted(of)
+    noted, runs = await here.store.stops.noted(of), await live_runs(here, of)
+    if here.settings.keys:  # the load of the others is theirs
+        mine = Counter(run.backend for run in runs)
+        backends = {name: about | {"active_runs": mine[about["backend"]]} for name, about in backends.items()}
     return StatusBody(
         backends=sorted(backends.values(), key=lambda about: (about["backend"], about["started_at"])),
-        runs=await live_runs(here, of),
+        runs=runs,
         stops=[one | {"at": iso(one["at"])} for one in noted[:100]],
         redis=RedisStatus(
             version=info.get("redis_version", ""),
@@ -75,10 +79,10 @@ async def status(here: Here, of: Owner) -> StatusBody:
     )
 
 
-async def _answers(store: Store) -> bool:
+async def _trouble(store: Store) -> str | None:
+    """`away`, or what keeps Redis from taking or keeping writes; None when all is well."""
     try:
         async with asyncio.timeout(HEALTH_SECONDS):
-            await store.redis.do(command("PING"))
+            return await store.trouble()
     except (RedisUnavailable, TimeoutError):
-        return False
-    return True
+        return "away"

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from app.backend import Backend
+from app.runs.held import asker
 
 
 def whose(keys: dict[str, str], given: str) -> str | None:
@@ -27,11 +28,19 @@ async def _owner(
     """The owner whose chats this request may see; empty where no keys are set. Answers 401 otherwise."""
     backend: Backend = request.app.state.backend
     if not backend.settings.keys:
+        asker.set(_address(request))
         return ""
     found = whose(backend.settings.keys, credentials.credentials) if credentials else None
     if found is None:
         raise HTTPException(401)
+    asker.set(f"key {found}")
     return found
+
+
+def _address(request: Request) -> str:
+    """Where this request comes from, as Nginx tells it; only to share places fairly."""
+    told = request.headers.get("x-forwarded-for", "").split(",")[-1].strip()
+    return told[:64] or (request.client.host if request.client else "")
 
 
 Owner = Annotated[str, Depends(_owner)]

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from loguru import logger
 
 from app.chat.settle import Settler
 from app.clock import ENDED_SECONDS, LOOK_SECONDS, TAKEN_SECONDS
-from app.errors import RedisUnavailable
+from app.errors import Overloaded, RedisUnavailable
 from app.store.keys import Chat
 from app.store.records import GONE, LiveRun, RunRecord
 from app.store.stops import Met
@@ -23,6 +24,7 @@ from app.store.store import Store
 
 Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pending"]
 
+MOST_ASKED = 2000  # ids of bulk requests at the same time
 HEARD = 256  # bells remembered: a run can end before the stop that ended it is answered here
 
 
@@ -44,20 +46,54 @@ class Stopping:
         self._stops = store.stops
         self._awaited = Awaited(store)
         self._settler = settler
+        self._asked = 0
         self._following: dict[str, asyncio.Task[Stopped]] = {}
 
     async def stop(self, chat: Chat, run_id: str | None, wait_ms: int = 0) -> Stopped:
         """Asks for the stop and waits so long for the end. Raises `RedisUnavailable`."""
         began = time.monotonic()
         met = await self._stops.request(chat, run_id)
+        following = await self._carry_out(chat, met, began)
+        if isinstance(following, Stopped):
+            return following
+        done, _ = await asyncio.wait({following}, timeout=wait_ms / 1000) if wait_ms else (set(), set())
+        return following.result() if done else _on_its_way(met)
+
+    async def stop_all(self, chats: Sequence[Chat], wait_ms: int = 0) -> list[Stopped | RedisUnavailable]:
+        """The same for many, in two round trips; what one chat meets harms no other."""
+        began = time.monotonic()
+        mets = await self._stops.request_all(chats)
+        carried = [
+            met if isinstance(met, RedisUnavailable) else await self._carry_out(chat, met, began)
+            for chat, met in zip(chats, mets, strict=True)
+        ]
+        waiting = {one for one in carried if isinstance(one, asyncio.Task)}
+        if waiting and wait_ms:
+            await asyncio.wait(waiting, timeout=wait_ms / 1000)
+        return [
+            one if not isinstance(one, asyncio.Task) else one.result() if one.done() else _on_its_way(met)
+            for one, met in zip(carried, mets, strict=True)
+        ]
+
+    async def _carry_out(self, chat: Chat, met: Met, began: float) -> "Stopped | asyncio.Task[Stopped]":
+        """What became of the stop where that is known at once, else the task that will know."""
         if not met.run:
             return _not_running(met)
         if not met.alive and self._store.leases.trusted():
             settled = await self._settler.settle(chat, met.run)
             return Stopped("owner_lost" if settled else "already_finished", met.run_id, met.run.backend)
-        following = self._follow(chat, met.run, began)
-        done, _ = await asyncio.wait({following}, timeout=wait_ms / 1000) if wait_ms else (set(), set())
-        return following.result() if done else Stopped("stopping", met.run_id, met.run.backend)
+        return self._follow(chat, met.run, began)
+
+    @contextlib.contextmanager
+    def gate(self, ids: int) -> Iterator[None]:
+        """Counts what is asked by its ids: a request of a thousand is a thousand. Raises `Overloaded`."""
+        if self._asked and self._asked + ids > MOST_ASKED:
+            raise Overloaded("Too many stops are asked for at once. Try again in a few seconds.")
+        self._asked += ids
+        try:
+            yield
+        finally:
+            self._asked -= ids
 
     async def stop_and_wait(self, chat: Chat, run_id: str | None = None) -> Stopped:
         """Stops what runs, or this run, and waits until it has ended, settled where its backend is lost."""
@@ -156,6 +192,11 @@ class Awaited:
             event.clear()
             if time() >= deadline:
                 return None
+
+
+def _on_its_way(met: Met | RedisUnavailable) -> Stopped:
+    assert isinstance(met, Met) and met.run  # noqa: S101, PT018  # only a live run is followed
+    return Stopped("stopping", met.run_id, met.run.backend)
 
 
 def _not_running(met: Met) -> Stopped:

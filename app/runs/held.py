@@ -1,8 +1,10 @@
 """The runs that this backend makes right now, and whether it takes more."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from app.errors import Draining, Overloaded
 from app.runs.logwriter import LogWriter
@@ -10,6 +12,10 @@ from app.runs.run import Run
 from app.settings import Settings
 from app.store.keys import Chat
 from app.store.records import LiveRun
+
+# who asks: the name of a key, or an address where there are none; set by whoever takes the request
+asker: ContextVar[str] = ContextVar("asker", default="")
+KEPT_FOR_OTHERS = 8  # one asker leaves an eighth of the places to the others
 
 
 class Runs:
@@ -19,7 +25,7 @@ class Runs:
         self.settings = settings
         self._writer = writer
         self._held: dict[str, Run] = {}
-        self._starting = 0
+        self._taken: Counter[str] = Counter()  # by asker, with those about to start
         self.draining = False
         self.some = asyncio.Event()
         self.empty = asyncio.Event()
@@ -40,21 +46,28 @@ class Runs:
         """Reserves a place for a run about to start. Raises `Overloaded`, `Draining`."""
         if self.draining:
             raise Draining("This backend is shutting down. Send the message again; another one will answer.")
-        if len(self._held) + self._starting >= self.settings.max_runs:
+        who, most = asker.get(), self.settings.max_runs
+        if self._taken.total() >= most or self._taken[who] >= most - most // KEPT_FOR_OTHERS:
             raise Overloaded("Too many replies are being made right now. Try again in a few seconds.")
-        self._starting += 1
+        self._taken[who] += 1
         try:
             yield
         finally:
-            self._starting -= 1
+            self._give_back(who)
+
+    def _give_back(self, who: str) -> None:
+        self._taken[who] -= 1
+        if self._taken[who] <= 0:
+            del self._taken[who]
 
     def make(self, chat: Chat, live: LiveRun) -> Run:
         """A run that has the chat; it is held once it is added."""
-        return Run(chat, live, self.settings, self._writer.mark)
+        return Run(chat, live, self.settings, self._writer.mark, asker.get())
 
     def add(self, run: Run) -> None:
         """Holds a run."""
         self._held[run.chat.name] = run
+        self._taken[run.asker] += 1
         self.some.set()
         self.empty.clear()
 
@@ -62,6 +75,7 @@ class Runs:
         """Lets go of a run that has ended."""
         if self._held.get(run.chat.name) is run:
             del self._held[run.chat.name]
+            self._give_back(run.asker)
         if not self._held:
             self.some.clear()
             self.empty.set()

@@ -22,10 +22,16 @@ class Run:
     """A run held here. `on_event` is told of each event that its log lacks."""
 
     def __init__(
-        self, chat: Chat, live: LiveRun, settings: Settings, on_event: Callable[["Run"], None]
+        self,
+        chat: Chat,
+        live: LiveRun,
+        settings: Settings,
+        on_event: Callable[["Run"], None],
+        asker: str = "",
     ) -> None:
         self.chat = chat
         self.live = live
+        self.asker = asker  # whose place it takes
         self.feed = Feed(chat.id, live.run_id)
         self.reply = Reply(self.feed, settings, lambda: on_event(self), self.cut)
         self.stale_stop: str | None = None  # a stop key older than this run

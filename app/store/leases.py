@@ -17,7 +17,7 @@ from app.errors import RedisUnavailable
 from app.store.keys import BACKENDS, Chat, held, lease
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
-from app.store.wire.script import command
+from app.store.wire.script import Command, command
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Leases:
         try:
             _, _, others = await self._redis.do_all(
                 [
-                    command("SET", lease(self.process), "1", "PX", int(LEASE_SECONDS * 1000)),
+                    self.renewal(),
                     command("HSET", BACKENDS, self.process, json.dumps(about)),
                     command("HKEYS", BACKENDS),
                 ]
@@ -56,6 +56,10 @@ class Leases:
         self._well_since = self._well_since or time.monotonic()
         dead, self._missing = missing & self._missing, missing
         return sorted(dead) if self.trusted() else []
+
+    def renewal(self) -> Command:
+        """Describes how our lease is renewed."""
+        return command("SET", lease(self.process), "1", "PX", int(LEASE_SECONDS * 1000))
 
     async def gone(self, process: str) -> bool:
         """Whether this process has no heartbeat, as far as that can be trusted right now."""

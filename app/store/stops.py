@@ -9,11 +9,12 @@ the way loses no stop.
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.bells import Bells
 from app.store.keys import Chat, lease, stopped
@@ -92,38 +93,65 @@ class Stops:
 
     async def request(self, chat: Chat, run_id: str | None) -> Met:
         """Records the stop, then rings the bell."""
-        row = await self._redis.do(
-            LOOK(
-                chat=chat.key, runs=chat.runs, early=chat.early, run_id=run_id or "",
-                recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
-            )
+        (met,) = await self.request_all([chat], run_id)
+        if isinstance(met, RedisUnavailable):
+            raise met
+        return met
+
+    async def request_all(
+        self, chats: Sequence[Chat], run_id: str | None = None
+    ) -> list[Met | RedisUnavailable]:
+        """Records stops for many chats in two round trips; one that Redis refuses is told as that error."""
+        looks = [self._look(chat, run_id) for chat in chats]
+        rows = await self._redis.do_all(looks, check=len(looks) == 1)
+        found = [self._met(row, run_id) for row in rows]
+        records = [self._record(chat, *one) for chat, one in zip(chats, found, strict=True)]
+        answers = iter(await self._redis.do_all([one for record in records for one in record], check=False))
+        return [
+            self._recorded(met, [next(answers) for _ in record])
+            for (met, _), record in zip(found, records, strict=True)
+        ]
+
+    def _look(self, chat: Chat, run_id: str | None) -> Command:
+        return LOOK(
+            chat=chat.key, runs=chat.runs, early=chat.early, run_id=run_id or "",
+            recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
         )  # fmt: skip
+
+    def _met(self, row: Any, run_id: str | None) -> tuple[Met | RedisUnavailable, str]:
+        """What the stop met, and the value of the key to write, empty for none."""
         match row:
             case [b"live", described] if live := LiveRun.read(described):
-                beat = command("EXISTS", lease(live.process))
-                (beats,) = await self._record(chat, live.run_id, "EX", self._run_seconds, live.process, beat)
-                return Met("live", bool(beats), live, live.run_id)
+                return Met("live", True, live, live.run_id), live.run_id
             case [b"ended", run, record]:
-                return Met("ended", True, None, run.decode(), RunRecord.read(record))
-        if run_id is None and self._grace_ms:
-            await self._record(chat, row[-1].decode(), "PX", self._grace_ms, None)
-        return Met("idle", True, None, run_id)
+                return Met("ended", True, None, run.decode(), RunRecord.read(record)), ""
+            case RedisError():
+                return translated(row), ""
+        now = row[-1].decode() if run_id is None and self._grace_ms and row[0] == b"idle" else ""
+        return Met("idle", True, None, run_id), now
 
-    async def _record(
-        self, chat: Chat, value: str, unit: str, life: int, process: str | None, *also: Command
-    ) -> list[Any]:
-        """Writes the key and rings; answers what `also` does."""
-        written, _, *answers = await self._redis.do_all(
-            [
-                command("SET", chat.stop, value, unit, life),
-                self._bells.stop_bell(chat, value, process),
-                *also,
-            ],
-            check=False,
-        )
-        if isinstance(written, RedisError) and not isinstance(written, OutOfMemoryError):
-            raise translated(written)
-        return answers
+    def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str) -> list[Command]:
+        """Describes how the key is written and the bell rung; last comes whether the holder lives."""
+        if not value or isinstance(met, RedisUnavailable):
+            return []
+        if met.run is None:
+            return [
+                command("SET", chat.stop, value, "PX", self._grace_ms),
+                self._bells.stop_bell(chat, value),
+            ]
+        return [
+            command("SET", chat.stop, value, "EX", self._run_seconds),
+            self._bells.stop_bell(chat, value, met.run.process),
+            command("EXISTS", lease(met.run.process)),
+        ]
+
+    def _recorded(self, met: Met | RedisUnavailable, answers: list[Any]) -> Met | RedisUnavailable:
+        """A key that Redis has no room for is no failure: the bell has told the same."""
+        if not answers or isinstance(met, RedisUnavailable):
+            return met
+        if isinstance(answers[0], RedisError) and not isinstance(answers[0], OutOfMemoryError):
+            return translated(answers[0])
+        return replace(met, alive=bool(answers[-1])) if met.run else met
 
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""

@@ -1,6 +1,9 @@
 """Everything in Redis, opened together: chats, event logs, stop keys, leases, bells."""
 
+import re
 import uuid
+
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
 from app.store import eventlog, scripts, stops
@@ -13,7 +16,7 @@ from app.store.memory import Memory
 from app.store.records import LiveRun
 from app.store.stops import Stops
 from app.store.wire.connection import Connection
-from app.store.wire.script import Script
+from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one for part in (scripts, eventlog, stops) for one in vars(part).values() if isinstance(one, Script)
@@ -37,6 +40,21 @@ class Store:
 
     async def __aexit__(self, *_: object) -> None:
         await self.redis.__aexit__()
+
+    async def trouble(self) -> str | None:
+        """What keeps Redis from taking writes, or from keeping them; None when all is well."""
+        written, memory = await self.redis.do_all(
+            [self.leases.renewal(), command("INFO", "memory")], check=False
+        )
+        match written:
+            case OutOfMemoryError():
+                return "full"
+            case ReadOnlyError():
+                return "read-only"
+            case RedisError():
+                return "refusing"
+        evicts = isinstance(memory, bytes) and re.search(rb"maxmemory_policy:(?!noeviction)", memory)
+        return "evicting" if evicts else None
 
     async def let_go(self, chat: Chat, run: LiveRun) -> None:
         """Takes a run that has ended off the list of its process, and consumes a stop meant for it."""
