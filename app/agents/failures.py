@@ -163,6 +163,8 @@ def _network_kind(error: BaseException) -> str:
             return "timeout"
         case aiohttp.ClientError() | ConnectionError():
             return "broke"
+        case FileNotFoundError() | PermissionError():  # where credentials are read at the call
+            return "aws_files"
     return ""
 
 

@@ -97,7 +97,8 @@ class TeeModel(Model):
                     return message  # all was said; what broke came behind it
                 self._log(error, [messages, prompt])
                 if not message.answered:
-                    if self._able.learn(trouble_of(error).words, tools=bool(offered), system=bool(told)):
+                    words = trouble_of(error).words
+                    if self._able.learn(words, tools=bool(offered), system=bool(told)) or self._learn(error):
                         continue
                     if not tried and is_momentary(error):
                         tried = True
@@ -105,6 +106,11 @@ class TeeModel(Model):
                         continue
                 self._run.used(None, None)
                 raise translated(error, said=message.begun) or error from error
+
+    def _learn(self, refusal: Exception) -> bool:
+        """Whether the model itself knows from this refusal how to ask."""
+        learn = getattr(self._model, "learn", None)
+        return bool(learn and learn(refusal))
 
     async def _read(self, message: ModelMessage, upstream: Any) -> None:
         async with aclosing(upstream), asyncio.timeout(None) as patience:

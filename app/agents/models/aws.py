@@ -5,6 +5,7 @@ coming up. Credentials come from the usual AWS chain and nowhere else.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from app.agents.failures import failure
 CONNECT_SECONDS = 5
 READ_SECONDS = 300  # silence is bounded earlier, by the deadlines of the run
 OPEN_SECONDS = 10  # for credentials that come from elsewhere
+
+logging.getLogger("aiobotocore.credentials").setLevel(logging.CRITICAL)  # what fails there is told by us
 
 
 @dataclass(slots=True)

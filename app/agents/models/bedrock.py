@@ -20,6 +20,7 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from app.agents.failures import translated, trouble_of
+from app.agents.kinds import NO_MODEL
 from app.agents.models.aws import Aws
 from app.agents.models.eventstream import Frames
 from app.agents.models.provider import Provider
@@ -66,7 +67,7 @@ class AioBedrockModel(BedrockModel):
         super().__init__(boto_session=_NoSession(region), **config)
         self._aws = aws
         self._region = region
-        self._profiles: list[str] | None = None
+        self._plain_id = self.config["model_id"]
         self._caches = bool(_CACHED.search(self.config["model_id"]))
 
     async def stream(
@@ -81,50 +82,56 @@ class AioBedrockModel(BedrockModel):
         system: Any = [{"text": system_prompt}] if system_prompt else None
         async with self._aws.client() as client:
             body = None
+            request = self._request(messages, tool_specs, system, tool_choice)
             try:
-                answer = await self._asked(client, messages, tool_specs, system, tool_choice)
+                answer = await client.converse_stream(**request)
                 body, frames = answer["stream"]._raw_stream, Frames()  # see eventstream
                 yield {}  # it answers
                 async for piece in body.content.iter_any():
                     for chunk in _chunks(frames.feed(piece)):
                         yield chunk
+            except (ClientError, BotoCoreError) as error:
+                if getattr(translated(error), "code", "") == "model_auth":
+                    self._aws.forget()
+                if isinstance(error, ClientError):
+                    error.response["Request"] = request
+                raise
             finally:
                 if body is not None:
                     body.close()
 
-    async def _asked(self, client: Any, messages: Messages, tools: Any, system: Any, choice: Any) -> Any:
-        """The answer, asked for again where a refusal says how."""
-        while True:
-            request = self.format_request(messages, tools, system, choice)
-            if self._caches:
-                self._add_cache_points(request)
-            try:
-                return await client.converse_stream(**request)
-            except (ClientError, BotoCoreError) as error:
-                if not self._learns(trouble_of(error).words):
-                    if getattr(translated(error), "code", "") == "model_auth":
-                        self._aws.forget()
-                    raise
+    def _request(self, messages: Messages, tools: Any, system: Any, choice: Any) -> Any:
+        request = self.format_request(messages, tools, system, choice)
+        if self._caches:
+            self._add_cache_points(request)
+        return request
 
-    def _learns(self, words: str) -> bool:
-        """Whether this refusal says how to ask."""
-        if self._caches and _NO_CACHE.search(words):
+    def learn(self, refusal: Exception) -> bool:
+        """Whether this refusal says how to ask, and asking so is new to its request.
+
+        Several runs may be refused at once, before the first has learned.
+        """
+        words, request = trouble_of(refusal).words, getattr(refusal, "response", {}).get("Request")
+        if not request:
+            return False
+        if _NO_CACHE.search(words) and _POINT in request.get("system", []):
             self._caches = False
-            return True
-        if "temperature" in self.config and _NO_TEMPERATURE.search(words):
-            del self.config["temperature"]
-            return True
-        if self._profiles is None:
-            if not _PROFILE_WANTED.search(words):
-                return False
-            self._profiles = profiles(self.config["model_id"], self._region)
-        elif "identifier" not in words and not _PROFILE_WANTED.search(words):
-            return False
-        if not self._profiles:
-            return False
-        self.config["model_id"] = self._profiles.pop(0)
-        logger.info("model=<{}> | asked through an inference profile", self.config["model_id"])
+        elif _NO_TEMPERATURE.search(words) and "temperature" in request["inferenceConfig"]:
+            self.config.pop("temperature", None)
+        else:
+            return self._takes_profile(words, request["modelId"])
         return True
+
+    def _takes_profile(self, words: str, asked: str) -> bool:
+        """Goes on to the next inference profile; back to the plain id where none was right."""
+        ids = [self._plain_id, *profiles(self._plain_id, self._region)]
+        at = ids.index(asked) if asked in ids else 0
+        if not (_PROFILE_WANTED.search(words) or (at and NO_MODEL.search(words))):
+            return False
+        self.config["model_id"] = ids[(at + 1) % len(ids)]
+        if at + 1 < len(ids):
+            logger.info("model=<{}> | asked through an inference profile", self.config["model_id"])
+        return at + 1 < len(ids)
 
     def _add_cache_points(self, request: Any) -> None:
         """What is the same in each call, the system prompt and the tools, is kept by Bedrock."""

@@ -4,6 +4,8 @@ Strands' own model builds a client (and its TLS context) per call and passes eac
 pydantic; this one keeps its formatting of requests and reads the answer, NDJSON, itself.
 """
 
+import contextlib
+import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -22,7 +24,7 @@ from app.agents.models.lines import MOST_ERROR, batches, first_bytes, loaded, op
 from app.agents.models.provider import Provider
 from app.settings import Settings
 
-SHOW_SECONDS = 10
+SHOW_SECONDS = 5
 
 
 async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
@@ -172,4 +174,8 @@ def _call(call: Any) -> list[Any]:
 
 
 def _refused(status: int, body: bytes, retry_after: int | None = None) -> Exception:
-    return ProviderError(status, body.decode("utf-8", "replace"), retry_after)
+    text = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError):
+        told = json.loads(text)
+        text = str(told["error"]) if isinstance(told, dict) and "error" in told else text
+    return ProviderError(status, text, retry_after)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -32,6 +33,8 @@ class FakeModel(ABC):
         self.script: deque[Reply] = deque()
         self.exchanges: list[Exchange] = []
         self._by_text: dict[str, Reply] = {}
+        self.drops_reused = False
+        self._used: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self._port = port
         self._runner: web.AppRunner | None = None
         self._slots: asyncio.Semaphore | None = None
@@ -116,6 +119,7 @@ class FakeModel(ABC):
         """Back to the default reply, and nothing remembered but what is still open."""
         self.default = Reply()
         self.script.clear()
+        self.drops_reused = False
         self._by_text.clear()
         self._slots = None
         self.exchanges = [exchange for exchange in self.exchanges if exchange.is_open]
@@ -150,8 +154,11 @@ class FakeModel(ABC):
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer one request for a reply."""
         body: Body = await request.json()
-        exchange = Exchange(request.path, body, self.asked(body))
+        exchange = Exchange(request.path, body, self.asked(body), request.headers)
         self.exchanges.append(exchange)
+        if self._drops(request):
+            exchange.left_at = time.monotonic()
+            raise asyncio.CancelledError
         if complaint := self.complaint(body):
             exchange.finished_at = time.monotonic()
             return self.refusal(Failure(400, "ValidationException", complaint))
@@ -180,6 +187,17 @@ class FakeModel(ABC):
             asyncio.get_running_loop().call_later(reading, slots.release)
             raise
         slots.release()
+
+    def _drops(self, request: web.Request) -> bool:
+        """Resets a connection that is used again, as one that has died unnoticed."""
+        transport = request.transport
+        if not (self.drops_reused and transport):
+            return False
+        if transport not in self._used:
+            self._used.add(transport)
+            return False
+        transport.abort()
+        return True
 
     def _choose(self, exchange: Exchange) -> Reply:
         for text, reply in self._by_text.items():

@@ -3,6 +3,7 @@
 Formats as in https://github.com/ollama/ollama/blob/main/docs/api.md.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +22,9 @@ class FakeOllama(FakeModel):
     content_type = "application/x-ndjson"
     late_headers = True
     models: tuple[str, ...] = ()
-    capabilities: tuple[str, ...] = ("completion", "tools")
+    capabilities: tuple[str, ...] | None = ("completion", "tools")
+    show_seconds = 0.0  # so long `/api/show` takes
+    shown = 0  # how often it was asked
     model_info: Mapping[str, int] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -36,12 +39,14 @@ class FakeOllama(FakeModel):
         body: Body = await request.json()
         if self._unknown(body["model"]):
             return self._not_found(body["model"])
-        if body.get("tools") and "tools" not in self.capabilities:
+        if body.get("tools") and "tools" not in (self.capabilities or ("tools",)):
             return _error(400, f"registry.ollama.ai/library/{body['model']} does not support tools")
         self._model = str(body["model"])
         return await self.chat(request)
 
     async def _show(self, request: web.Request) -> web.Response:
+        self.shown += 1
+        await asyncio.sleep(self.show_seconds)
         model = (await request.json()).get("model", "")
         if self._unknown(model):
             return self._not_found(model)
@@ -51,14 +56,8 @@ class FakeOllama(FakeModel):
             "parameter_size": "3.2B",
             "quantization_level": "Q4_K_M",
         }
-        return web.json_response(
-            {
-                "template": "",
-                "details": details,
-                "model_info": dict(self.model_info),
-                "capabilities": list(self.capabilities),
-            }
-        )
+        told = {} if self.capabilities is None else {"capabilities": list(self.capabilities)}
+        return web.json_response({"template": "", "details": details, "model_info": dict(self.model_info), **told})
 
     async def _tags(self, _: web.Request) -> web.Response:
         return web.json_response({"models": [{"name": name, "model": name} for name in self.models]})

@@ -1,7 +1,7 @@
 """What a fake model replies and what it remembers of a request. Plain data, no server."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,6 +74,7 @@ class Exchange:
     path: str
     body: Body
     asked: str
+    headers: Mapping[str, str] = field(default_factory=dict)
     opened_at: float = field(default_factory=time.monotonic)
     began_at: float | None = None  # its turn came, where there is only one slot
     tokens_sent: int = 0
