@@ -82,9 +82,7 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], str, str]] = {
     ),
     "an old sign-in that never was": (
         {"AWS_PROFILE": "p"},
-        {
-            "config": f"[profile p]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\n{SSO}"
-        },
+        {"config": f"[profile p]\nsso_start_url = https://x.example\nsso_region = eu-west-1\n{SSO}"},
         "model_auth",
         "signed in",
     ),

@@ -90,7 +90,7 @@ class TeeModel(Model):
             told = prompt if self._able.system else None
             offered = specs if self._able.tools else None
             try:
-                await self._read(message, self._model.stream(asked, offered, told, **more))
+                await self._read(message, self._model.stream(asked, offered, told, fresh=tried, **more))
                 return message
             except Exception as error:
                 if message.reason is not None:

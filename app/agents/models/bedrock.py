@@ -77,9 +77,12 @@ class AioBedrockModel(BedrockModel):
         system_prompt: str | None = None,
         *,
         tool_choice: Any = None,
+        fresh: bool = False,
         **_: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
         system: Any = [{"text": system_prompt}] if system_prompt else None
+        if fresh:
+            self._aws.forget()
         async with self._aws.client() as client:
             body = None
             request = self._request(messages, tool_specs, system, tool_choice)
@@ -111,9 +114,9 @@ class AioBedrockModel(BedrockModel):
 
         Several runs may be refused at once, before the first has learned.
         """
-        words, request = trouble_of(refusal).words, getattr(refusal, "response", {}).get("Request")
-        if not request:
+        if not isinstance(refusal, ClientError) or "Request" not in refusal.response:
             return False
+        words, request = trouble_of(refusal).words, refusal.response["Request"]
         if _NO_CACHE.search(words) and _POINT in request.get("system", []):
             self._caches = False
         elif _NO_TEMPERATURE.search(words) and "temperature" in request["inferenceConfig"]:

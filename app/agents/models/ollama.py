@@ -20,6 +20,7 @@ from strands.types.streaming import StreamEvent
 from app.agents.abilities import Abilities
 from app.agents.calls import MOST_CALLS
 from app.agents.failures import ProviderError, failure, seconds
+from app.agents.models.fresh import session_for
 from app.agents.models.lines import MOST_ERROR, batches, first_bytes, loaded, open_session
 from app.agents.models.provider import Provider
 from app.settings import Settings
@@ -89,12 +90,21 @@ class LeanOllamaModel(OllamaModel):
             logger.debug("error=<{}> | capabilities unknown", type(error).__name__)
 
     async def stream(
-        self, messages: Messages, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
+        self,
+        messages: Messages,
+        tool_specs: Any = None,
+        system_prompt: str | None = None,
+        *,
+        fresh: bool = False,
+        **_: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
         request = self.format_request(messages, tool_specs, system_prompt)
         tools: list[dict[str, Any]] = []
         last: dict[str, Any] = {}
-        async with self._session.post(self._url, json=request, allow_redirects=False) as response:
+        async with (
+            session_for(self._session, fresh) as session,
+            session.post(self._url, json=request, allow_redirects=False) as response,
+        ):
             if response.status != 200:
                 after = seconds(response.headers.get("Retry-After"))
                 raise _refused(response.status, await first_bytes(response.content, MOST_ERROR), after)
