@@ -8,8 +8,9 @@ server, where that tells.
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from strands.types.content import Messages
 
 from app.agents.abilities import Abilities
 from app.agents.failures import ProviderError, failure, seconds
+from app.agents.models.fresh import session_for
 from app.agents.models.lines import MOST_ERROR, batches, first_bytes, open_session
 from app.agents.models.openai_server import Asked
 from app.agents.models.openai_wire import Answer, messages_for, told, tools_for
@@ -81,10 +83,17 @@ class OpenAIModel(Model):
         yield {}
 
     async def stream(
-        self, messages: Messages, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
+        self,
+        messages: Messages,
+        tool_specs: Any = None,
+        system_prompt: str | None = None,
+        *,
+        fresh: bool = False,
+        **_: Any,
     ) -> AsyncGenerator[Any, None]:
-        async with AsyncExitStack() as stack:
-            while (response := await self._asked(stack, messages, tool_specs, system_prompt)) is None:
+        request = partial(self._request, messages, tool_specs, system_prompt)
+        async with session_for(self._session, fresh) as session, AsyncExitStack() as stack:
+            while (response := await self._asked(stack, session, request)) is None:
                 yield {"progress": {"phase": "loading"}}
             yield {"messageStart": {"role": "assistant"}}
             answer = Answer()
@@ -106,13 +115,13 @@ class OpenAIModel(Model):
         return request
 
     async def _asked(
-        self, stack: AsyncExitStack, messages: Messages, specs: Any, system: str | None
+        self, stack: AsyncExitStack, session: aiohttp.ClientSession, make: Callable[[], dict[str, Any]]
     ) -> aiohttp.ClientResponse | None:
         """The open answer; None when the server loads its model. Raises what the server says."""
         while True:
-            request = self._request(messages, specs, system)
+            request = make()
             response = await stack.enter_async_context(
-                self._session.post(
+                session.post(
                     f"{self._base}/chat/completions",
                     data=json.dumps(request),
                     headers={**self._headers, "Content-Type": "application/json"},

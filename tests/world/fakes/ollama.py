@@ -57,7 +57,9 @@ class FakeOllama(FakeModel):
             "quantization_level": "Q4_K_M",
         }
         told = {} if self.capabilities is None else {"capabilities": list(self.capabilities)}
-        return web.json_response({"template": "", "details": details, "model_info": dict(self.model_info), **told})
+        return web.json_response(
+            {"template": "", "details": details, "model_info": dict(self.model_info), **told}
+        )
 
     async def _tags(self, _: web.Request) -> web.Response:
         return web.json_response({"models": [{"name": name, "model": name} for name in self.models]})
