@@ -1,7 +1,9 @@
 """Tools and blocks around the words of a model: bounded, ended, sent back whole."""
 
-from tests.test_models_odd import (
-    AFTER,
+from tests.world.cluster import Cluster
+from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.raw import (
     CALL,
     COUNTS,
     START,
@@ -15,10 +17,9 @@ from tests.test_models_odd import (
     thought,
     tool,
 )
-from tests.world.cluster import Cluster
-from tests.world.fakes.bedrock import FakeBedrock
-from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply
+
+AFTER = Reply(tokens=["It is 42."])
 
 
 async def test_many_calls_in_one_message_are_bounded(
