@@ -188,8 +188,9 @@ class Stops:
         lines = await self._redis.do(command("ZREVRANGE", stopped(owner), 0, MOST_NOTED - 1))
         found = []
         for line in lines:
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                stopped_run = json.loads(line)
+                found.append({**stopped_run, "at": int(stopped_run["at"])})
         return found
 
 

@@ -1,0 +1,299 @@
+"""What stands in Redis, and answers that are lost there, harm only themselves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.events import End, Start, Text, Usage
+from app.settings import Settings
+from app.store.commands import hold
+from app.store.keys import Chat
+from app.store.records import Asked, LastWords, LiveRun, Message, Started
+from app.store.store import Store
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import HELD, HELD_TEXT, Reply
+from tests.world.waiting import eventually
+
+GARBAGE = [b"not json", b"\xff\xfe\x00", b"[]", b"{}", b"null", b'{"role": 1}', b"1 x {", b"9" * 400]
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    async with Store(Settings.model_validate({"redis_url": redis_url})) as store:
+        yield store
+
+
+def a_run(store: Store, run_id: str, attempt: str = "a1") -> LiveRun:
+    return LiveRun(run_id, 0, "general", "demo", "demo", "backend-x", store.leases.process, attempt)
+
+
+def connected(url: str) -> Any:
+    """A client of Redis; its stubs know too many shapes of an answer to help here."""
+    return Redis.from_url(url)
+
+
+async def whole(redis: Any, chat: Chat) -> dict[str, Any]:
+    """Everything kept of a chat, without the lives of its keys."""
+    found: dict[str, Any] = {}
+    for key in sorted([str(key, "utf-8") async for key in redis.scan_iter(f"chat:{{{chat.name}}}*")]):
+        match str(await redis.type(key), "utf-8"):
+            case "hash":
+                found[key] = await redis.hgetall(key)
+            case "list":
+                found[key] = await redis.lrange(key, 0, -1)
+            case "zset":
+                found[key] = await redis.zrange(key, 0, -1, withscores=True)
+            case "stream":
+                found[key] = await redis.xrange(key)
+    found["index"] = await redis.zscore("chats", chat.id) is not None
+    return found
+
+
+async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: str | None = None) -> None:
+    run = a_run(store, run_id, run_id)
+    met, _ = await store.memory.start(chat, run, Asked(question, "d", replaces), [hold(chat, run)])
+    assert isinstance(met, Started)
+    start = Start(run_id, chat.id, "general", "demo", "demo", "backend-x", "now")
+    end = End("done", "end_turn", Usage(1, 1, True), 1)
+    reply = Message("assistant", f"answer to {question}", 0, run_id, "done", {})
+    words = LastWords(reply, [start, Text(f"answer to {question}"), end], 1)
+    assert (await store.memory.end(chat, run, store.leases.process, words))[0] == "ended"
+    await store.let_go(chat, run)
+
+
+@pytest.mark.parametrize("replaces", [None, "run-00001", "run-00002", "run-00003"])
+async def test_a_start_that_is_taken_back_gives_everything_back(
+    store: Store, redis_url: str, chat_id: str, replaces: str | None
+) -> None:
+    chat = Chat("", chat_id)
+    async with connected(redis_url) as redis:
+        for n in (1, 2, 3):
+            await turn(store, chat, f"run-0000{n}", f"question {n}")
+        before = await whole(redis, chat)
+        for attempt in ("b1", "b2"):
+            run = a_run(store, "run-new01", attempt)
+            for _ in range(2):  # its answer is lost, and it is asked again
+                met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces), [])
+                assert isinstance(met, Started)
+            for _ in range(2):
+                await store.memory.undo(chat, run)
+            after = await whole(redis, chat)
+            for found in (before, after):  # a counter may go on: a version's number is never used twice
+                found[chat.key].pop(b"version", None)
+            assert after == before
+
+
+async def test_a_start_in_a_new_chat_that_is_taken_back_leaves_nothing(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    run = a_run(store, "run-new01")
+    await store.memory.start(chat, run, Asked("new", "d", None), [])
+    await store.memory.undo(chat, run)
+    async with connected(redis_url) as redis:
+        assert await whole(redis, chat) == {"index": False}
+
+
+async def test_a_replaced_question_is_kept_as_a_version_and_an_ending_twice_is_one(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    for n in (1, 2):
+        await turn(store, chat, f"run-0000{n}", f"question {n}")
+    await turn(store, chat, "run-00003", "another", replaces="run-00001")
+    messages = (await store.memory.read(chat)).messages
+    assert [message.content for message in messages] == ["another", "answer to another"]
+    run = a_run(store, "run-00003", "run-00003")
+    words = LastWords(Message("assistant", "twice", 0, "run-00003", "done", {}), [], 9)
+    assert (await store.memory.end(chat, run, store.leases.process, words))[0] == "ended"
+    assert len((await store.memory.read(chat)).messages) == 2
+    async with connected(redis_url) as redis:
+        versions = await redis.hgetall(chat.versions)
+    assert any(b"question 2" in value for value in versions.values())
+
+
+async def test_what_cannot_be_read_harms_only_itself(
+    cluster: Cluster, client: Client, chat_id: str, redis_url: str
+) -> None:
+    good = await client.ask(chat_id, "hello")
+    async with connected(redis_url) as redis:
+        for n, garbage in enumerate(GARBAGE):
+            await redis.hset("held:0000", f"x{n}", garbage)
+            await redis.rpush(f"chat:{{{chat_id}}}:messages", garbage)
+            await redis.hset(f"chat:{{{chat_id}}}:runs", f"garbage-{n}", garbage)
+            await redis.zadd("stopped", {garbage: 1e13 + n})
+            await redis.hset("backends", f"garbage-{n}", garbage)
+        await redis.hset("backends", "0000", "{}")
+        await redis.set("held:garbage-1", "a text")
+        odd = [f"odd-{n}-{chat_id}" for n in range(3)]
+        await redis.set(f"chat:{{{odd[0]}}}", "x")
+        await redis.rpush(f"chat:{{{odd[1]}}}", "x")
+        await redis.hset(f"chat:{{{odd[2]}}}", "created_at", "soon")
+        await redis.zadd("chats", dict.fromkeys(odd, 9e12))
+        try:
+            assert (await client.chat_info(chat_id))["messages"][0]["content"] == "hello"
+            assert (await client.get("/api/v1/chats"))["count"] >= 1
+            for path in ("/api/v1/runs", "/api/v1/status", "/health"):
+                assert (await client.http.get(path)).status_code == 200, path
+            assert (await client.ask(chat_id, "again")).end["outcome"] == "done"
+            assert good.end["outcome"] == "done"
+        finally:
+            keys = [key async for key in redis.scan_iter("*odd-*")]
+            await redis.delete("held:0000", "held:garbage-1", "stopped", *keys)
+            await redis.hdel("backends", "0000", *[f"garbage-{n}" for n in range(len(GARBAGE))])
+            await redis.zrem("chats", *odd)
+
+
+async def test_an_event_of_another_version_passes_through(
+    client: Client, chat_id: str, redis_url: str
+) -> None:
+    run_id = (await client.ask(chat_id, "hello")).run_id
+    async with connected(redis_url) as redis:
+        key = f"chat:{{{chat_id}}}:events:{run_id}"
+        events = [pair async for pair in _pairs(redis, key)]
+        await redis.delete(key)
+        events.insert(1, (0, 'hologram {"depth": 3}'))
+        fields = {str(n): text for n, (_, text) in enumerate(events, 1)}
+        await redis.xadd(key, fields, id=f"{len(events)}-0")
+    async with client.attach(chat_id) as stream:
+        await stream.rest()
+    assert [frame.event for frame in stream.frames][:2] == ["start", "hologram"]
+    assert stream.end["outcome"] == "done"
+
+
+async def _pairs(redis: Any, key: str) -> AsyncIterator[tuple[int, str]]:
+    for _, fields in await redis.xrange(key):
+        for number, text in fields.items():
+            yield int(number), text.decode()
+
+
+@pytest.mark.parametrize("make", ["rpush", "hset", "zadd"])
+async def test_a_stop_key_of_another_type_neither_hinders_nor_stops(
+    client: Client, chat_id: str, redis_url: str, make: str
+) -> None:
+    async with connected(redis_url) as redis:
+        ways: dict[str, Callable[[], Awaitable[Any]]] = {
+            "rpush": lambda: redis.rpush(f"stop:{chat_id}", "y"),
+            "hset": lambda: redis.hset(f"stop:{chat_id}", "y", "z"),
+            "zadd": lambda: redis.zadd(f"stop:{chat_id}", {"y": 1}),
+        }
+        await ways[make]()
+        assert (await client.ask(chat_id, "hello")).end["outcome"] == "done"
+        assert await redis.exists(f"stop:{chat_id}")
+
+
+async def test_of_twenty_that_replace_at_once_one_goes_on(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = HELD
+    body = {"message": "hello", "on_busy": "replace"}
+    url = f"/api/v1/chat/{chat_id}?format=json"
+
+    async def ask(n: int) -> tuple[int, str]:
+        run_id = f"replacing-{n:04d}"
+        async with client.http.stream("POST", url, json=body | {"run_id": run_id}, timeout=60) as answer:
+            return answer.status_code, run_id
+
+    asked = await asyncio.gather(*(ask(n) for n in range(20)))
+    state = await client.chat_info(chat_id)
+    assert state["status"] == "running"
+    assert state["run"]["run_id"] in {run_id for status, run_id in asked if status == 200}
+    await client.stop(chat_id, wait=5000)
+
+
+async def test_a_thousand_stops_at_once_are_two_round_trips(
+    client: Client, new_chat: Callable[[], str]
+) -> None:
+    ids = [f"{new_chat()}-{n}" for n in range(1000)]
+    answer = (await client.http.post("/api/v1/stop/bulk", json={"chat_ids": ids}, timeout=60)).json()
+    assert (answer["total"], answer["successful"], answer["failed"]) == (1000, 1000, 0)
+    assert [one["chat_id"] for one in answer["results"]] == ids
+
+
+async def test_two_databases_of_one_server_never_hear_each_other(redis_url: str, chat_id: str) -> None:
+    heard: list[str] = []
+    url = redis_url.rsplit("/", 1)[0]
+    here, there = (Settings.model_validate({"redis_url": f"{url}/{n}"}) for n in (9, 10))
+    async with Store(here) as ours, Store(there) as theirs:
+        ours.bells.on_stop = lambda name, _: heard.append(name)
+        ready = asyncio.Event()
+        ours.bells.on_gap = ready.set
+        listening = asyncio.create_task(ours.bells.listen())
+        await ready.wait()
+        await theirs.stops.request(Chat("", chat_id), None)
+        await ours.stops.request(Chat("", "mine"), None)
+        await eventually(lambda: heard)
+        assert heard == ["mine"]
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
+async def test_a_prefix_keeps_two_stacks_on_one_database_apart(redis_url: str, chat_id: str) -> None:
+    first, second = (
+        Settings.model_validate({"redis_url": redis_url, "redis_prefix": prefix}) for prefix in ("a:", "b:")
+    )
+    chat = Chat("", chat_id)
+    async with Store(first) as ours, Store(second) as theirs, connected(redis_url) as redis:
+        await turn(ours, chat, "run-00001", "hello")
+        assert len((await ours.memory.read(chat)).messages) == 2
+        assert (await theirs.memory.read(chat)).messages == []
+        keys = [key.decode() async for key in redis.scan_iter(f"*{chat_id}*")]
+        assert keys
+        assert all(key.startswith("a:") for key in keys)
+        assert await ours.memory.delete(chat) == "deleted"
+
+
+async def test_a_clock_that_jumps_ends_no_running_reply(
+    client: Client, chat_id: str, ollama: FakeOllama, redis_url: str
+) -> None:
+    ollama.default = HELD
+    async with connected(redis_url) as redis, client.chat(chat_id, "hello") as stream:
+        await stream.until_text(HELD_TEXT)
+        for key in [key async for key in redis.scan_iter(f"chat:{{{chat_id}}}*")]:
+            if b":readers" not in key:
+                assert await redis.ttl(key) == -1, key
+        await client.stop(chat_id, wait=5000)
+        await stream.rest()
+        for key in [key async for key in redis.scan_iter(f"chat:{{{chat_id}}}*")]:
+            assert await redis.ttl(key) > 0, key
+
+
+async def test_a_large_chat_is_cut_by_its_weight_and_no_script_takes_long(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    async with connected(redis_url) as redis:
+        await redis.config_set("slowlog-log-slower-than", 20_000)
+        await redis.slowlog_reset()
+        for n in range(150):
+            await turn(store, chat, f"run-{n:05d}", "🙂" * 4000)
+        fields = await redis.hgetall(chat.key)
+        kept = sum(len(line) for line in await redis.lrange(chat.messages, 0, -1))
+        assert kept <= 2 * 1024 * 1024
+        assert int(fields[b"bytes"]) == kept
+        assert (await store.memory.start(chat, a_run(store, "run-new01"), Asked("x", "d", "run-00149"), []))[
+            0
+        ].__class__ is Started
+        await store.memory.undo(chat, a_run(store, "run-new01"))
+        assert [entry["command"] for entry in await redis.slowlog_get()] == []
+        await store.memory.delete(chat)
+
+
+async def test_many_readers_of_one_long_reply_cost_one_connection(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = Reply(tokens=[f"t{n} " for n in range(3000)])
+    first = await client.ask(chat_id, "hello")
+
+    async def read(n: int) -> str:
+        async with cluster.client(n % 3 + 1) as one, one.attach(chat_id) as stream:
+            await stream.rest()
+            return stream.text
+
+    texts = await asyncio.gather(*(read(n) for n in range(60)))
+    assert set(texts) == {first.text}
