@@ -13,7 +13,7 @@
 set -euf
 
 here=$(cd "$(dirname "$0")" && pwd)
-run=${RUN_DIR:-/tmp/nginx}
+run=${RUN_DIR:-/tmp/nginx} # an absolute path
 nginx=${NGINX:-nginx}
 unset NGINX # Nginx itself means inherited sockets by it
 backends=${BACKENDS:-127.0.0.1:8000}
@@ -108,4 +108,5 @@ sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen
 # Two descriptors for each stream: as many as this machine allows.
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
 [ "${1:-}" != --render ] || exit 0
-exec "$nginx" -e stderr -c "$run/nginx.conf"
+cd "$run"
+exec "$nginx" -e stderr -p ./ -c "$run/nginx.conf"

@@ -16,7 +16,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.test_ops_nginx import PATH, START, Backend, Front, assert_problem, free_port, program_of, raw, sent
+from tests.test_ops_nginx import (
+    PATH,
+    START,
+    Backend,
+    Front,
+    assert_problem,
+    client_of,
+    free_port,
+    program_of,
+    raw,
+    sent,
+)
 
 FRIEND = {"Origin": "https://friend.example"}
 Open = Callable[..., Front]
@@ -33,10 +44,6 @@ def open_front(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Open]
             return front
 
         yield opened
-
-
-def client_of(front: Front, **headers: str) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{front.port}", timeout=10, headers=headers)
 
 
 # who a client is
@@ -132,17 +139,6 @@ def test_a_body_has_the_limit_of_its_address(open_front: Open, path: str, most: 
         assert refused.status_code == 413
         assert_problem(refused, "too_large")
     assert front.seen(path) == 1
-
-
-def test_a_body_reaches_its_backend_as_it_comes(open_front: Open) -> None:
-    """So that the backend's deadline for a whole body counts, and Nginx keeps none."""
-    front = open_front()
-    with socket.create_connection(("127.0.0.1", front.port), 5) as connection:
-        connection.sendall(b"POST /api/v1/stop/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
-        deadline = time.monotonic() + 10
-        while not front.seen("/api/v1/stop/slow"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
 
 def test_openai_answers_stream_too(open_front: Open) -> None:

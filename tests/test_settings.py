@@ -28,6 +28,8 @@ WRONG = [
     ("ALLOWED_HOSTS", "canary.example:8080"),
     ("ALLOWED_HOSTS", "https://canary.example"),
     ("ALLOWED_HOSTS", "good.example,canary.example/"),
+    ("TRUSTED_PROXIES", "127.0.0.1 canary"),
+    ("HTTP_BIND", "canary.example"),
     ("REDIS_URL", "http://canary-password@redis"),
     ("MEMORY_MAX_TURNS", "0"),
     ("LOG_LEVEL", "LOUD"),

