@@ -20,6 +20,9 @@ backends=${BACKENDS:-127.0.0.1:8000}
 resolver=${RESOLVER:-}
 [ "$resolver" != auto ] || resolver=$(awk '$1 == "nameserver" { print ($2 ~ /:/) ? "[" $2 "]" : $2; exit }' /etc/resolv.conf)
 
+version=$("$nginx" -v 2>&1 | awk -F'[/. ]' '/nginx version/ { print $4 * 1000000 + $5 * 1000 + $6 }')
+version=${version:-0}
+
 listed() { echo "$*" | tr ', ' '\n\n' | grep -E '^[][A-Za-z0-9.:/_*-]+$' || true; } # settings allow commas and spaces
 
 upstream() { # NAME KEEPALIVE: one group, in turn over the backends
@@ -27,7 +30,10 @@ upstream() { # NAME KEEPALIVE: one group, in turn over the backends
     echo "        zone $1 256k;"
     # max_fails=0: a slow model must not take a backend out; a dead one costs a refused connect.
     for backend in $backends; do echo "        server $backend max_fails=0;"; done
-    [ -z "$2" ] || echo "        keepalive $2; keepalive_timeout 60s;   # shorter than the 75 s of the backends"
+    case $2 in
+    0) [ "$version" -lt 1029007 ] || echo "        keepalive 0;" ;; # from there on connections are kept unasked
+    *) echo "        keepalive $2; keepalive_timeout 60s;   # shorter than the 75 s of the backends" ;;
+    esac
     echo "    }"
 }
 
@@ -41,7 +47,7 @@ upstreams() {
         return
     fi
     upstream chat_kept 64
-    upstream chat_fresh ''
+    upstream chat_fresh 0
     echo "    map \$request_method \$chat_backend { GET chat_kept; HEAD chat_kept; default chat_fresh; }"
 }
 
@@ -52,8 +58,8 @@ proxies() {
 
 # Captures in a map are safe from 1.30.7 and 1.31.9 on (CVE-2026-93479), and where a distribution mends its old branch.
 captures() {
-    "$nginx" -v 2>&1 | awk -F'[/. ]' '{ v = $4 * 1000000 + $5 * 1000 + $6
-        exit !(v < 1027000 || v >= 1030007 && v < 1031000 || v >= 1031009) }'
+    [ "$version" -lt 1027000 ] || { [ "$version" -ge 1030007 ] && [ "$version" -lt 1031000 ]; } ||
+        [ "$version" -ge 1031009 ]
 }
 
 # One client has one IPv4 address, but a whole /64 of IPv6 addresses.

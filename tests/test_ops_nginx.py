@@ -43,6 +43,7 @@ class Backend(ThreadingHTTPServer):
         super().__init__((address, port), Handler)
         self.name = name
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.connections: set[tuple[str, int]] = set()
         self.hang_up = False
         self.gate = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -63,6 +64,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.seen.append((f"{self.command} {self.path}", dict(self.headers)))
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.connections.add(self.client_address)
+        if self.path == "/kept":
+            self.close_connection = False
         if self.server.hang_up:
             self.close_connection = True
         elif self.path.startswith(("/api/v1/chat/stream", "/v1/chat/completions?stream")):
@@ -198,6 +202,13 @@ def test_a_post_that_was_sent_is_never_sent_again(front: Front, client: httpx.Cl
     answer = client.post("/api/v1/chat/once", json={"message": "hello"})
     assert answer.status_code == 502
     assert front.seen("/api/v1/chat/once") == 1
+
+
+def test_a_post_never_travels_on_a_kept_connection(front: Front, client: httpx.Client) -> None:
+    """It may be closing just then, and Nginx must not send a POST again."""
+    for _ in range(12):
+        assert client.post("/kept", json={}).status_code == 200
+    assert sum(len(backend.connections) for backend in front.backends) == 12
 
 
 def test_a_get_whose_backend_goes_away_is_answered_by_another(front: Front, client: httpx.Client) -> None:
