@@ -9,7 +9,7 @@ from shutil import which
 
 import pytest
 
-from tests.test_ops_native import Checkout, wait_until
+from tests.world.checkout import Checkout, wait_until
 
 HIDE = 'for f in $(which -a nginx /usr/sbin/nginx); do mount --bind /dev/null $f || exit 77; done; exec "$@"'
 
