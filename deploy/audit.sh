@@ -1,9 +1,10 @@
 #!/bin/sh
-# Known holes in the locked packages (pip-audit), and what the product is made of (sbom.json, CycloneDX).
+# Known holes in the locked packages (our own table, then pip-audit), and what the product is made of (sbom.json, CycloneDX).
 set -eu
 cd "$(dirname "$0")/.."
 export UV_SYSTEM_CERTS=1
 uv=$(command -v uv || echo .venv-tools/bin/uv)
+.venv/bin/python -m app.doctor.floors
 locked=$(mktemp)
 trap 'rm -f "$locked"' EXIT
 "$uv" export -q --frozen --no-default-groups --format requirements-txt --output-file "$locked"

@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
+from app.doctor import floors
 from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
 from app.errors import RedisUnavailable
 from app.settings import Settings, load
@@ -86,6 +87,10 @@ def _judge(info: dict[str, str]) -> Iterator[Finding]:
         yield Finding("FAIL", "redis", f"version {version}", "install Redis 6.2 or newer, or any Valkey")
     else:
         yield Finding("ok", "redis", f"version {version}, {info.get('used_memory_human')} used")
+    if "valkey_version" not in info and (old := floors.behind("redis", version)):
+        yield Finding(
+            "warn", "redis", old, "a newer image or package: docker compose pull redis, or apt upgrade"
+        )
     policy = info.get("maxmemory_policy")
     if policy != "noeviction":
         repair = (

