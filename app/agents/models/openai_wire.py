@@ -12,6 +12,7 @@ from typing import Any
 from strands.types.content import ContentBlock, Message, Messages
 
 from app.agents.failures import ProviderError, failure
+from app.agents.models.envelope import Envelope
 from app.agents.models.lines import loaded
 from app.agents.models.thinking import Thinking
 
@@ -89,9 +90,13 @@ class Answer:
         self.error: Exception | None = None  # counts after what stands before it
         self._calls: list[dict[str, Any]] = []
         self._think = Thinking()
+        self._envelope = Envelope()
+        self._plain: str | None = None  # the text of the newest chunk, where it said nothing else
 
     def take(self, lines: list[bytes]) -> list[tuple[str, Any]]:
         """What these lines add; an error among them is in `error`."""
+        if (text := self._envelope.texts(lines)) is not None:
+            return self._think.feed(text) if text else []
         said: list[tuple[str, Any]] = []
         try:
             for chunk in loaded(list(self._payloads(lines))):
@@ -100,6 +105,9 @@ class Answer:
             self.error = error
         except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
             self.error = failure("no_answer")
+        else:
+            if self._plain is not None:
+                self._envelope.learn(lines[-1], self._plain)
         return _joined(said)
 
     def rest(self) -> list[tuple[str, Any]]:
@@ -137,26 +145,35 @@ class Answer:
                 yield b'{"error": %b}' % line[6:].strip() if line.startswith(b"error:") else line
 
     def _take(self, chunk: dict[str, Any], said: list[tuple[str, Any]]) -> None:
+        self._plain = None
         if chunk.get("error") or chunk.get("object") == "error":
             raise told(200, chunk)
-        self.usage = chunk.get("usage") or self.usage
-        if progress := chunk.get("prompt_progress"):
+        usage, progress = chunk.get("usage"), chunk.get("prompt_progress")
+        self.usage = usage or self.usage
+        if progress:
             said.append(("progress", (progress.get("processed"), progress.get("total"))))
         for choice in (chunk.get("choices") or ())[:1]:
             delta = choice.get("delta") or choice.get("message") or {}
-            for name in ("reasoning_content", "reasoning"):
-                if thought := delta.get(name):
-                    self.thoughts = name
-                    said.append(("reasoning", thought))
-                    break
-            if text := delta.get("content"):
+            finish, text, calls = choice.get("finish_reason"), delta.get("content"), delta.get("tool_calls")
+            thought = self._thought(delta)
+            if thought:
+                said.append(("reasoning", thought))
+            if text:
                 said += self._think.feed(text)
-            for call in delta.get("tool_calls") or ():
+            for call in calls or ():
                 self._call(call)
-            if finish := choice.get("finish_reason"):
-                self.finish = finish
-                if finish == "error":
-                    raise ProviderError(200, "the server ended its answer with an error")
+            self.finish = finish or self.finish
+            if finish == "error":
+                raise ProviderError(200, "the server ended its answer with an error")
+            if text and not (thought or calls or finish or usage or progress):
+                self._plain = text
+
+    def _thought(self, delta: dict[str, Any]) -> str:
+        for name in ("reasoning_content", "reasoning"):
+            if thought := delta.get(name):
+                self.thoughts = name
+                return str(thought)
+        return ""
 
     def _call(self, piece: dict[str, Any]) -> None:
         """A tool call, or a part of one: pieces belong together by index, and where that misleads, by id."""
