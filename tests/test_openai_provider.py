@@ -290,13 +290,13 @@ def test_chunks_read_together_say_what_they_say_alone(seed: int) -> None:
     answer, at, said = Answer(), 0, ""
     while at < len(lines):
         some = words.randrange(1, 6)
-        said += "".join(what for _, what in answer.take(lines[at : at + some]))
+        said += "".join(what for _, what in answer.hear(lines[at : at + some]))
         at += some
     assert answer.error is None
     assert said == "".join(texts)
     end = b"".join(fake.closing(Reply(), used_tool=False))
     closing = [line for line in end.split(b"\n") if line.strip()]
-    answer.take(closing)
+    answer.hear(closing)
     assert (answer.finish, answer.done, answer.usage["completion_tokens"]) == ("stop", True, 5)
 
 

@@ -31,7 +31,7 @@ class Envelope:
         except (ValueError, TypeError):
             return None
 
-    def learn(self, line: bytes, text: str) -> None:
+    def remember(self, line: bytes, text: str) -> None:
         """This line said this text and nothing else."""
         found = _CONTENT.search(line)
         if found and json.loads(found[1]) == text:
