@@ -1,5 +1,6 @@
 """What servers that speak OpenAI's API do differently, and that a reply is the same with each of them."""
 
+import random
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.agents.models.openai_wire import Answer
 from app.doctor.openai import NAME
 from tests.conftest import FAKE_OPENAI_KEY, openai_env
 from tests.world.client import Client
@@ -270,6 +272,32 @@ async def test_the_window_that_the_server_tells_is_kept(
     assert left_out > 0
     roles = [m["role"] for m in fake.of("question 3 ")[0].body["messages"]]
     assert len(roles) == 1 + 7 - left_out
+
+
+ODD_TEXTS = [
+    "plain", "", "\n", '"', "\\", '\\"', '","x":"', '"},"finish_reason":"stop"}', "ü", "👩‍👩‍👧",
+    "\u2028", "[DONE]", 'data: {"choices": []}', '"content": "no"', "</think>", "a,b", "]", "\x00", "\ud83d",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_chunks_read_together_say_what_they_say_alone(seed: int) -> None:
+    words = random.Random(seed)
+    texts = [words.choice(ODD_TEXTS) + words.choice(["", "tail"]) for _ in range(60)]
+    fake = FakeOpenAI()
+    fake.dialect = Dialect(crlf=seed % 2 == 1)
+    lines = [line for text in texts for line in fake.token(text).split(b"\n") if line.strip()]
+    answer, at, said = Answer(), 0, ""
+    while at < len(lines):
+        some = words.randrange(1, 6)
+        said += "".join(what for _, what in answer.hear(lines[at : at + some]))
+        at += some
+    assert answer.error is None
+    assert said == "".join(texts)
+    end = b"".join(fake.closing(Reply(), used_tool=False))
+    closing = [line for line in end.split(b"\n") if line.strip()]
+    answer.hear(closing)
+    assert (answer.finish, answer.done, answer.usage["completion_tokens"]) == ("stop", True, 5)
 
 
 DOCTOR = {

@@ -22,7 +22,7 @@ def openai_server(settings: Settings) -> Finding:
         with direct.open(request, timeout=ASK_SECONDS) as answer:
             ids = [str(model["id"]) for model in json.load(answer)["data"]]
     except urllib.error.HTTPError as error:
-        return _refused(base, error.code)
+        return _judged(base, error.code)
     except (OSError, ValueError, KeyError, TypeError) as error:
         repair = "start it, or correct OPENAI_BASE_URL (it ends with /v1)"
         return Finding("FAIL", NAME, f"{base} does not answer as it should ({type(error).__name__})", repair)
@@ -39,7 +39,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _refused(base: str, status: int) -> Finding:
+def _judged(base: str, status: int) -> Finding:
     if status in (401, 403):
         return Finding("FAIL", NAME, f"{base} refuses the key", "correct OPENAI_API_KEY in .env")
     return Finding(

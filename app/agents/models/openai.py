@@ -130,7 +130,7 @@ class OpenAIModel(Model):
             )
             if response.status == 200 and response.content_type != "text/html":
                 return response
-            error = await _refused(response)
+            error = await _refusal(response)
             response.close()
             if response.status == 503 and _LOADING.search(str(error)):
                 await asyncio.sleep(LOADING_SECONDS)
@@ -160,7 +160,7 @@ async def _chunks(response: aiohttp.ClientResponse, answer: Answer) -> AsyncGene
     """The answer as Strands has it, its end as soon as it is known. Raises what the server says."""
     ended = False
     async for lines in _lines(response):
-        said = answer.take(lines)
+        said = answer.hear(lines)
         for kind, what in said:
             yield _chunk(kind, what)
         if not said:
@@ -194,7 +194,7 @@ def _chunk(kind: str, what: Any) -> Any:
 
 
 def _ending(answer: Answer) -> Iterator[Any]:
-    for kind, text in answer.rest():
+    for kind, text in answer.held_back():
         yield _chunk(kind, text)
     for used, name, arguments in answer.calls:
         yield {"contentBlockStart": {"start": {"toolUse": {"name": name, "toolUseId": used}}}}
@@ -203,7 +203,7 @@ def _ending(answer: Answer) -> Iterator[Any]:
     yield {"messageStop": {"stopReason": answer.reason}}
 
 
-async def _refused(response: aiohttp.ClientResponse) -> Exception:
+async def _refusal(response: aiohttp.ClientResponse) -> Exception:
     if response.status == 200:
         return failure("address")  # a page
     body = (await first_bytes(response.content, MOST_ERROR)).decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from typing import Any
 from strands.types.content import ContentBlock, Message, Messages
 
 from app.agents.failures import ProviderError, failure
+from app.agents.models.envelope import Envelope
 from app.agents.models.lines import loaded
 from app.agents.models.thinking import Thinking
 
@@ -48,13 +49,13 @@ def _formed(message: Message, thoughts: str | None) -> list[dict[str, Any]]:
     blocks = message["content"]
     results = [_result(block) for block in blocks if "toolResult" in block]
     text = "\n\n".join(block["text"] for block in blocks if block.get("text", "").strip())
-    calls = [_call(block) for block in blocks if "toolUse" in block]
+    calls = [_called(block) for block in blocks if "toolUse" in block]
     if not (text or calls):
         return results
     formed: dict[str, Any] = {"role": message["role"], "content": text}
     if calls:
         formed["tool_calls"] = calls
-        if thoughts and (thought := "".join(map(_thought, blocks))):
+        if thoughts and (thought := "".join(map(_given_back, blocks))):
             formed[thoughts] = thought
     return [*results, formed]
 
@@ -65,19 +66,19 @@ def _result(block: ContentBlock) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": result["toolUseId"], "content": content}
 
 
-def _call(block: ContentBlock) -> dict[str, Any]:
+def _called(block: ContentBlock) -> dict[str, Any]:
     use = block["toolUse"]
     function = {"name": use["name"], "arguments": json.dumps(use["input"], ensure_ascii=False)}
     return {"id": use["toolUseId"], "type": "function", "function": function}
 
 
-def _thought(block: ContentBlock) -> str:
+def _given_back(block: ContentBlock) -> str:
     reasoning = block.get("reasoningContent", {}).get("reasoningText", {})
     return reasoning.get("text", "")
 
 
 class Answer:
-    """What has been said so far. `take` returns what some lines add: `(kind, text)`, kind `text` or
+    """What has been said so far. `hear` returns what some lines add: `(kind, text)`, kind `text` or
     `reasoning`, and `(progress, …)` where the server tells how far it has read the prompt.
     """
 
@@ -89,9 +90,13 @@ class Answer:
         self.error: Exception | None = None  # counts after what stands before it
         self._calls: list[dict[str, Any]] = []
         self._think = Thinking()
+        self._envelope = Envelope()
+        self._plain: str | None = None  # the text of the newest chunk, where it said nothing else
 
-    def take(self, lines: list[bytes]) -> list[tuple[str, Any]]:
+    def hear(self, lines: list[bytes]) -> list[tuple[str, Any]]:
         """What these lines add; an error among them is in `error`."""
+        if (text := self._envelope.texts(lines)) is not None:
+            return self._think.part(text) if text else []
         said: list[tuple[str, Any]] = []
         try:
             for chunk in loaded(list(self._payloads(lines))):
@@ -100,11 +105,14 @@ class Answer:
             self.error = error
         except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
             self.error = failure("no_answer")
+        else:
+            if self._plain is not None:
+                self._envelope.remember(lines[-1], self._plain)
         return _joined(said)
 
-    def rest(self) -> list[tuple[str, Any]]:
+    def held_back(self) -> list[tuple[str, Any]]:
         """What was held back because it might have been a mark."""
-        return self._think.rest()
+        return self._think.held_back()
 
     @property
     def whole(self) -> bool:
@@ -137,28 +145,37 @@ class Answer:
                 yield b'{"error": %b}' % line[6:].strip() if line.startswith(b"error:") else line
 
     def _take(self, chunk: dict[str, Any], said: list[tuple[str, Any]]) -> None:
+        self._plain = None
         if chunk.get("error") or chunk.get("object") == "error":
             raise told(200, chunk)
-        self.usage = chunk.get("usage") or self.usage
-        if progress := chunk.get("prompt_progress"):
+        usage, progress = chunk.get("usage"), chunk.get("prompt_progress")
+        self.usage = usage or self.usage
+        if progress:
             said.append(("progress", (progress.get("processed"), progress.get("total"))))
         for choice in (chunk.get("choices") or ())[:1]:
             delta = choice.get("delta") or choice.get("message") or {}
-            for name in ("reasoning_content", "reasoning"):
-                if thought := delta.get(name):
-                    self.thoughts = name
-                    said.append(("reasoning", thought))
-                    break
-            if text := delta.get("content"):
-                said += self._think.feed(text)
-            for call in delta.get("tool_calls") or ():
-                self._call(call)
-            if finish := choice.get("finish_reason"):
-                self.finish = finish
-                if finish == "error":
-                    raise ProviderError(200, "the server ended its answer with an error")
+            finish, text, calls = choice.get("finish_reason"), delta.get("content"), delta.get("tool_calls")
+            thought = self._reasoning(delta)
+            if thought:
+                said.append(("reasoning", thought))
+            if text:
+                said += self._think.part(text)
+            for call in calls or ():
+                self._take_piece(call)
+            self.finish = finish or self.finish
+            if finish == "error":
+                raise ProviderError(200, "the server ended its answer with an error")
+            if text and not (thought or calls or finish or usage or progress):
+                self._plain = text
 
-    def _call(self, piece: dict[str, Any]) -> None:
+    def _reasoning(self, delta: dict[str, Any]) -> str:
+        for name in ("reasoning_content", "reasoning"):
+            if thought := delta.get(name):
+                self.thoughts = name
+                return str(thought)
+        return ""
+
+    def _take_piece(self, piece: dict[str, Any]) -> None:
         """A tool call, or a part of one: pieces belong together by index, and where that misleads, by id."""
         function = piece.get("function") or {}
         index, given = piece.get("index"), piece.get("id")

@@ -12,7 +12,7 @@ class Thinking:
         self._held = ""
         self._state = "before"
 
-    def feed(self, text: str) -> list[tuple[str, Any]]:
+    def part(self, text: str) -> list[tuple[str, Any]]:
         """What is certain now, as `(kind, text)`."""
         if self._state == "text":
             return [("text", text)]
@@ -21,7 +21,7 @@ class Thinking:
         if self._state == "before" and self._begun():
             self._state, self._held = "thinking", self._held.lstrip()[len(_OPEN) :]
         if self._state == "thinking":
-            said += self._thought()
+            said += self._inside()
         if self._state == "after":
             self._held = self._held.lstrip("\n")
         if self._held and self._state in {"after", "text"}:
@@ -29,7 +29,7 @@ class Thinking:
             self._state, self._held = "text", ""
         return said
 
-    def rest(self) -> list[tuple[str, Any]]:
+    def held_back(self) -> list[tuple[str, Any]]:
         """What is left when nothing follows."""
         kind = "reasoning" if self._state == "thinking" else "text"
         held, self._held = self._held, ""
@@ -42,7 +42,7 @@ class Thinking:
             self._state = "text"
         return begun.startswith(_OPEN)
 
-    def _thought(self) -> list[tuple[str, Any]]:
+    def _inside(self) -> list[tuple[str, Any]]:
         thought, mark, after = self._held.partition(_CLOSE)
         if mark:
             self._state, self._held = "after", after
