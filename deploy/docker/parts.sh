@@ -11,7 +11,7 @@ files='-f docker-compose.yml'
 umask 022 # what is mounted is read by other users
 mkdir -p run
 # The files that containers read, also where this checkout was made with umask 077.
-chmod -R go+rX nginx deploy/redis.conf deploy/redis.sh deploy/redis-load.sh
+chmod -R go+rX nginx deploy/redis.conf deploy/redis.sh deploy/redis-load.sh 2>/dev/null || true
 
 compose() { docker compose --ansi never --progress plain --env-file /dev/null $files "$@"; }
 
