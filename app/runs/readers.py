@@ -56,7 +56,7 @@ class Readers:
         if run:
             return Reading(run.feed, after)
         if live:
-            return self._follow(chat, live.run_id, after)
+            return self._reading_of(chat, live.run_id, after)
         return await self._replay(chat, newest, after) if newest else None
 
     async def knows(self, chat: Chat, last_event_id: str | None) -> bool:
@@ -72,7 +72,7 @@ class Readers:
         """Ends every follower."""
         await self._followers.close()
 
-    def _follow(self, chat: Chat, run_id: str, after: int) -> Reading:
+    def _reading_of(self, chat: Chat, run_id: str, after: int) -> Reading:
         feed = self._followers.follow(chat, run_id)
         return Reading(feed, after, lambda: self._followers.left(chat, run_id))
 
@@ -83,7 +83,7 @@ class Readers:
         feed = Feed(chat.id, run_id)
         feed.add(*events)
         if not feed.ended:  # a log that has lost its end, or a run that has begun a moment ago
-            return self._follow(chat, run_id, after)
+            return self._reading_of(chat, run_id, after)
         return Reading(feed, after)
 
 

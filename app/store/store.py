@@ -3,7 +3,7 @@
 import uuid
 
 from app.settings import Settings
-from app.store import eventlog, scripts, stops
+from app.store import becoming, eventlog, scripts, stops
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
@@ -16,7 +16,10 @@ from app.store.wire.connection import Connection
 from app.store.wire.script import Script
 
 _SCRIPTS = [
-    one for part in (scripts, eventlog, stops) for one in vars(part).values() if isinstance(one, Script)
+    one
+    for part in (scripts, becoming, eventlog, stops)
+    for one in vars(part).values()
+    if isinstance(one, Script)
 ]
 
 
