@@ -81,7 +81,7 @@ async def test_a_start_that_is_taken_back_gives_everything_back(
                 met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces), [])
                 assert isinstance(met, Started)
             for _ in range(2):
-                await store.memory.undo(chat, run)
+                await store.memory.undo(chat, run, Asked("new", "d", None))
             after = await whole(redis, chat)
             for found in (before, after):  # a counter may go on: a version's number is never used twice
                 found[chat.key].pop(b"version", None)
@@ -94,7 +94,7 @@ async def test_a_start_in_a_new_chat_that_is_taken_back_leaves_nothing(
     chat = Chat("", chat_id)
     run = a_run(store, "run-new01")
     await store.memory.start(chat, run, Asked("new", "d", None), [])
-    await store.memory.undo(chat, run)
+    await store.memory.undo(chat, run, Asked("new", "d", None))
     async with connected(redis_url) as redis:
         assert await whole(redis, chat) == {"index": False}
 
@@ -279,7 +279,7 @@ async def test_a_large_chat_is_cut_by_its_weight_and_no_script_takes_long(
         assert (await store.memory.start(chat, a_run(store, "run-new01"), Asked("x", "d", "run-00149"), []))[
             0
         ].__class__ is Started
-        await store.memory.undo(chat, a_run(store, "run-new01"))
+        await store.memory.undo(chat, a_run(store, "run-new01"), Asked("x", "d", None))
         assert [entry["command"] for entry in await redis.slowlog_get()] == []
         await store.memory.delete(chat)
 
