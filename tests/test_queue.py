@@ -45,11 +45,11 @@ async def test_the_first_has_its_turn_and_the_others_stand_in_line(connection: C
     assert await turns.enter("a", "") == TURN
     assert await turns.enter("b", "") == Place("waiting", 1, 1)
     assert await turns.enter("c", "") == Place("waiting", 2, 2)
-    assert await turns.take("c") == Place("waiting", 2, 2)
+    assert await turns.look("c") == Place("waiting", 2, 2)
     assert await turns.leave("a") == [("process", "b")]
-    assert await turns.take("c") == Place("waiting", 2, 1)
-    assert await turns.take("b") == TURN
-    assert await turns.take("c") == Place("waiting", 1, 1)
+    assert await turns.look("c") == Place("waiting", 2, 1)
+    assert await turns.look("b") == TURN
+    assert await turns.look("c") == Place("waiting", 1, 1)
 
 
 async def test_asking_twice_changes_nothing(connection: Connection) -> None:
@@ -57,7 +57,7 @@ async def test_asking_twice_changes_nothing(connection: Connection) -> None:
     for _ in range(2):
         assert await turns.enter("a", "") == TURN
         assert await turns.enter("b", "") == Place("waiting", 1, 1)
-        assert await turns.take("a") == TURN
+        assert await turns.look("a") == TURN
     for _ in range(2):
         assert await turns.leave("a") == [("process", "b")]
 
@@ -70,7 +70,7 @@ async def test_somebody_with_many_stands_behind_the_first_of_everybody_else(conn
     order = ["busy-0"]
     while called := await turns.leave(order[-1]):
         ((_, attempt),) = called
-        assert await turns.take(attempt) == TURN
+        assert await turns.look(attempt) == TURN
         order.append(attempt)
     assert order.index("guest") == 1
     assert [one for one in order if one != "guest"] == [f"busy-{n}" for n in range(20)]
@@ -84,7 +84,7 @@ async def test_who_comes_new_does_not_overtake_who_has_waited_as_the_first_of_it
     await turns.enter("first", "a")
     for n in range(5):
         await turns.enter(f"later-{n}", f"owner-{n}")
-    assert (await turns.take("first")).position == 1
+    assert (await turns.look("first")).position == 1
 
 
 async def test_a_queue_and_an_owner_have_their_limits(connection: Connection) -> None:
@@ -110,8 +110,8 @@ async def test_who_waits_may_leave_and_the_others_move_up(connection: Connection
     for attempt in "abcd":
         await turns.enter(attempt, "")
     assert await turns.leave("b") == []
-    assert await turns.take("c") == Place("waiting", 1, 1)
-    assert await turns.take("b") == Place("unknown")
+    assert await turns.look("c") == Place("waiting", 1, 1)
+    assert await turns.look("b") == Place("unknown")
     assert await turns.leave("nobody") == []
 
 
@@ -126,11 +126,11 @@ async def test_a_place_that_nobody_renews_is_free_again(
     await turns.enter("alive", "")
 
     async def its_turn() -> bool:
-        return await turns.take("alive") == TURN
+        return await turns.look("alive") == TURN
 
     await eventually(its_turn)
     assert await turns.renew(["dead", "alive"]) == 1
-    assert await turns.take("dead") == Place("unknown")
+    assert await turns.look("dead") == Place("unknown")
 
 
 async def test_a_redis_that_forgot_everything_lets_them_enter_again(
@@ -141,7 +141,7 @@ async def test_a_redis_that_forgot_everything_lets_them_enter_again(
     await turns.enter("b", "")
     async with connect(redis.url) as client:
         await client.flushall()
-    assert await turns.take("b") == Place("unknown")
+    assert await turns.look("b") == Place("unknown")
     assert await turns.enter("b", "") == TURN
     assert await turns.enter("a", "") == Place("waiting", 1, 1)
 
@@ -173,7 +173,7 @@ async def test_never_more_at_once_than_may_and_everybody_has_a_turn(
             assert place.state == "waiting"
             await bells[attempt].wait()
             bells[attempt].clear()
-            place = await turns.take(attempt)
+            place = await turns.look(attempt)
         working.add(attempt)
         most = max(most, len(working))
         await asyncio.sleep(words.random() / 200)

@@ -62,7 +62,7 @@ class Turns:
             error,
         )
 
-    async def _answer(self, run: Run, history: list[Message]) -> str:
+    async def _asked(self, run: Run, history: list[Message]) -> str:
         room = await self.answerer.room(run.live.agent)
         most = len(history) if run.brought else self.runs.settings.memory_max_turns
         seen = window.choose(history, most, room)
@@ -74,7 +74,7 @@ class Turns:
         error: Failure | None = None
         reason = "failed"
         try:
-            reason = await run.make(self._answer(run, history))
+            reason = await run.make(self._asked(run, history))
         except ModelFailure as failure:
             error = Failure(failure.code, failure.detail, failure.retry, failure.retry_after)
         except Exception:  # noqa: BLE001  # an agent may raise anything; its reply ends as failed

@@ -185,7 +185,7 @@ class Queue:
         who = {"attempt": attempt, "owner": owner, "process": self._process}
         return await self._stand(ENTER(**_NAMES, **who, **limits, **_lapse()))
 
-    async def take(self, attempt: str) -> Place:
+    async def look(self, attempt: str) -> Place:
         """Looks whether it is its turn now, and renews its place; `unknown`: enter again."""
         return await self._stand(TAKE(**_NAMES, attempt=attempt, limit=self._limit, **_lapse()))
 
