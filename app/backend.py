@@ -12,6 +12,7 @@ from loguru import logger
 
 from app import __version__
 from app.agents.answer import Answerer
+from app.chat.line import Line
 from app.chat.send import Chats
 from app.chat.settle import Settler
 from app.chat.stop import Stopping
@@ -47,7 +48,8 @@ class Backend:
         self.readers = Readers(self.store, self.runs)
         self._settler = Settler(self.store)
         self.stopping = Stopping(self.store, self._settler)
-        turns = Turns(self.store, self.runs, self.answerer, self._settler)
+        self._line = Line(self.store, settings)
+        turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
         self._started_at = iso(int(time.time() * 1000))
@@ -94,6 +96,7 @@ class Backend:
                 for process in await self.store.leases.beat(self._about()):
                     with contextlib.suppress(asyncio.QueueFull):  # they are missing in two seconds as well
                         self._dead.put_nowait(process)
+                await self._line.renew()
                 if (
                     not self.runs and gc.get_count()[2]
                 ):  # nobody waits, and there has been work since the last time

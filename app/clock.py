@@ -29,6 +29,9 @@ TAKEN_SECONDS = 1.5  # a stop that nobody has taken by then means that the backe
 ENDED_SECONDS = 20.0  # > UNWRITTEN: a run that took its stop while Redis was in trouble
 LOOK_SECONDS = 0.1  # between two looks at the record of a run whose bell may be lost
 
+# The line before a model
+LINE_SECONDS = 1.0  # < a place's life of 9 s: between two looks at where one stands, each of which renews it
+
 # Runs: logged, read, ended
 OPENING_SECONDS = 0.003  # the first event waits so long for the first words
 TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis

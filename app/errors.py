@@ -6,6 +6,7 @@ AppError
 ├── ChatBusy          another run is going in this chat
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
+├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
 ├── Draining          this backend is shutting down
 ├── RedisUnavailable  Redis did not answer in time, or refused a write
 └── ModelFailure      the model could not answer; carries one of the model codes of the contract
@@ -41,6 +42,16 @@ class RunIdUsed(AppError):
 
 class Overloaded(AppError):
     code = "overloaded"
+
+
+class RateLimited(AppError):
+    """`retry_after`: seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, retry_after: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class Draining(AppError):

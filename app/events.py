@@ -62,6 +62,15 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """Where a run stands before a busy model: 1 is next; `ahead` counts who waits or works before it."""
+
+    position: int
+    ahead: int
+    waited_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of a run over all its model calls; `exact` is false where we had to estimate."""
 
@@ -113,7 +122,7 @@ LOST = Failure(
     "The backend that made this reply was lost. What it had written is kept; ask again to go on.",
 )
 
-Event = Start | Text | Reasoning | Tool | Model | End | Unknown
+Event = Start | Text | Reasoning | Tool | Model | Queue | End | Unknown
 
 _NAMES: dict[type, str] = {
     Start: "start",
@@ -121,6 +130,7 @@ _NAMES: dict[type, str] = {
     Reasoning: "reasoning",
     Tool: "tool",
     Model: "model",
+    Queue: "queue",
     End: "end",
 }
 
@@ -157,6 +167,8 @@ def decode(event_name: str, data: str) -> Event:
             return Tool(**fields)
         case "model":
             return Model(**fields)
+        case "queue":
+            return Queue(**fields)
         case "start":
             return Start(**fields)
         case "end":

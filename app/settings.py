@@ -122,6 +122,19 @@ class Settings(BaseSettings):
     )
     replay_ttl_seconds: int = Field(600, ge=1, le=86_400, description="How long an ended run can be replayed")
 
+    model_parallel: int = Field(
+        0, ge=0, le=10_000, description="Replies made at once over all backends, the others wait; 0: no limit"
+    )
+    queue_max: int = Field(100, ge=1, le=10_000, description="Replies that may wait for their turn")
+    key_max_runs: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Replies at once for one key (or address), waiting ones too; 0: no limit",
+    )
+    key_messages_per_minute: int = Field(
+        0, ge=0, le=100_000, description="Messages a minute for one key (or address); 0: no limit"
+    )
     max_runs: int = Field(200, ge=1, le=10_000, description="Runs at the same time per backend")
     message_max_chars: int = Field(4000, ge=1, le=200_000, description="Longest message, in characters")
     run_timeout_seconds: float = Field(1800, gt=0, description="Longest run")

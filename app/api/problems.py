@@ -17,6 +17,7 @@ from app.errors import (
     ModelFailure,
     NotFound,
     Overloaded,
+    RateLimited,
     RedisUnavailable,
     RunIdUsed,
     UnknownAgent,
@@ -31,6 +32,7 @@ _TABLE: dict[type[AppError], tuple[int, str]] = {
     ChatBusy: (409, "The chat is busy"),
     RunIdUsed: (409, "The run id has been used"),
     ModelFailure: (502, "The model failed"),
+    RateLimited: (429, "Too many at once"),
     Overloaded: (503, "Too many replies at once"),
     Draining: (503, "Shutting down"),
     RedisUnavailable: (503, "Memory unavailable"),
@@ -79,7 +81,7 @@ def problem(
 ) -> ProblemResponse:
     """One error answer."""
     told = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id.get())
-    headers = {"Retry-After": str(retry_after or RETRY_AFTER)} if status == 503 else None
+    headers = {"Retry-After": str(retry_after or RETRY_AFTER)} if status in (429, 503) else None
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
     return ProblemResponse(told.model_dump() | extra, status, headers)

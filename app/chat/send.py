@@ -98,6 +98,7 @@ class Chats:
         live = self._described(question)
         clear_by = asyncio.get_running_loop().time() + UNCLEAR_SECONDS
         with self._runs.place():
+            await self._turns.line.count_message()
             try:
                 async with asyncio.timeout(SEND_SECONDS):
                     while True:
@@ -132,12 +133,14 @@ class Chats:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
+        await self._turns.line.enter(live)
         asked = Asked(question.text, question.digest, question.replaces, question.turns)
         try:
             also = [hold(chat, live), command("MGET", chat.stop)]  # MGET: nothing where it is no string
             met, (_, (stop,)) = await self._store.memory.start(chat, live, asked, also)
             if not isinstance(met, Started):
                 await self._store.redis.do(release(live))
+                await self._turns.line.leave(live)
                 return met
             run = self._runs.make(chat, replace(live, started_ms=met.at_ms))
             if met.stop_at_birth or (
@@ -179,6 +182,7 @@ class Chats:
             try:
                 await self._store.memory.undo(chat, live, asked)
                 await self._store.redis.do(release(live))
+                await self._turns.line.leave(live)
                 return
             except RedisUnavailable:
                 await asyncio.sleep(UNDO_SECONDS)

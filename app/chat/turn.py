@@ -11,6 +11,7 @@ from loguru import logger
 
 from app.agents.answer import Answerer
 from app.chat import window
+from app.chat.line import Line
 from app.chat.settle import Settler, opening
 from app.clock import END_RETRY_SECONDS, UNWRITTEN_SECONDS
 from app.errors import ModelFailure, RedisUnavailable
@@ -32,6 +33,7 @@ class Turns:
     runs: Runs
     answerer: Answerer
     settler: Settler
+    line: Line
 
     async def live(self, run: Run, question: str, history: list[Message]) -> None:
         """One turn. Never raises but when it is cancelled."""
@@ -47,6 +49,7 @@ class Turns:
         finally:
             self.runs.remove(run)
             run.let_go()
+            await self.line.leave(run.live)
 
     async def _reply(self, run: Run, question: str, history: list[Message]) -> End:
         run.open(opening(run.chat, run.live))
@@ -68,7 +71,8 @@ class Turns:
         seen = window.choose(history, most, room)
         run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
         run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
-        return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes)
+        async with self.line.turn(run):
+            return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes)
 
     async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None

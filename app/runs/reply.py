@@ -3,11 +3,12 @@
 It keeps the clocks that bound a model's silence and the budget that bounds its flood.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
 from app.clock import PHASE_SECONDS
-from app.events import Event, Failure, Model, Phase, Reasoning, Text, Tool, Usage, encode
+from app.events import Event, Failure, Model, Phase, Queue, Reasoning, Text, Tool, Usage, encode
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
 from app.settings import Settings
@@ -36,6 +37,8 @@ class Reply:
         self._settings = settings
         self._on_event = on_event
         self._on_flood = on_flood
+        self._run_from = self.started  # the run's own clock
+        self._stood = (0, 0)
         self._deadline = (self.started + settings.run_timeout_seconds, "")
         self._cleaner = Cleaner()
         self._usage = Usage(0, 0, True)
@@ -44,6 +47,22 @@ class Reply:
         self._begun = False  # whether the model that is asked now has said something
         self._told: Model | None = None
         self._tell_at = 0.0
+
+    # the line before the model
+
+    def queued(self, position: int, ahead: int, waited_ms: int) -> None:
+        """It waits for its turn; told when its place changes. No clock runs meanwhile."""
+        self._deadline = (math.inf, "")
+        self._run_from = math.inf
+        if (position, ahead) != self._stood and not self.closed:
+            self._stood = (position, ahead)
+            self.feed.events.append(Queue(position, ahead, waited_ms))
+            self._on_event()
+
+    def called(self) -> None:
+        """It is its turn: its clocks begin."""
+        self._run_from = time.monotonic()
+        self._deadline = (self._run_deadline, "")
 
     # what an agent calls
 
@@ -126,7 +145,7 @@ class Reply:
 
     @property
     def _run_deadline(self) -> float:
-        return self.started + self._settings.run_timeout_seconds
+        return self._run_from + self._settings.run_timeout_seconds
 
     def _await_model(self) -> None:
         settings = self._settings

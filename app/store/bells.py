@@ -2,7 +2,8 @@
 one poll.
 
 One connection per process listens; when it breaks or goes silent it is made anew, and every run held is
-checked. Their texts are written and read here: `stop <name> <value of the stop key>` and `ended <attempt>`.
+checked. Their texts are written and read here: `stop <name> <value of the stop key>`,
+`turn <attempt>` and `ended <attempt>`.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class Bells:
         self._heard = -math.inf
         self._retry = BELL_RETRY_SECONDS[0]
         self.on_stop: Callable[[str, str], None] = lambda *_: None
+        self.on_turn: Callable[[str], None] = lambda *_: None
         self.on_end: Callable[[str], None] = lambda *_: None
         self.on_gap: Callable[[], None] = lambda: None
 
@@ -42,6 +44,10 @@ class Bells:
     def stop_bell(self, chat: Chat, value: str, process: str | None = None) -> Command:
         """Describes the bell of a stop, to one process (a stop need not wake them all) or to every one."""
         return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}")
+
+    def turn_bell(self, attempt: str, process: str) -> Command:
+        """Describes the bell that calls a run to its turn at the model."""
+        return command("PUBLISH", self._channel(process), f"turn {attempt}")
 
     def end_bell(self, run: LiveRun) -> tuple[str, str]:
         """Channel and text of the bell that tells all that a run has ended; the script END rings it."""
@@ -85,6 +91,8 @@ class Bells:
         match text.split(" ", 2):
             case ["stop", name, value]:
                 self.on_stop(name, value)
+            case ["turn", attempt]:
+                self.on_turn(attempt)
             case ["ended", attempt]:
                 self.on_end(attempt)
 

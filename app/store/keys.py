@@ -16,6 +16,8 @@
 | `backends` | hash | process -> JSON of a backend | swept by the others |
 | `alive:<process>` | string | heartbeat | 9 s |
 | `held:<process>` | hash | attempt -> JSON of the run it makes | removed with the last run |
+| `minute:<asker>:<minute>` | string | messages of a key or address, where `KEY_MESSAGES_PER_MINUTE` bounds them | 2 min |
+| `{queue}:…` | | who waits for a model that is busy, see `queue` | 1 h |
 | `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
 
 Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`. `REDIS_PREFIX` stands
@@ -86,6 +88,11 @@ def index(owner: str) -> str:
 def stopped(owner: str) -> str:
     """The sorted set of an owner's stops."""
     return f"stopped:{owner}" if owner else "stopped"
+
+
+def minute_key(who: str, minute: int) -> str:
+    """The messages of an asker in one minute."""
+    return f"minute:{who}:{minute}"
 
 
 def lease(process: str) -> str:

@@ -6,11 +6,11 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import becoming, eventlog, scripts, stops
+from app.store import becoming, eventlog, queue, scripts, stops
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
-from app.store.keys import Chat
+from app.store.keys import Chat, minute_key
 from app.store.leases import Leases
 from app.store.memory import Memory
 from app.store.records import LiveRun
@@ -20,7 +20,7 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops)
+    for part in (scripts, becoming, eventlog, stops, queue)
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
@@ -58,6 +58,12 @@ class Store:
                 return "refusing"
         evicts = isinstance(memory, bytes) and re.search(rb"maxmemory_policy:(?!noeviction)", memory)
         return "evicting" if evicts else None
+
+    async def count_in_minute(self, who: str, minute: int) -> int:
+        """Counts one more message of this asker in this minute; how many that makes."""
+        key = minute_key(who, minute)
+        count, _ = await self.redis.do_all([command("INCR", key), command("EXPIRE", key, 120)])
+        return int(count)
 
     async def let_go(self, chat: Chat, run: LiveRun) -> None:
         """Takes a run that has ended off the list of its process, and consumes a stop meant for it."""
