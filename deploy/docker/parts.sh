@@ -127,6 +127,10 @@ running() { # SERVICE...: whether all of them do
 
 # Which part keeps the stack from starting, in its own words.
 culprit() {
+    if [ -z "$(compose ps --all --quiet 2>/dev/null)" ]; then # no image, no network
+        echo "The stack does not start: $(tail -n 1 run/docker-up.log)"
+        return
+    fi
     for part in redis backend1 backend2 backend3 nginx; do
         state=$(compose ps --all --format '{{.State}} {{.Health}}' "$part" 2>/dev/null)
         [ "$state" = "running healthy" ] || break
