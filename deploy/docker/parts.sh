@@ -127,14 +127,21 @@ running() { # SERVICE...: whether all of them do
 
 # Which part keeps the stack from starting, in its own words.
 culprit() {
+    if [ -z "$(compose ps --all --quiet 2>/dev/null)" ]; then # no image, no network
+        echo "The stack does not start: $(tail -n 1 run/docker-up.log)"
+        return
+    fi
     for part in redis backend1 backend2 backend3 nginx; do
         state=$(compose ps --all --format '{{.State}} {{.Health}}' "$part" 2>/dev/null)
         [ "$state" = "running healthy" ] || break
     done
-    words=$(compose logs --no-color --no-log-prefix --tail 20 "$part" 2>/dev/null | grep -v 'WARNING' | grep -E 'Wrong setting|ERROR|FATAL|emerg|Error|Bad |# ' | tail -n 1)
+    words=$(said "$part" | grep -v WARNING | grep -E 'Wrong setting|ERROR|FATAL|emerg|Error|Bad |# ' | tail -n 1)
     echo "$part does not start: ${words:-$(tail -n 1 run/docker-up.log)} (make logs)"
 }
 
-tell_repairs() {
-    compose logs --no-log-prefix --tail 50 redis 2>/dev/null | sed -n 's/^data: /Redis    data: /p'
+tell_repairs() { said redis | sed -n 's/^data: /Redis    data: /p'; }
+
+# The newest lines of a part, without what Compose writes for a terminal.
+said() { # PART
+    compose logs --no-color --no-log-prefix --tail 50 "$1" 2>/dev/null | sed "s/$(printf '\033')\[[0-9;]*[A-Za-z]//g"
 }
