@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
         backup restore upgrade service service-user service-remove doctor tiny \
-        test test-containers test-model check check-kubernetes chaos bench vendor audit image-multiarch clean
+        test test-quick test-containers test-model check check-kubernetes chaos bench vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ tiny: ## Start everything with a toy model of its own: real words without a key 
 test: ## Set up and run all tests (ARGS="-k stop" for some)
 	$(DEV)
 	$(PYTHON) -m pytest $(ARGS)
+
+test-quick: ## Run the tests that need no stack: under a minute
+	$(DEV)
+	$(PYTHON) -m pytest -m quick $(ARGS)
 
 test-containers: ## Run the tests of the containers (needs a Docker engine)
 	$(DEV)

@@ -31,6 +31,30 @@ def pytest_report_header() -> str:
     return f"redis: {choice()}"
 
 
+STACK = {
+    "redis_url",
+    "the_cluster",
+    "the_ollama",
+    "the_bedrock",
+    "the_openai",
+    "browser",
+}  # what takes its time
+SLOW = ("test_ops", "test_rough", "containers", "page", "real_model")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs no stack, for `make test-quick`."""
+    for item in items:
+        alone = not STACK & set(getattr(item, "fixturenames", ()))
+        known = vars(item.module) if isinstance(item, pytest.Function) else {}
+        if (
+            alone
+            and not known.keys() & {"Cluster", "Rough", "Program"}
+            and not any(word in str(item.path) for word in SLOW)
+        ):
+            item.add_marker("quick")
+
+
 @pytest.fixture(scope="session")
 async def redis_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The Redis for ordinary tests."""

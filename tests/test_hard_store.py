@@ -184,7 +184,7 @@ async def test_a_stop_key_of_another_type_neither_hinders_nor_stops(
         }
         await ways[make]()
         assert (await client.ask(chat_id, "hello")).end["outcome"] == "done"
-        assert await redis.exists(f"stop:{chat_id}")
+        assert await redis.delete(f"stop:{chat_id}")
 
 
 async def test_of_twenty_that_replace_at_once_one_goes_on(
