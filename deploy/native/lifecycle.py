@@ -14,6 +14,7 @@ from deploy.native.health import health
 from deploy.native.places import GIVEN, LOGS, NGINX_PID, PYTHON, ROOT, STACK
 from deploy.native.ready import Trouble, Waiting
 from deploy.native.say import fail, say
+from deploy.native.small import proposals
 
 
 def settle(started: dict[str, str]) -> tuple[Settings, dict[str, given.Setting]]:
@@ -49,6 +50,8 @@ def start() -> None:
         supervisor.shut_down(stack.grace + 30)
         fail(str(trouble))
     tell_repairs(logged)
+    for name, value in proposals(settings).items():
+        say(f"{name}={value}, for a model on the processor of this machine (set it in .env to change it)")
     summary(stack)
 
 

@@ -9,6 +9,7 @@ from app.settings import Settings
 from deploy.given import save_json
 from deploy.native.choose import SYSTEM_PATH, Stack, redis_url
 from deploy.native.places import DATA, PARTS, PYTHON, ROOT, RUN
+from deploy.native.small import proposals
 
 OURS = "CHAT_STACK"  # in the environment of all our processes: the folder they belong to
 
@@ -40,7 +41,9 @@ def make(stack: Stack, settings: Settings) -> dict[str, Part]:
         environment = base | nginx_environment(stack, settings)
         found["nginx"] = Part(command=["/bin/sh", "nginx/start.sh"], environment=environment)
     for name, port in stack.names.items():
-        environment = base | {"BACKEND_ID": name, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        environment = (
+            base | proposals(settings) | {"BACKEND_ID": name, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        )
         environment["HOST"] = "127.0.0.1" if stack.nginx else (stack.bind or "0.0.0.0")
         environment["HTTP_PORT"] = str(stack.http_port)
         if stack.redis:
