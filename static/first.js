@@ -27,6 +27,7 @@ globalThis.dressPage = () => {
 /** The page has begun: the tries that it took are forgotten. */
 globalThis.pageBegan = () => {
   isAlive = true;
+  document.documentElement.dataset.begun = "";
   tries("");
 };
 

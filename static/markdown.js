@@ -31,7 +31,6 @@ const FORMULA = {
   FORBID_ATTR: ["style", "href", "id"],
   RETURN_DOM_FRAGMENT: true,
 };
-const SIDED = "p, li, td, th, blockquote, summary, h2, h3, h4"; // each finds its own direction
 
 const purify = globalThis.DOMPurify;
 const escape = (text) => text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
@@ -96,8 +95,7 @@ function tokensOf(text) {
 /** Clean nodes of one block, ready to be put into the document. */
 export function nodesOf({ token, raw }) {
   const nodes = purify.sanitize(htmlOf(token, raw), CLEAN);
-  for (const element of nodes.querySelectorAll(SIDED)) element.dir = "auto";
-  for (const code of nodes.querySelectorAll("code")) code.dir = "ltr"; // and says nothing about its paragraph
+  for (const code of nodes.querySelectorAll("code")) code.dir = "ltr"; // and says nothing about its paragraph's
   return nodes;
 }
 

@@ -16,6 +16,8 @@ ARGS = (
 SECONDS = 30_000  # milliseconds to wait for something on a busy machine
 HARMLESS = ("Cross-Origin-Opener-Policy", "Failed to load resource", "net::ERR")
 
+CHANGED = "net::ERR_NETWORK_CHANGED"  # a network came or went on this machine; the page tries again by itself
+
 WATCH = """
 addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP ${event.effectiveDirective} ${event.blockedURI}`);
@@ -61,7 +63,7 @@ class Person:
             self.trouble.append(f"console: {message.text}")
 
     def _missed(self, request: Any) -> None:
-        if "/static/" in request.url:
+        if "/static/" in request.url and request.failure != CHANGED:
             self.trouble.append(f"{request.failure}: {request.url}")
 
     def _answered(self, response: Any) -> None:
@@ -83,7 +85,9 @@ class Person:
         return self.last.locator(".parts")
 
     async def open(self, chat_id: str = "", page: str = "") -> None:
+        """Go there, and wait until the page has begun."""
         await self.page.goto(f"{self.origin}/#/{page}" if page else f"{self.origin}/#/chat/{chat_id}")
+        await expect(self.page.locator("html[data-begun]")).to_be_attached()
 
     async def ask(self, text: str) -> None:
         """Write and send; on a touch screen Enter would only break the line."""

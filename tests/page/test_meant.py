@@ -111,13 +111,25 @@ async def test_folds_notes_and_tasks(person: Person, chat_id: str, ollama: FakeO
     await person.sees("☐ open")
 
 
+# of the cells of the second row and of the items: the side their words stand at
+WHERE_TEXT_STARTS = """
+() => [...document.querySelectorAll(".reply td, .reply li")].map((it) => {
+  const range = document.createRange();
+  range.selectNodeContents(it);
+  const [words, box] = [range.getBoundingClientRect(), it.getBoundingClientRect()];
+  return words.left - box.left < box.right - words.right ? "left" : "right";
+})
+"""
+
+
 async def test_every_line_finds_its_own_direction(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     text = "`code` שלום עולם\n\n> ציטוט\n\n| a | שלום |\n|---|---|\n| b | עולם |\n\n- שלום\n- hello\n"
     await _shows(person, chat_id, ollama, text)
     assert await person.value(
-        "[...document.querySelectorAll('.reply p, .reply blockquote, .reply li, .reply td')]"
+        "[...document.querySelectorAll('.reply :is(.block > p, blockquote, table, ul)')]"
         ".map((it) => getComputedStyle(it).direction)"
-    ) == ["rtl", "rtl", "rtl", "ltr", "rtl", "rtl", "ltr"]
+    ) == ["rtl", "rtl", "ltr", "rtl"]
+    assert await person.value(WHERE_TEXT_STARTS) == ["left", "right", "right", "left"]
     quote = person.last.locator("blockquote")
     assert await quote.evaluate("it => parseFloat(getComputedStyle(it).borderRightWidth)") > 0
     for place in ("#box", "#rename", "#chats .title"):

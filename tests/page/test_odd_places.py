@@ -89,7 +89,7 @@ async def test_a_script_that_never_comes_is_told_and_not_waited_for_for_ever(
 
     await person.page.route("**/static/turns.js", refuse)
     await person.page.clock.install()
-    await person.open(chat_id)
+    await person.page.goto(f"{person.origin}/#/chat/{chat_id}")
     for _ in range(8):
         await expect(person.page.locator("#missing")).to_be_visible()
         await person.page.clock.run_for(9_000)
