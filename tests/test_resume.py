@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import httpx
 import pytest
+import redis.asyncio as redis
 
 from tests.conftest import ollama_env
 from tests.world.client import Client, Format
@@ -11,6 +14,7 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.invariants import Witness, assert_invariants
+from tests.world.sse import SseParser
 from tests.world.waiting import eventually
 
 SIXTY = Reply(tokens=[f"t{n}\n" for n in range(58)])  # with start and end: 60 events
@@ -115,12 +119,39 @@ async def test_a_reader_who_knows_everything_so_far_waits_for_the_rest(
         await stream.rest()
 
 
-async def test_attach_follows_the_newest_run(client: Client, chat_id: str) -> None:
-    first = await client.ask(chat_id, "first")
-    second = await client.ask(chat_id, "second")
-    replay = await client.replay(chat_id, last_id=first.last_id)
-    assert replay.run_id == second.run_id
-    assert replay.frames == second.frames
+async def test_an_attach_to_an_earlier_run_gets_the_rest_of_that_run(cluster: Cluster, chat_id: str) -> None:
+    async with cluster.client(1) as one, cluster.client(2) as two, cluster.client(3) as three:
+        first = await one.ask(chat_id, "first")
+        second = await two.ask(chat_id, "second")
+        for person in (one, two, three):
+            for seen, frame in enumerate(first.frames, 1):
+                rest = await person.replay(chat_id, last_id=frame.id)
+                assert rest.frames == first.frames[seen:]
+                assert rest.status == (200 if first.frames[seen:] else 204)
+            newest = await person.replay(chat_id)
+            assert (newest.run_id, newest.frames) == (second.run_id, second.frames)
+
+
+async def test_an_earlier_run_is_replayed_while_another_is_going(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    async with cluster.client(1) as one, cluster.client(2) as two:
+        first = await one.ask(chat_id, "first")
+        ollama.default = HELD
+        async with one.chat(chat_id, "second") as second:
+            await second.until_text(HELD_TEXT)
+            for person in (one, two):
+                rest = await person.replay(chat_id, last_id=first.frames[0].id)
+                assert rest.frames == first.frames[1:]
+                assert (await person.replay(chat_id, last_id=first.last_id)).status == 204
+            await one.stop(chat_id)
+            await second.rest()
+
+
+async def test_a_number_beyond_the_end_is_204(client: Client, chat_id: str) -> None:
+    whole = await client.ask(chat_id, "hello")
+    for number in (len(whole.frames), len(whole.frames) + 1, 10**6, 10**12):
+        assert (await client.replay(chat_id, last_id=f"{whole.run_id}:{number}")).status == 204
 
 
 async def test_a_reader_who_leaves_does_not_end_the_run(
@@ -142,6 +173,63 @@ async def test_a_reader_who_leaves_does_not_end_the_run(
         stream.run_id,
     )
     await assert_invariants(cluster, models=[ollama])
+
+
+NAMED: list[Callable[[str], dict[str, Any]]] = [
+    lambda last_id: {"headers": {"Last-Event-ID": last_id}},
+    lambda last_id: {"params": {"after": last_id}},
+    lambda last_id: {"params": {"lastEventId": last_id}},
+]
+
+
+@pytest.mark.parametrize("named", NAMED, ids=["header", "after", "lastEventId"])
+async def test_a_message_sent_again_behind_an_event_attaches_and_asks_nobody(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama, named: Callable[[str], dict[str, Any]]
+) -> None:
+    ollama.on(chat_id, HELD)
+    async with cluster.client(1) as one, cluster.client(2) as two:
+
+        async def again(last_id: str) -> httpx.Response:
+            more = named(last_id)
+            more["params"] = {"format": "json", **more.get("params", {})}
+            return await two.http.post(f"/api/v1/chat/{chat_id}", json={"message": chat_id}, **more)
+
+        async with one.chat(chat_id, chat_id) as stream:
+            await stream.until_text(HELD_TEXT)
+            seen = len(stream.frames)
+            rest = asyncio.create_task(again(stream.frames[1].id))
+            await one.stop(chat_id)
+            await stream.rest()
+        assert SseParser().feed((await rest).content) == stream.frames[2:]
+        assert SseParser().feed((await again(stream.frames[seen - 1].id)).content) == stream.frames[seen:]
+        assert (await again(stream.last_id)).status_code == 204
+        assert len(ollama.of(chat_id)) == 1
+        assert len(await two.messages(chat_id)) == 2
+
+
+async def test_a_message_behind_an_event_of_a_run_whose_log_is_gone_asks_nobody(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    first = await client.ask(chat_id, "first")
+    await client.ask(chat_id, "second")
+    async with redis.from_url(cluster.redis_url) as store:
+        await store.delete(f"chat:{{{chat_id}}}:events:{first.run_id}")
+    asked = len(ollama.exchanges)
+    answer = await client.http.post(
+        f"/api/v1/chat/{chat_id}", json={"message": "first"}, headers={"Last-Event-ID": first.frames[0].id}
+    )
+    assert (answer.status_code, len(ollama.exchanges)) == (204, asked)
+
+
+async def test_a_message_behind_an_event_of_no_run_of_the_chat_is_asked(
+    client: Client, chat_id: str, new_chat: Callable[[], str]
+) -> None:
+    elsewhere = await client.ask(new_chat(), "hello")
+    for last_id in (elsewhere.last_id, "nonsense"):
+        answer = await client.http.post(
+            f"/api/v1/chat/{chat_id}", json={"message": "hello"}, headers={"Last-Event-ID": last_id}
+        )
+        assert answer.text.endswith("data: [DONE]\n\n")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 
@@ -33,6 +33,18 @@ from app.store.records import ChatState
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
+
+async def _behind(
+    last_event_id: Annotated[str | None, Header(description="<run_id>:<n> of the last event seen")] = None,
+    after: Annotated[str | None, Query(description="Same as the header Last-Event-ID")] = None,
+    last_event: Annotated[str | None, Query(alias="lastEventId", description="Same as after")] = None,
+) -> str | None:
+    """The last event that a reader has seen, as it tells it."""
+    return last_event_id or after or last_event
+
+
+Behind = Annotated[str | None, Depends(_behind)]
+
 PRIVATE = {"Cache-Control": "no-store"}
 
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -41,17 +53,24 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {}},
     }
 }
+_NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Nothing to send"}}
 
 
 @router.post(
     "/chat/{chat_id}",
     response_class=Response,
-    responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
+    responses=_STREAM | _NOTHING | answers(400, 404, 409, 413, 502, 503),
 )
 async def send_message(
-    chat: OneChat, ask: Ask, here: Here, format: Annotated[Format, Query()] = "text"
+    chat: OneChat, ask: Ask, here: Here, after: Behind, format: Annotated[Format, Query()] = "text"
 ) -> Response:
-    """Send a message; the reply streams back."""
+    """Send a message; the reply streams back.
+
+    One that names the last event it saw of a run of this chat is repeated by a client library after a cut: it
+    attaches behind that event.
+    """
+    if after and await here.readers.knows(chat, after):
+        return _attached(await here.readers.attach(chat, after, only=True), format)
     check_length(ask.message, here.settings)
     run_id = ask.run_id or uuid.uuid4().hex
     question = Question(ask.message, ask.agent, run_id, ask.on_busy, ask.replaces)
@@ -61,18 +80,16 @@ async def send_message(
 @router.get(
     "/chat/{chat_id}/events",
     response_class=Response,
-    responses=_STREAM | {204: {"description": "Nothing to send"}} | answers(503),
+    responses=_STREAM | _NOTHING | answers(503),
 )
 async def attach(
     chat: OneChat,
     here: Here,
+    after: Behind,
     format: Annotated[Format, Query()] = "text",
-    after: Annotated[str | None, Query(description="Same as the header Last-Event-ID")] = None,
-    last_event_id: Annotated[str | None, Header(description="<run_id>:<n> of the last event seen")] = None,
 ) -> Response:
-    """Attach to the live or last reply of a chat, behind the last event seen."""
-    reading = await here.readers.attach(chat, last_event_id or after)
-    return stream(reading, format) if reading else Response(status_code=204)
+    """Attach to the live or last reply of a chat, or to the one seen last, behind the last event seen."""
+    return _attached(await here.readers.attach(chat, after), format)
 
 
 @router.get("/chat/{chat_id}", responses=answers(503), response_model_exclude_unset=True)
@@ -160,6 +177,10 @@ def stream(reading: Reading, form: Format) -> RunStream:
     """The answer that streams this reading."""
     headers = {"X-Run-Id": reading.feed.run_id, "X-Chat-Id": reading.feed.chat_id}
     return RunStream(reading, FRAMES[form], "text/event-stream; charset=utf-8", headers)
+
+
+def _attached(reading: Reading | None, form: Format) -> Response:
+    return stream(reading, form) if reading else Response(status_code=204)
 
 
 def _status(fields: dict[str, str], messages: int) -> Status:

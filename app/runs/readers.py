@@ -11,7 +11,7 @@ from app.runs.held import Runs
 from app.store.keys import Chat
 from app.store.store import Store
 
-_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,9})")
+_EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,18})")
 
 
 class Reading:
@@ -38,20 +38,31 @@ class Readers:
         self._runs = runs
         self._followers = Followers(store)
 
-    async def attach(self, chat: Chat, last_event_id: str | None) -> Reading | None:
-        """A reader of the live or last run behind this event; None when there is nothing to send."""
+    async def attach(self, chat: Chat, last_event_id: str | None, *, only: bool = False) -> Reading | None:
+        """A reader behind this event of its run; None when there is nothing to send.
+
+        Without an event, or where its run is not kept, a reader of the live or last run from its first event,
+        unless `only` the run named counts.
+        """
+        run_id, after = _seen(last_event_id)
         run = self._runs.get(chat.name)
+        state = None if run else await self._store.memory.state(chat)
+        live = run.live if run else state.live if state else None
+        newest = live.run_id if live else state.fields.get("last_run") if state else None
+        if run_id and run_id != newest:
+            if only or await self._store.log.begun(chat, run_id):
+                return await self._of_ended(chat, run_id, after)
+            after = 0
         if run:
-            return Reading(run.feed, _number_seen(last_event_id, run.run_id))
-        state = await self._store.memory.state(chat)
-        run_id = state.live.run_id if state.live else state.fields.get("last_run")
-        if not run_id:
-            return None
-        after = _number_seen(last_event_id, run_id)
-        if not state.live and after >= await self._store.log.last_number(chat, run_id):
-            return None
-        feed = self._followers.follow(chat, run_id)
-        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
+            return Reading(run.feed, after)
+        if live:
+            return self._of_followed(chat, live.run_id, after)
+        return await self._of_ended(chat, newest, after) if newest else None
+
+    async def knows(self, chat: Chat, last_event_id: str | None) -> bool:
+        """Whether this is an event of a run of this chat."""
+        run_id, _ = _seen(last_event_id)
+        return bool(run_id) and await self._store.memory.record(chat, run_id) is not None
 
     def send_away(self) -> None:
         """Lets the readers of runs made elsewhere go; they come back on another backend."""
@@ -61,8 +72,17 @@ class Readers:
         """Ends every follower."""
         await self._followers.close()
 
+    async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
+        if after >= await self._store.log.last_number(chat, run_id):
+            return None
+        return self._of_followed(chat, run_id, after)
 
-def _number_seen(last_event_id: str | None, run_id: str) -> int:
-    """The number behind which to go on; 0 for an id that is missing, malformed or of another run."""
+    def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:
+        feed = self._followers.follow(chat, run_id)
+        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
+
+
+def _seen(last_event_id: str | None) -> tuple[str, int]:
+    """The run and the number behind which to go on; no run and 0 where it is missing or malformed."""
     found = _EVENT_ID.fullmatch(last_event_id or "")
-    return int(found[2]) if found and found[1] == run_id else 0
+    return (found[1], int(found[2])) if found else ("", 0)
