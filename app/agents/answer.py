@@ -16,6 +16,7 @@ from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
 from app.agents.tracing import trace_only_when_collected
+from app.agents.wishes import PLAIN, Wishes, tuned
 from app.settings import Settings
 
 MOST_MODEL_CALLS = 12  # a model that calls tools for ever is ended here
@@ -50,14 +51,17 @@ class Answerer:
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, *tools))
         return Room(able.window, self._settings.max_tokens, around)
 
-    async def answer(self, agent: str, turns: list[tuple[str, str]], run: Sink) -> str:
+    async def answer(
+        self, agent: str, turns: list[tuple[str, str]], run: Sink, wishes: Wishes = PLAIN
+    ) -> str:
         """Pours the answer to the last of these turns into the run; the model's stop reason.
 
         Raises `ModelFailure`.
         """
         chosen = self.catalog.get(agent)
         able = await self._provider.abilities(chosen)
-        tee = TeeModel(self._provider.model_for(chosen), able, run)
+        chosen = _wished(chosen, wishes)
+        tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
             reason = await _stream(tee, chosen, turns, run)
         except MaxTokensReachedException:
@@ -72,6 +76,11 @@ class Answerer:
         if not tee.said.chars:
             raise said_nothing(reason, tee.last)
         return reason
+
+
+def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
+    prompt = f"{chosen.prompt}\n\n{wishes.system}" if wishes.system else chosen.prompt
+    return chosen.model_copy(update={"prompt": prompt, "tools": chosen.tools if wishes.tools else []})
 
 
 async def _stream(tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink) -> str:

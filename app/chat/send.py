@@ -5,13 +5,15 @@ How a run lives once it has begun is in `turn`, who reads it in `runs/readers`.
 
 import asyncio
 import hashlib
+import json
 import uuid
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from loguru import logger
 
+from app.agents.wishes import PLAIN, Wishes
 from app.chat.stop import Stopping
 from app.chat.turn import Turns
 from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS, UNDO_FOR_SECONDS, UNDO_SECONDS
@@ -20,10 +22,11 @@ from app.runs.readers import Readers, Reading
 from app.runs.run import Run
 from app.store.commands import hold, release
 from app.store.keys import Chat
-from app.store.records import Asked, Known, LiveRun, Started
+from app.store.records import Asked, Known, LiveRun, Message, Started
 from app.store.wire.script import command
 
 TRIES = 5
+GO_ON = "Go on."  # what the model is told where the conversation ends with its own words
 
 _BUSY = "A reply is being made in this chat. Stop it first, or send with on_busy=replace."
 _UNCLEAR = "It is not clear yet whether this reply has begun. Send the same message again."
@@ -35,7 +38,9 @@ _USED = "This run_id has been used in this chat before. Choose a new one."
 class Question:
     """What somebody sends.
 
-    `replaces` names the run whose question, and all behind it, this one takes the place of.
+    `replaces` names the run whose question, and all behind it, this one takes the place of. `turns` is the
+    conversation before it where the client brings it: the chat becomes it. Without `text` the model goes on.
+    Without `keep` nothing is stored. `alone`: the run goes on without readers.
     """
 
     text: str
@@ -43,11 +48,33 @@ class Question:
     run_id: str
     on_busy: Literal["reject", "replace"] = "reject"
     replaces: str | None = None
+    turns: tuple[tuple[str, str], ...] | None = None
+    keep: bool = True
+    alone: bool = False
+    wishes: Wishes = PLAIN
 
     @property
     def digest(self) -> str:
-        """Tells this text from others, without keeping it."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+        """Tells this text, and what comes with it, from others, without keeping it."""
+        brought = json.dumps([self.turns, asdict(self.wishes)]) if self.turns is not None else ""
+        return hashlib.sha256(f"{self.text}{brought}".encode()).hexdigest()[:32]
+
+    def history(self, remembered: list[Message]) -> list[Message]:
+        """What the model is to see: what was brought, else what is remembered."""
+        if self.turns is None:
+            return remembered or [Message("user", self.text)]
+        return joined([*self.turns, ("user", self.text or GO_ON)])
+
+
+def joined(turns: Iterable[tuple[str, str]]) -> list[Message]:
+    """The turns as a model takes them: none empty, those of one role behind each other as one."""
+    found: list[Message] = []
+    for role, text in turns:
+        if found and found[-1].role == role:
+            found[-1] = Message(role, f"{found[-1].content}\n\n{text}")
+        elif text.strip():
+            found.append(Message(role, text))
+    return found
 
 
 class Chats:
@@ -105,7 +132,7 @@ class Chats:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
-        asked = Asked(question.text, question.digest, question.replaces)
+        asked = Asked(question.text, question.digest, question.replaces, question.turns)
         try:
             also = [hold(chat, live), command("MGET", chat.stop)]  # MGET: nothing where it is no string
             met, (_, (stop,)) = await self._store.memory.start(chat, live, asked, also)
@@ -118,12 +145,15 @@ class Chats:
             ):
                 run.cut()
         except BaseException:
-            self._keep(self._undo(chat, live))
+            self._keep(self._undo(chat, live, asked))
             raise
+        run.wishes, run.alone, run.brought = question.wishes, question.alone, question.turns is not None
+        if question.turns is not None and question.keep:
+            self._keep(self._store.memory.forget_before(chat, live))
         self._runs.add(run)
         if met.crowded:
             self._keep(self._store.memory.evict(chat.owner))
-        self._keep(self._turns.live(run, question.text, met.history))
+        self._keep(self._turns.live(run, question.text, question.history(met.history)))
         return run
 
     def _described(self, question: Question) -> LiveRun:
@@ -131,8 +161,9 @@ class Chats:
         settings, process = self._runs.settings, self._store.leases.process
         model = self._turns.answerer.model_id(question.agent)
         return LiveRun(
-            question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, process, ""
-        )
+            question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, process, "",
+            question.keep,
+        )  # fmt: skip
 
     async def _meant_at_start(self, run: Run, value: str) -> bool:
         if value == run.run_id:
@@ -142,11 +173,11 @@ class Chats:
         run.stale_stop = value
         return False
 
-    async def _undo(self, chat: Chat, live: LiveRun) -> None:
+    async def _undo(self, chat: Chat, live: LiveRun, asked: Asked) -> None:
         """Takes back a start whose answer was lost, as soon as Redis answers; else the chat stays busy."""
         for _ in range(int(UNDO_FOR_SECONDS / UNDO_SECONDS)):
             try:
-                await self._store.memory.undo(chat, live)
+                await self._store.memory.undo(chat, live, asked)
                 await self._store.redis.do(release(live))
                 return
             except RedisUnavailable:

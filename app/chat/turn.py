@@ -64,10 +64,11 @@ class Turns:
 
     async def _answer(self, run: Run, history: list[Message]) -> str:
         room = await self.answerer.room(run.live.agent)
-        seen = window.choose(history, self.runs.settings.memory_max_turns, room)
+        most = len(history) if run.brought else self.runs.settings.memory_max_turns
+        seen = window.choose(history, most, room)
         run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
         run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
-        return await self.answerer.answer(run.live.agent, seen.turns, run.reply)
+        return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes)
 
     async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from app.agents.wishes import PLAIN
 from app.clock import OPENING_SECONDS
 from app.events import Failure, Start
 from app.runs.feed import Feed
@@ -37,6 +38,9 @@ class Run:
         self.stale_stop: str | None = None  # a stop key older than this run
         self.cut_by: Failure | None = None
         self.unread_since: float | None = None
+        self.alone = False  # goes on without readers
+        self.brought = False  # its client brings the whole conversation
+        self.wishes = PLAIN
         self._on_event = on_event
         self._inner: asyncio.Task[str] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -92,7 +92,7 @@ class Watcher:
         return value == run.run_id or (timestamp_ms(value) is not None and value != run.stale_stop)
 
     async def _check_readers(self, now: float) -> None:
-        unread = [run for run in self._runs if not run.feed.readers]
+        unread = [run for run in self._runs if not run.feed.readers and not run.alone]
         for run in self._runs:
             run.unread_since = (run.unread_since or now) if not run.feed.readers else None
         if not unread or now < self._readers_due:

@@ -10,6 +10,7 @@
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
+| `chat:{name}:before:<attempt>` | list | the messages before a start, while it may be taken back, see `becoming` | 240 s |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
 | `stop:<name>` | string | run id, or Unix timestamp | `STOP_TTL_SECONDS` at most |
 | `backends` | hash | process -> JSON of a backend | swept by the others |
@@ -69,6 +70,9 @@ class Chat:
     @property
     def stop(self) -> str:
         return f"stop:{self.name}"
+
+    def before(self, attempt: str) -> str:
+        return f"{self.key}:before:{attempt}"
 
     def events(self, run_id: str) -> str:
         return f"{self.key}:events:{run_id}"

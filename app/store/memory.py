@@ -12,6 +12,7 @@ from loguru import logger
 
 from app.errors import NotFound
 from app.settings import Settings
+from app.store.becoming import BECOME, UNBECOME, UNDO_SECONDS
 from app.store.bells import Bells
 from app.store.commands import touch
 from app.store.eventlog import numbered
@@ -67,17 +68,33 @@ class Memory:
 
         Raises `NotFound` when the question that is to be replaced is not kept.
         """
+        keeps = self._keeps and run.keep
         script = START(
             **self._keys(chat), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
-            message=Message("user", asked.text).body() if self._keeps else "", agent=run.agent,
-            title=title_of(asked.text) if self._keeps else "", replaces=asked.replaces or "",
+            message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
+            title=title_of(_first_words(asked)) if keeps else "", replaces=asked.replaces or "",
             history=self._history,
         )  # fmt: skip
-        touched = [touch(chat)] if self._keeps else []
-        results = await self._redis.do_all([*also, script, *touched])
+        become = [self._become(chat, run, asked)] if keeps and asked.turns is not None else []
+        touched = [touch(chat)] if keeps else []
+        results = await self._redis.do_all([*also, script, *become, *touched])
         crowded = bool(touched) and results[-1] > self._most
         return self._met(results[len(also)], crowded), results[: len(also)]
+
+    def _become(self, chat: Chat, run: LiveRun, asked: Asked) -> Command:
+        """Describes how the chat becomes the turns that were brought, their newest."""
+        turns = list(asked.turns or ())[-self._keep :]
+        return BECOME(
+            *(Message(role, text).body() for role, text in turns),
+            chat=chat.key, messages=chat.messages, runs=chat.runs, before=chat.before(run.attempt),
+            run_id=run.run_id, attempt=run.attempt, stored=str(int(bool(asked.text))),
+            undo=UNDO_SECONDS,
+        )  # fmt: skip
+
+    async def forget_before(self, chat: Chat, run: LiveRun) -> None:
+        """The start of this run is not taken back any more."""
+        await self._redis.do(command("UNLINK", chat.before(run.attempt)))
 
     def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun:
         match row:
@@ -92,17 +109,19 @@ class Memory:
                 return LiveRun.read(described) or LiveRun("", 0, "", "", "", "", "", "")
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
-    async def undo(self, chat: Chat, run: LiveRun) -> None:
+    async def undo(self, chat: Chat, run: LiveRun, asked: Asked) -> None:
         """Takes back a start of which we do not know whether it was carried out, all of it."""
+        keeps = self._keeps and run.keep
+        stored = str(int(keeps and bool(asked.text)))
+        back = UNBECOME(
+            chat=chat.key, messages=chat.messages, before=chat.before(run.attempt),
+            attempt=run.attempt, stored=stored, life=self._life,
+        )  # fmt: skip
         script = UNDO(
-            **self._keys(chat),
-            run_id=run.run_id,
-            attempt=run.attempt,
-            stored=str(int(self._keeps)),
-            life=self._life,
+            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self._life
         )
-        undone, *before = await self._redis.do(script)
-        if not undone or not self._keeps:
+        undone, *before = (await self._redis.do_all([back, script]))[1]
+        if not undone or not keeps:
             return
         at = before[0].decode()
         key = index(chat.owner)
@@ -117,15 +136,17 @@ class Memory:
         Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
         channel, bell = self._bells.end_bell(run)
+        keeps = self._keeps and run.keep
         script = END(
             *numbered(words.events, words.first),
             **self._keys(chat), events=chat.events(run.run_id), early=chat.early,
             run_id=run.run_id, writer=writer, outcome=words.reply.outcome or "", backend=run.backend,
-            reply=words.reply.body() if self._keeps else "", keep=self._keep, most_bytes=MOST_CHAT_BYTES,
-            life=self._life, replay=self._replay, channel=channel, bell=bell if words.bell else "",
+            reply=words.reply.body() if keeps else "", keep=self._keep, most_bytes=MOST_CHAT_BYTES,
+            life=self._life if keeps else self._replay, replay=self._replay, channel=channel,
+            bell=bell if words.bell else "",
             expected="" if words.expected is None else words.expected,
         )  # fmt: skip
-        moved_up = [touch(chat, known=True)] if self._keeps else []
+        moved_up = [touch(chat, known=True)] if keeps else []
         row = (await self._redis.do_all([script, *moved_up]))[0]
         return row[0].decode(), RunRecord.read(row[1]) if len(row) > 1 else None
 
@@ -252,6 +273,10 @@ class Memory:
             gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
             if gone:
                 await self._redis.do(command("ZREM", key, *gone))
+
+
+def _first_words(asked: Asked) -> str:
+    return next((text for role, text in asked.turns or () if role == "user"), asked.text)
 
 
 def _texts(fields: list[bytes]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What the chats in Redis hold, as it is read and written: messages, live runs, records of runs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,12 +29,16 @@ class Message:
     def read(cls, line: bytes) -> "Message":
         """Raises `ValueError`, `TypeError` for a line that is none."""
         at, run_id, data = line.split(b" ", 2)
-        return cls(created_ms=int(at), run_id=run_id.decode(), **json.loads(data))
+        made = None if run_id == b"-" else run_id.decode()  # `-`: brought by a client
+        return cls(created_ms=int(at), run_id=made, **json.loads(data))
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start the run."""
+    """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start the run.
+
+    Without `keep` neither its question nor its reply is stored.
+    """
 
     run_id: str
     started_ms: int
@@ -43,6 +48,7 @@ class LiveRun:
     backend: str
     process: str
     attempt: str
+    keep: bool = True
 
     def described(self) -> str:
         """What START is handed; it puts the time in."""
@@ -121,11 +127,15 @@ class ChatState:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The message of a run: its text and digest, and the run whose question it takes the place of."""
+    """The message of a run: its text and digest, and the run whose question it takes the place of.
+
+    `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it is.
+    """
 
     text: str
     digest: str
     replaces: str | None
+    turns: Sequence[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import eventlog, scripts, stops
+from app.store import becoming, eventlog, scripts, stops
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
@@ -19,7 +19,10 @@ from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
 _SCRIPTS = [
-    one for part in (scripts, eventlog, stops) for one in vars(part).values() if isinstance(one, Script)
+    one
+    for part in (scripts, becoming, eventlog, stops)
+    for one in vars(part).values()
+    if isinstance(one, Script)
 ]
 
 
