@@ -40,7 +40,8 @@ if kept < #old or brought > kept then
     redis.call('RPUSH', messages, line)
     bytes = bytes + #line
   end
-  redis.call('HSET', chat, 'was', live[3] or 0, 'bytes', bytes, 'became', attempt)
+  local was = (live[3] or 0) - (own and #own or 0)
+  redis.call('HSET', chat, 'was', string.format('%.0f', was), 'bytes', bytes, 'became', attempt)
 end
 local record = decoded(redis.call('HGET', runs, run_id)) or {}
 record.place = redis.call('LLEN', messages) + (live[4] or 0)
