@@ -2,6 +2,8 @@
 
 AppError
 ├── UnknownAgent      the agent asked for has no file
+├── NoSuchModel       the agent asked for, at a door that calls agents models, has no file
+├── Unsupported       what a client of another door asks for is not done here
 ├── NotFound          no such chat, or no such question in it
 ├── ChatBusy          another run is going in this chat
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
@@ -26,6 +28,21 @@ class AppError(Exception):
 
 class UnknownAgent(AppError):
     code = "unknown_agent"
+
+
+class NoSuchModel(AppError):
+    code = "model_not_found"
+
+
+class Unsupported(AppError):
+    """What is asked cannot be done here; `param` names what asks it."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, detail: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.param = param
+        self.code = code or self.code
 
 
 class NotFound(AppError):

@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(
         20, ge=0, description="Time for running replies to end after SIGTERM"
     )
+    openai_door: bool = Field(True, description="false: no addresses of OpenAI's under /v1/")
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
     demo_tokens_per_second: float = Field(30, gt=0, le=100_000, description="Pace of the demo model")
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from app.api.arrival import Arrivals, Gone, Refused, most_at
 from app.api.guesses import Guesses
 from app.api.hosts import SAFE, Hosts, Origins
-from app.api.problems import plain
+from app.api.problems import openai_door, plain
 from app.logs import request_id
 from app.settings import Settings
 
@@ -63,6 +63,7 @@ class Door:
         headers = dict(scope["headers"])
         asked = headers.get(b"x-request-id", b"")
         request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
+        openai_door.set(scope["path"].startswith("/v1/"))
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):  # the same address, without a redirect
             scope = {**scope, "path": scope["path"][:-1], "raw_path": scope["raw_path"].removesuffix(b"/")}
         if scope["method"] == "HEAD":

@@ -12,10 +12,9 @@ from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
-from app.backend import Backend
 from app.chat.send import Question
 from app.errors import Draining, ModelFailure, RedisUnavailable
-from app.events import Failure, reply_text
+from app.events import End, Failure, reply_text
 from app.runs.readers import Reading
 from app.store.keys import Chat
 
@@ -33,36 +32,37 @@ async def chat(ask: OlderAsk, request: Request, here: Here, of: Owner) -> Any:
     reading = await here.chats.send(one, question, leaving_ends=True)
     if ask.stream:
         headers = {"X-Conversation-Id": one.id, "X-Run-Id": question.run_id}
-        return RunStream(reading, plain_piece, "text/plain; charset=utf-8", headers)
-    return await _whole(reading, one.id, request, here)
-
-
-async def _whole(reading: Reading, conversation_id: str, request: Request, here: Backend) -> Any:
-    """The reply when it is complete; a client that leaves ends the run."""
-    gone = asyncio.create_task(_gone(request))
-    ending = asyncio.create_task(reading.feed.end())
-    try:
-        await asyncio.wait({gone, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if not ending.done():
-            return Response(status_code=204)  # nobody is there to read it
-    finally:
-        gone.cancel()
-        ending.cancel()
-        reading.close()
-    end = ending.result()
-    if end.error:
-        _raise(end.error)
+        return RunStream(reading, plain_piece, "text/plain; charset=utf-8", headers, hello=b"", heartbeat=b"")
+    end = await whole(reading, request)
+    if end is None:
+        return Response(status_code=204)
+    told_failure(end.error)
     return OlderReply(
         reply=reply_text(reading.feed.events),
-        conversation_id=conversation_id,
+        conversation_id=one.id,
         model=getattr(reading.feed.events[0], "model", here.settings.model_id),
         provider=here.settings.provider,
         outcome=end.outcome,
     )
 
 
-def _raise(failure: Failure) -> None:
-    """A reply that could only not be remembered is an answer all the same."""
+async def whole(reading: Reading, request: Request) -> End | None:
+    """Waits for the end of the reply; None when the client has left, which ends the run."""
+    gone = asyncio.create_task(_gone(request))
+    ending = asyncio.create_task(reading.feed.end())
+    try:
+        await asyncio.wait({gone, ending}, return_when=asyncio.FIRST_COMPLETED)
+        return ending.result() if ending.done() else None
+    finally:
+        gone.cancel()
+        ending.cancel()
+        reading.close()
+
+
+def told_failure(failure: Failure | None) -> None:
+    """Raises what made a reply fail; one that could only not be remembered is an answer all the same."""
+    if failure is None:
+        return
     if failure.code == Draining.code:
         raise Draining(failure.message)
     if failure.code != RedisUnavailable.code:

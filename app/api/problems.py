@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): one table from our exceptions to status and title."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,19 +16,26 @@ from app.errors import (
     ChatBusy,
     Draining,
     ModelFailure,
+    NoSuchModel,
     NotFound,
     Overloaded,
     RateLimited,
     RedisUnavailable,
     RunIdUsed,
     UnknownAgent,
+    Unsupported,
 )
 from app.logs import request_id
 
 RETRY_AFTER = "2"
+openai_door: ContextVar[bool] = ContextVar(
+    "openai_door", default=False
+)  # whether OpenAI's clients read errors
 
 _TABLE: dict[type[AppError], tuple[int, str]] = {
     UnknownAgent: (400, "Unknown agent"),
+    NoSuchModel: (404, "Unknown model"),
+    Unsupported: (400, "Not supported"),
     NotFound: (404, "Not found"),
     ChatBusy: (409, "The chat is busy"),
     RunIdUsed: (409, "The run id has been used"),
@@ -78,16 +86,29 @@ class ProblemResponse(JSONResponse):
 
 def problem(
     status: int, code: str, title: str, detail: str, *, retry_after: int | None = None, **extra: Any
-) -> ProblemResponse:
+) -> JSONResponse:
     """One error answer."""
     told = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id.get())
     headers = {"Retry-After": str(retry_after or RETRY_AFTER)} if status in (429, 503) else None
     if status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
-    return ProblemResponse(told.model_dump() | extra, status, headers)
+    if not openai_door.get():
+        return ProblemResponse(told.model_dump() | extra, status, headers)
+    return _openai(told, extra, headers or {})
 
 
-def plain(status: int, told: str | None = None) -> ProblemResponse:
+def _openai(told: Problem, extra: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+    """The same with the member that OpenAI's clients read."""
+    kind = "invalid_request_error" if told.status < 500 else "server_error"
+    place = extra.get("errors") or [{"loc": []}]
+    param = extra.pop("param", None) or ".".join(map(str, place[0]["loc"][1:])) or None
+    error = {"message": told.detail, "type": kind, "param": param, "code": told.code}
+    if told.status in (409, 502):  # its model has been asked, or would be refused again
+        headers["x-should-retry"] = "false"
+    return JSONResponse(told.model_dump() | extra | {"error": error}, told.status, headers)
+
+
+def plain(status: int, told: str | None = None) -> JSONResponse:
     """The error answer for a status; `told` where it needs other words than usual."""
     code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
     extra: dict[str, Any] = {"errors": []} if status == 422 else {}
@@ -124,15 +145,16 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _expected(_: Request, error: Exception) -> ProblemResponse:
+async def _expected(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AppError)  # noqa: S101  # what it is registered for
     status, title = next(row for kind, row in _TABLE.items() if isinstance(error, kind))
     status = _STATUS.get(error.code, status)
     after = getattr(error, "retry_after", None)
-    return problem(status, error.code, title, error.detail, retry_after=after, **error.extra)
+    extra = error.extra | ({"param": error.param} if isinstance(error, Unsupported) else {})
+    return problem(status, error.code, title, error.detail, retry_after=after, **extra)
 
 
-async def _invalid(request: Request, error: Exception) -> ProblemResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
     found = [{"loc": _faulty_place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
     told = _sentence(found)
@@ -141,7 +163,7 @@ async def _invalid(request: Request, error: Exception) -> ProblemResponse:
     return problem(422, "invalid", "Invalid request", told, errors=found)
 
 
-async def _http(request: Request, error: Exception) -> ProblemResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     if error.status_code == 400:  # FastAPI's answer to a body it cannot read at all
         return problem(422, "invalid", "Invalid request", "The body cannot be read as JSON.", errors=[])
@@ -170,7 +192,7 @@ def _routes(request: Request) -> list[BaseRoute]:
     return found
 
 
-async def _unexpected(_: Request, __: Exception) -> ProblemResponse:
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
     return problem(
         500, "internal", "Internal error", "Something went wrong here. The log has it under this request id."
     )

@@ -60,14 +60,26 @@ FRAMES: dict[Format, Frame] = {"text": text_frame, "json": json_frame}
 
 
 class RunStream(Response):
-    """Streams one reading to its end, or until the reader is gone."""
+    """Streams one reading to its end, or until the reader is gone.
 
-    def __init__(self, reading: Reading, frame: Frame, media_type: str, headers: dict[str, str]) -> None:
+    `hello` goes out before the model is asked, `heartbeat` when it is silent.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        frame: Frame,
+        media_type: str,
+        headers: dict[str, str],
+        *,
+        hello: bytes = HELLO,
+        heartbeat: bytes = HEARTBEAT,
+    ) -> None:
         super().__init__(headers={**HEADERS, **headers, "Content-Type": media_type})
         del self.headers["content-length"]
         self._reading = reading
         self._frame = frame
-        self._comments = media_type.startswith("text/event-stream")
+        self._hello, self._heartbeat = hello, heartbeat
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         self._send = send
@@ -78,8 +90,8 @@ class RunStream(Response):
         attendant = asyncio.create_task(self._attend(receive, writer), name="reader")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if self._comments:
-                await self._put(HELLO)
+            if self._hello:
+                await self._put(self._hello)
             await self._events()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
@@ -127,8 +139,8 @@ class RunStream(Response):
             if self._sending and silence > STREAM_STUCK_SECONDS:
                 logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
                 break
-            if self._comments and not self._sending and silence >= STREAM_HEARTBEAT_SECONDS:
-                await self._put(HEARTBEAT)
+            if self._heartbeat and not self._sending and silence >= STREAM_HEARTBEAT_SECONDS:
+                await self._put(self._heartbeat)
         writer.cancel()
 
 

@@ -51,13 +51,13 @@ class Readers:
         newest = live.run_id if live else state.fields.get("last_run") if state else None
         if run_id and run_id != newest:
             if only or await self._store.log.begun(chat, run_id):
-                return await self._replay(chat, run_id, after)
+                return await self._of_ended(chat, run_id, after)
             after = 0
         if run:
             return Reading(run.feed, after)
         if live:
-            return self._reading_of(chat, live.run_id, after)
-        return await self._replay(chat, newest, after) if newest else None
+            return self._of_followed(chat, live.run_id, after)
+        return await self._of_ended(chat, newest, after) if newest else None
 
     async def knows(self, chat: Chat, last_event_id: str | None) -> bool:
         """Whether this is an event of a run of this chat."""
@@ -72,14 +72,14 @@ class Readers:
         """Ends every follower."""
         await self._followers.close()
 
-    def _reading_of(self, chat: Chat, run_id: str, after: int) -> Reading:
-        feed = self._followers.follow(chat, run_id)
-        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
-
-    async def _replay(self, chat: Chat, run_id: str, after: int) -> Reading | None:
+    async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
         if after >= await self._store.log.last_number(chat, run_id):
             return None
-        return self._reading_of(chat, run_id, after)
+        return self._of_followed(chat, run_id, after)
+
+    def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:
+        feed = self._followers.follow(chat, run_id)
+        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
 
 
 def _seen(last_event_id: str | None) -> tuple[str, int]:

@@ -5,7 +5,7 @@ difference on the brought turns take its place. No message is decoded: the turns
 written. What stood there is kept for as long as the start may be taken back.
 """
 
-from app.store.scripts import DECODED, LIVES, NOW
+from app.store.scripts import DECODED, NOW
 from app.store.wire.script import Script
 
 UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock
@@ -13,7 +13,6 @@ UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock
 # runs behind START in the same exchange; the turns are the tail, the question of the run stays the last line
 BECOME = Script(
     NOW
-    + LIVES
     + DECODED
     + """
 local live = redis.call('HMGET', chat, 'attempt', 'became', 'bytes', 'first')
@@ -41,17 +40,17 @@ if kept < #old or brought > kept then
     redis.call('RPUSH', messages, line)
     bytes = bytes + #line
   end
-  redis.call('HSET', chat, 'was', live[3] or 0, 'bytes', bytes, 'became', attempt)
+  local was = (live[3] or 0) - (own and #own or 0)
+  redis.call('HSET', chat, 'was', string.format('%.0f', was), 'bytes', bytes, 'became', attempt)
 end
 local record = decoded(redis.call('HGET', runs, run_id)) or {}
 record.place = redis.call('LLEN', messages) + (live[4] or 0)
 redis.call('HSET', runs, run_id, cjson.encode(record))
 if own then redis.call('RPUSH', messages, own) end
-lives({messages}, life)
 return 1
 """,
     keys="chat messages runs before",
-    args="run_id attempt stored life undo",
+    args="run_id attempt stored undo",
     tail=True,
     lasting=True,
 )

@@ -89,7 +89,7 @@ class Memory:
             *(Message(role, text).body() for role, text in turns),
             chat=chat.key, messages=chat.messages, runs=chat.runs, before=chat.before(run.attempt),
             run_id=run.run_id, attempt=run.attempt, stored=str(int(bool(asked.text))),
-            life=0, undo=UNDO_SECONDS,
+            undo=UNDO_SECONDS,
         )  # fmt: skip
 
     async def forget_before(self, chat: Chat, run: LiveRun) -> None:
