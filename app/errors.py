@@ -4,6 +4,7 @@ AppError
 ├── UnknownAgent      the agent asked for has no file
 ├── NotFound          no such chat, or no such question in it
 ├── ChatBusy          another run is going in this chat
+├── QueueFull         as many messages wait in this chat as may
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
 ├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
@@ -34,6 +35,10 @@ class NotFound(AppError):
 
 class ChatBusy(AppError):
     code = "chat_busy"
+
+
+class QueueFull(AppError):
+    code = "queue_full"
 
 
 class RunIdUsed(AppError):
