@@ -38,6 +38,7 @@ TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
 PHASE_SECONDS = 0.5  # readers hear no more often how far the model has read
 LOG_RETRY_SECONDS = 0.5
 END_RETRY_SECONDS = 0.25
+NAMING_SECONDS = 60.0  # for a name from the model; nobody waits for it
 CALLED_SECONDS = 10.0  # a message that waited has begun: its readers get so long to come, beyond their grace
 UNWRITTEN_SECONDS = 15.0  # > CALL: so long a finished reply waits for Redis before its readers are told
 READERS_SECONDS = 1.0  # between two looks at who reads on other backends

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from loguru import logger
 
 from app.agents.wishes import PLAIN, Wishes
+from app.chat.naming import Naming
 from app.chat.queued import Next
 from app.chat.stop import Stopping
 from app.chat.turn import Turns
@@ -95,6 +96,7 @@ class Chats:
         self._turns = turns
         self.store = self._store = turns.store
         self.next = Next(self)
+        self._naming = Naming(turns.store, turns.answerer)
         self._runs = turns.runs
         self._readers = readers
         self._stopping = stopping
@@ -201,12 +203,15 @@ class Chats:
         self._runs.add(run)
         if met.crowded:
             self._keep(self._store.memory.evict(chat.owner))
-        self._keep(self._live(run, question.text, question.history(met.history), first=len(met.history) == 1))
+        first = question.turns is None and question.keep and len(met.history) == 1
+        self._keep(self._live(run, question.text, question.history(met.history), first=first))
         return run
 
     async def _live(self, run: Run, question: str, history: list[Message], *, first: bool) -> None:
         if await self._turns.live(run, question, history):
             await self.next.look(run.chat)
+        if first:
+            await self._naming.name(run, question)
 
     def _waits(self, question: Question, waiting: Waiting) -> Waiting:
         if (waiting.text, waiting.agent) != (question.text, question.agent):

@@ -2,7 +2,7 @@
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
+| `chat:{name}` | hash | agent, title, times, `named` by a person, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |

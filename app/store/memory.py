@@ -26,9 +26,9 @@ from app.store.records import (
     Message,
     RunRecord,
     Started,
-    title_of,
 )
 from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, UNDO
+from app.store.titles import title_of
 from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs

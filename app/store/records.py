@@ -155,11 +155,3 @@ class LastWords:
     first: int
     expected: int | None = None
     bell: bool = True
-
-
-def title_of(message: str) -> str:
-    """The first words of a message, up to 60 characters."""
-    words = " ".join(message[:400].split())
-    if len(words) <= 60:
-        return words
-    return words[:60].rsplit(" ", 1)[0] + "…"

@@ -256,7 +256,7 @@ return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or 
 RENAME = Script(
     """
 if redis.call('EXISTS', chat) == 0 then return 0 end
-redis.call('HSET', chat, 'title', title)
+redis.call('HSET', chat, 'title', title, 'named', '1')
 return 1
 """,
     keys="chat",

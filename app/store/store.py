@@ -6,7 +6,7 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import becoming, eventlog, queue, queues, scripts, stops
+from app.store import becoming, eventlog, queue, queues, scripts, stops, titles
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
@@ -21,7 +21,7 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops, queue, queues)
+    for part in (scripts, becoming, eventlog, stops, queue, queues, titles)
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
