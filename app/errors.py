@@ -6,6 +6,7 @@ AppError
 ├── Unsupported       what a client of another door asks for is not done here
 ├── NotFound          no such chat, or no such question in it
 ├── ChatBusy          another run is going in this chat
+├── QueueFull         as many messages wait in this chat as may
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
 ├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
@@ -51,6 +52,10 @@ class NotFound(AppError):
 
 class ChatBusy(AppError):
     code = "chat_busy"
+
+
+class QueueFull(AppError):
+    code = "queue_full"
 
 
 class RunIdUsed(AppError):

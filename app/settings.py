@@ -112,6 +112,10 @@ class Settings(BaseSettings):
         500, ge=1, description="Chats kept; beyond it the least recently used goes"
     )
 
+    titles: Literal["first_words", "model"] = Field(
+        "first_words", description="first_words, or model: it names a chat after its first reply"
+    )
+
     stop_poll_ms: int = Field(
         100, ge=10, le=10_000, description="Safety poll of the stop keys, in milliseconds"
     )
@@ -157,7 +161,7 @@ class Settings(BaseSettings):
     _host_names = field_validator("allowed_hosts")(addresses.host_names)
     _ollama = field_validator("ollama_host")(addresses.ollama)
 
-    @field_validator("log_level", "log_format", "provider", mode="before")
+    @field_validator("log_level", "log_format", "provider", "titles", mode="before")
     @classmethod
     def _any_case(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):

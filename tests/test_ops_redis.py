@@ -15,8 +15,8 @@ from tests.world.waiting import eventually
 
 # As docs/cloud.md tells people to make it.
 USER = (
-    "user chat on >secret ~chat:* ~chats* ~stop:* ~alive:* ~held:* ~backends ~stopped &bells* "
-    "+@all -@admin -@dangerous +info"
+    "user chat on >secret ~chat:* ~chats* ~stop:* ~alive:* ~held:* ~backends ~queued ~files* ~stopped "
+    "&bells* +@all -@admin -@dangerous +info"
 )
 
 

@@ -101,3 +101,10 @@ async def test_a_run_is_two_lines_in_the_log_and_they_carry_the_request_id(
     lines = told()
     assert all("find-me-in-the-log-1" in line for line in lines)
     assert "canary-words" not in cluster.backends[1].output
+
+
+async def test_one_kept_connection_takes_any_number_of_requests(cluster: Cluster) -> None:
+    async with cluster.client(1) as client:
+        client.http.headers["X-Padding"] = "x" * 4000
+        for _ in range(40):
+            await client.get("/health/live")

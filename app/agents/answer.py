@@ -12,6 +12,7 @@ from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import said_nothing, translated, unwrapped
 from app.agents.guard import ToolGuard
 from app.agents.models.provider import Provider, open_provider
+from app.agents.naming import Namer
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
@@ -31,9 +32,12 @@ class Answerer:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._provider: Provider
+        self.namer: Namer | None = None
 
     async def __aenter__(self) -> "Answerer":
         self._provider = await open_provider(self._settings, self._stack)
+        if self._settings.titles == "model" and self._settings.provider != "demo":
+            self.namer = await Namer.open(self._settings, self._stack)
         return self
 
     async def __aexit__(self, *_: object) -> None:

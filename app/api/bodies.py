@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.events import iso
 from app.store.records import LiveRun, Message
+from app.store.waiting import Waiting
 
 CHAT_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 RUN_ID = r"^[A-Za-z0-9_-]{8,64}$"
@@ -42,7 +43,7 @@ class Ask(BaseModel):
     )
     agent: AgentName = "general"
     run_id: RunId | None = Field(None, description="Chosen by you, so that sending again never asks twice")
-    on_busy: Literal["reject", "replace"] = Field(
+    on_busy: Literal["reject", "replace", "queue"] = Field(
         "reject", description="What to do when a reply is being made"
     )
     replaces: RunId | None = Field(
@@ -107,6 +108,41 @@ class RunningBody(BaseModel):
         )
 
 
+class WaitingBody(BaseModel):
+    """A message that waits for the reply before it."""
+
+    run_id: str
+    message: str
+    created_at: str
+
+    @classmethod
+    def of(cls, waiting: Waiting) -> "WaitingBody":
+        return cls(run_id=waiting.run_id, message=waiting.text, created_at=iso(waiting.created_ms))
+
+
+class QueuedBody(BaseModel):
+    """The message waits; `position` counts from 1."""
+
+    status: Literal["queued"] = "queued"
+    run_id: str
+    position: int
+    chat_id: str
+
+
+class Unsent(BaseModel):
+    """A message that was taken back or handed back; nothing answers it."""
+
+    run_id: str
+    message: str
+
+
+class TakenBack(Unsent):
+    """The message waits no more."""
+
+    chat_id: str
+    status: Literal["taken_back"] = "taken_back"
+
+
 class ChatBody(BaseModel):
     """A chat with its messages, oldest first; an unknown one is `new`."""
 
@@ -117,6 +153,7 @@ class ChatBody(BaseModel):
     message_count: int
     messages: list[MessageBody]
     run: RunningBody | None
+    queued: list[WaitingBody]
     created_at: str | None
     updated_at: str | None
 
@@ -167,6 +204,7 @@ class StopAnswer(BaseModel):
     stop_ms: float | None
     backend: str | None
     answered_by: str
+    unsent: list[Unsent] = Field(description="Messages that waited and are handed back")
 
 
 class BulkBody(BaseModel):

@@ -19,10 +19,12 @@ from app.api.bodies import (
     Renamed,
     RunningBody,
     Status,
+    WaitingBody,
 )
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
 from app.api.problems import answers
+from app.api.queue import QUEUED, queued
 from app.api.sse import FRAMES, Format, RunStream
 from app.chat.send import Question
 from app.errors import NotFound
@@ -30,6 +32,7 @@ from app.events import iso
 from app.runs.readers import Reading
 from app.settings import Settings
 from app.store.records import ChatState
+from app.store.waiting import Waiting
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
@@ -59,7 +62,7 @@ _NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Nothing to se
 @router.post(
     "/chat/{chat_id}",
     response_class=Response,
-    responses=_STREAM | _NOTHING | answers(400, 404, 409, 413, 502, 503),
+    responses=_STREAM | _NOTHING | QUEUED | answers(400, 404, 409, 413, 502, 503),
 )
 async def send_message(
     chat: OneChat, ask: Ask, here: Here, after: Behind, format: Annotated[Format, Query()] = "text"
@@ -74,7 +77,8 @@ async def send_message(
     check_length(ask.message, here.settings)
     run_id = ask.run_id or uuid.uuid4().hex
     question = Question(ask.message, ask.agent, run_id, ask.on_busy, ask.replaces)
-    return stream(await here.chats.send(chat, question), format)
+    met = await here.chats.send_or_wait(chat, question)
+    return queued(chat.id, met) if isinstance(met, Waiting) else stream(met, format)
 
 
 @router.get(
@@ -104,6 +108,7 @@ async def read_chat(chat: OneChat, here: Here) -> ChatBody:
         message_count=len(state.messages),
         messages=[MessageBody.of(message) for message in state.messages],
         run=RunningBody.of(state.live) if state.live else None,
+        queued=[WaitingBody.of(one) for one in state.queued],
         created_at=_time(state.fields, "created_at"),
         updated_at=_time(state.fields, "updated_at"),
     )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.bodies import BulkAnswer, BulkBody, StopAnswer, StopBody
+from app.api.bodies import BulkAnswer, BulkBody, StopAnswer, StopBody, Unsent
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
 from app.api.problems import answers
@@ -51,7 +51,7 @@ def _answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend) -> S
     if isinstance(stopped, RedisUnavailable):
         return StopAnswer(
             chat_id=chat.id, status="failed", message=stopped.detail, run_id=None, result=None, stop_ms=None,
-            backend=None, answered_by=here.settings.backend_id,
+            backend=None, answered_by=here.settings.backend_id, unsent=[],
         )  # fmt: skip
     return StopAnswer(
         chat_id=chat.id,
@@ -61,4 +61,5 @@ def _answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend) -> S
         stop_ms=stopped.stop_ms,
         backend=stopped.backend,
         answered_by=here.settings.backend_id,
+        unsent=[Unsent(run_id=one.run_id, message=one.text) for one in stopped.unsent],
     )

@@ -4,6 +4,7 @@ How a run lives once it has begun is in `turn`, who reads it in `runs/readers`.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import uuid
@@ -14,6 +15,8 @@ from typing import Any, Literal
 from loguru import logger
 
 from app.agents.wishes import PLAIN, Wishes
+from app.chat.naming import Naming
+from app.chat.queued import Next
 from app.chat.stop import Stopping
 from app.chat.turn import Turns
 from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS, UNDO_FOR_SECONDS, UNDO_SECONDS
@@ -23,6 +26,7 @@ from app.runs.run import Run
 from app.store.commands import hold, release
 from app.store.keys import Chat
 from app.store.records import Asked, Known, LiveRun, Message, Started
+from app.store.waiting import Waiting
 from app.store.wire.script import command
 
 TRIES = 5
@@ -46,12 +50,13 @@ class Question:
     text: str
     agent: str
     run_id: str
-    on_busy: Literal["reject", "replace"] = "reject"
+    on_busy: Literal["reject", "replace", "queue"] = "reject"
     replaces: str | None = None
     turns: tuple[tuple[str, str], ...] | None = None
     keep: bool = True
     alone: bool = False
     wishes: Wishes = PLAIN
+    line: Literal["", "last", "first", "head"] = ""
 
     @property
     def digest(self) -> str:
@@ -64,6 +69,13 @@ class Question:
         if self.turns is None:
             return remembered or [Message("user", self.text)]
         return joined([*self.turns, ("user", self.text or GO_ON)])
+
+    def asked(self) -> Asked:
+        """As the memory takes it. What replaces something, or brings its conversation, cannot wait."""
+        waits = not self.replaces and self.turns is None
+        line = {"reject": "", "replace": "first", "queue": "last"}[self.on_busy] if waits else ""
+        waiting = Waiting(self.run_id, self.text, self.agent).body()
+        return Asked(self.text, self.digest, self.replaces, self.turns, self.line or line, waiting)  # type: ignore[arg-type]  # one of the table
 
 
 def joined(turns: Iterable[tuple[str, str]]) -> list[Message]:
@@ -82,7 +94,9 @@ class Chats:
 
     def __init__(self, turns: Turns, readers: Readers, stopping: Stopping) -> None:
         self._turns = turns
-        self._store = turns.store
+        self.store = self._store = turns.store
+        self.next = Next(self)
+        self._naming = Naming(turns.store, turns.answerer)
         self._runs = turns.runs
         self._readers = readers
         self._stopping = stopping
@@ -95,7 +109,28 @@ class Chats:
         Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `Overloaded`, `Draining`,
         `RedisUnavailable`.
         """
+        met = await self.send_or_wait(chat, question, leaving_ends=leaving_ends)
+        if isinstance(met, Waiting):
+            raise ChatBusy(_BUSY, run_id=met.run_id)
+        return met
+
+    async def send_or_wait(
+        self, chat: Chat, question: Question, *, leaving_ends: bool = False
+    ) -> Reading | Waiting:
+        """As `send`, but a message may wait in the queue of the chat. Raises `QueueFull` too."""
         live = self._described(question)
+        if question.on_busy == "queue":
+            await self._store.queues.note(chat)
+        try:
+            return await self._sent(chat, question, live, leaving_ends)
+        except BaseException:
+            if question.on_busy == "replace":
+                self._keep(self._leave_line(chat, question))
+            raise
+
+    async def _sent(
+        self, chat: Chat, question: Question, live: LiveRun, leaving_ends: bool
+    ) -> Reading | Waiting:
         clear_by = asyncio.get_running_loop().time() + UNCLEAR_SECONDS
         with self._runs.place():
             await self._turns.line.count_message()
@@ -108,10 +143,22 @@ class Chats:
                             case Known() as known:
                                 if await self._clear(chat, question, known, clear_by):
                                     return await self._join(chat, question, known)
+                            case Waiting() as waiting:
+                                return self._waits(question, waiting)
                             case LiveRun() as busy:
                                 await self._make_way(chat, busy, question.on_busy)
             except TimeoutError:
                 raise RedisUnavailable(_UNSTOPPED) from None
+
+    async def call(self, chat: Chat, waiting: Waiting, agent: str = "") -> object:
+        """Starts a message that waited; its run, or what was in the way.
+
+        Raises `UnknownAgent`, `Overloaded`, `Draining`, `RedisUnavailable`.
+        """
+        question = Question(waiting.text, agent or waiting.agent, waiting.run_id, "queue", line="head")
+        live = self._described(question)
+        with self._runs.place():
+            return await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
 
     async def delete(self, chat: Chat) -> None:
         """Stops what runs and forgets the chat. Raises `NotFound`, `RedisUnavailable`."""
@@ -132,9 +179,9 @@ class Chats:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun:
+    async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun | Waiting:
         await self._turns.line.enter(live)
-        asked = Asked(question.text, question.digest, question.replaces, question.turns)
+        asked = question.asked()
         try:
             also = [hold(chat, live), command("MGET", chat.stop)]  # MGET: nothing where it is no string
             met, (_, (stop,)) = await self._store.memory.start(chat, live, asked, also)
@@ -156,8 +203,25 @@ class Chats:
         self._runs.add(run)
         if met.crowded:
             self._keep(self._store.memory.evict(chat.owner))
-        self._keep(self._turns.live(run, question.text, question.history(met.history)))
+        first = question.turns is None and question.keep and len(met.history) == 1
+        self._keep(self._live(run, question.text, question.history(met.history), first=first))
         return run
+
+    async def _live(self, run: Run, question: str, history: list[Message], *, first: bool) -> None:
+        if await self._turns.live(run, question, history):
+            await self.next.look(run.chat)
+        if first:
+            await self._naming.name(run, question)
+
+    def _waits(self, question: Question, waiting: Waiting) -> Waiting:
+        if (waiting.text, waiting.agent) != (question.text, question.agent):
+            raise RunIdUsed(_USED, run_id=question.run_id)
+        return waiting
+
+    async def _leave_line(self, chat: Chat, question: Question) -> None:
+        """A message that was refused does not wait either, in front of those that do."""
+        with contextlib.suppress(NotFound, RedisUnavailable):
+            await self._store.queues.take_back(chat, question.run_id)
 
     def _described(self, question: Question) -> LiveRun:
         """The run to be, without its time. Raises `UnknownAgent`."""

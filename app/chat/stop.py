@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loguru import logger
@@ -21,6 +21,7 @@ from app.store.keys import Chat
 from app.store.records import GONE, LiveRun, RunRecord
 from app.store.stops import Met
 from app.store.store import Store
+from app.store.waiting import Waiting
 
 Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pending"]
 
@@ -30,12 +31,15 @@ HEARD = 256  # bells remembered: a run can end before the stop that ended it is 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What became of a stop. `stop_ms` is the time from our taking it to the end of the run."""
+    """What became of a stop. `stop_ms` is the time from our taking it to the end of the run; `unsent`: the
+    messages that waited and are handed back.
+    """
 
     result: Result
     run_id: str | None = None
     backend: str | None = None
     stop_ms: float | None = None
+    unsent: list[Waiting] = field(default_factory=list)
 
 
 class Stopping:
@@ -53,11 +57,10 @@ class Stopping:
         """Asks for the stop and waits so long for the end. Raises `RedisUnavailable`."""
         began = time.monotonic()
         met = await self._stops.request(chat, run_id)
-        following = await self._carry_out(chat, met, began)
-        if isinstance(following, Stopped):
-            return following
-        done, _ = await asyncio.wait({following}, timeout=wait_ms / 1000) if wait_ms else (set(), set())
-        return following.result() if done else _on_its_way(met)
+        carried = await self._carry_out(chat, met, began)
+        if isinstance(carried, asyncio.Task) and wait_ms:
+            await asyncio.wait({carried}, timeout=wait_ms / 1000)
+        return _told(carried, met)
 
     async def stop_all(self, chats: Sequence[Chat], wait_ms: int = 0) -> list[Stopped | RedisUnavailable]:
         """The same for many, in two round trips; what one chat meets harms no other."""
@@ -71,7 +74,7 @@ class Stopping:
         if waiting and wait_ms:
             await asyncio.wait(waiting, timeout=wait_ms / 1000)
         return [
-            one if not isinstance(one, asyncio.Task) else one.result() if one.done() else _on_its_way(met)
+            met if isinstance(met, RedisUnavailable) else _told(one, met)  # type: ignore[arg-type]  # else it is met
             for one, met in zip(carried, mets, strict=True)
         ]
 
@@ -192,6 +195,13 @@ class Awaited:
             event.clear()
             if time() >= deadline:
                 return None
+
+
+def _told(carried: "Stopped | asyncio.Task[Stopped]", met: Met) -> Stopped:
+    """What became of it by now, and what waited in the chat."""
+    if isinstance(carried, asyncio.Task):
+        carried = carried.result() if carried.done() else _on_its_way(met)
+    return replace(carried, unsent=met.unsent)
 
 
 def _on_its_way(met: Met | RedisUnavailable) -> Stopped:

@@ -35,17 +35,18 @@ class Turns:
     settler: Settler
     line: Line
 
-    async def live(self, run: Run, question: str, history: list[Message]) -> None:
-        """One turn. Never raises but when it is cancelled."""
+    async def live(self, run: Run, question: str, history: list[Message]) -> bool:
+        """One turn; whether a message waits behind it. Never raises but when it is cancelled."""
         logger.info(
             "run_id=<{}>, chat_id=<{}>, agent=<{}> | started", run.run_id, run.chat.id, run.live.agent
         )
         try:
             end = await self._reply(run, question, history)
-            await self._finish(run, end)
+            return await self._finish(run, end)
         except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
             await self._last_resort(run)
+            return True
         finally:
             self.runs.remove(run)
             run.let_go()
@@ -91,8 +92,11 @@ class Turns:
             return ("failed", run.cut_by.code, run.cut_by) if run.cut_by else ("stopped", "stopped", None)
         return ("failed", error.code, error) if error else ("done", reason, None)
 
-    async def _finish(self, run: Run, end: End) -> None:
-        """Writes the ending, then tells the readers; a reply that cannot be written is told as failed."""
+    async def _finish(self, run: Run, end: End) -> bool:
+        """Writes the ending, then tells the readers; whether a message waits.
+
+        A reply that cannot be written is told as failed.
+        """
         give_up = time.monotonic() + UNWRITTEN_SECONDS
         if not run.is_cut:
             await asyncio.sleep(0)  # readers take what they have been shown first
@@ -108,7 +112,7 @@ class Turns:
                 await asyncio.sleep(END_RETRY_SECONDS)
         if not run.feed.ended:
             self._tell(run, written)
-        await self._let_go(run)
+        return await self._let_go(run)
 
     async def _write_end(self, run: Run, end: End) -> End:
         """The end as it was written: ours, or what others decided when we had lost the run."""
@@ -146,11 +150,12 @@ class Turns:
             feed.forget_unshown()
             self._tell(run, end)
 
-    async def _let_go(self, run: Run) -> None:
+    async def _let_go(self, run: Run) -> bool:
         try:
-            await self.store.let_go(run.chat, run.live)
+            return await self.store.let_go(run.chat, run.live)
         except RedisUnavailable:
             logger.debug("run_id=<{}> | stays listed until this backend leaves", run.run_id)
+            return False
 
     def _tell(self, run: Run, end: End) -> None:
         self.runs.remove(run)

@@ -30,3 +30,8 @@ def take_stop(chat: Chat, value: str) -> Command:
 def touch(chat: Chat, *, known: bool = False) -> Command:
     """Puts a chat at the top of the index, with `known` only one that is in it; answers their number."""
     return TOUCH(index=index(chat.owner), chat_id=chat.id, known="1" if known else "")
+
+
+def touch_name(key: str, name: str) -> Command:
+    """Puts a name at the end of a sorted set by time."""
+    return TOUCH(index=key, chat_id=name, known="")

@@ -2,16 +2,19 @@
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
+| `chat:{name}` | hash | agent, title, times, `named` by a person, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
 | `chat:{name}:versions` | hash | version -> `<milliseconds> <run id that stands there>`, `<version>:lines` -> lines | as the chat |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
+| `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
+| `chat:{name}:unsent` | list | the messages that the last stop handed back | 60 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `chat:{name}:before:<attempt>` | list | the messages before a start, while it may be taken back, see `becoming` | 240 s |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
+| `queued` | sorted set | names of chats with a queue, by the time of the last message put there | kept in step |
 | `stop:<name>` | string | run id, or Unix timestamp | `STOP_TTL_SECONDS` at most |
 | `backends` | hash | process -> JSON of a backend | swept by the others |
 | `alive:<process>` | string | heartbeat | 9 s |
@@ -27,6 +30,7 @@ before every key and channel. While a run lives the keys of its chat have no end
 from dataclasses import dataclass
 
 BACKENDS = "backends"
+QUEUED = "queued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,12 @@ class Chat:
     def name(self) -> str:
         """What tells it from every other chat: ids hold no colon."""
         return f"{self.owner}:{self.id}" if self.owner else self.id
+
+    @classmethod
+    def named(cls, name: str) -> "Chat":
+        """The chat of this name."""
+        owner, _, chat_id = name.rpartition(":")
+        return cls(owner, chat_id)
 
     @property
     def key(self) -> str:
@@ -64,6 +74,14 @@ class Chat:
     @property
     def early(self) -> str:
         return f"{self.key}:early"
+
+    @property
+    def queue(self) -> str:
+        return f"{self.key}:queue"
+
+    @property
+    def unsent(self) -> str:
+        return f"{self.key}:unsent"
 
     @property
     def readers(self) -> str:

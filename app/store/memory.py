@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from app.errors import NotFound
+from app.errors import NotFound, QueueFull
 from app.settings import Settings
 from app.store.becoming import BECOME, UNBECOME, UNDO_SECONDS
 from app.store.bells import Bells
@@ -26,9 +26,10 @@ from app.store.records import (
     Message,
     RunRecord,
     Started,
-    title_of,
 )
 from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, UNDO
+from app.store.titles import title_of
+from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
 from app.store.wire.script import Command, command
@@ -62,11 +63,11 @@ class Memory:
 
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
-    ) -> tuple[Started | Known | LiveRun, list[Any]]:
+    ) -> tuple[Started | Known | LiveRun | Waiting, list[Any]]:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along,
         first.
 
-        Raises `NotFound` when the question that is to be replaced is not kept.
+        Raises `NotFound` when the question that is to be replaced is not kept, `QueueFull`.
         """
         keeps = self._keeps and run.keep
         script = START(
@@ -74,7 +75,7 @@ class Memory:
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
             title=title_of(_first_words(asked)) if keeps else "", replaces=asked.replaces or "",
-            history=self._history,
+            history=self._history, unsent=chat.unsent, line=asked.line, waiting=asked.waiting,
         )  # fmt: skip
         become = [self._become(chat, run, asked)] if keeps and asked.turns is not None else []
         touched = [touch(chat)] if keeps else []
@@ -96,7 +97,7 @@ class Memory:
         """The start of this run is not taken back any more."""
         await self._redis.do(command("UNLINK", chat.before(run.attempt)))
 
-    def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun:
+    def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting:
         match row:
             case [b"started", at_ms, stopped, lines]:
                 return Started(int(at_ms), bool(stopped), _readable(lines), crowded)
@@ -105,6 +106,10 @@ class Memory:
                 holder = LiveRun.read(live)
                 backend = holder.backend if holder else known.backend
                 return Known(known.digest, not known.outcome, backend or None)
+            case [b"waits", position, entry]:
+                return Waiting.read(entry, position) if entry else NOWHERE
+            case [b"full"]:
+                raise QueueFull("Too many messages wait in this chat already. Let some be answered first.")
             case [b"busy", described]:
                 return LiveRun.read(described) or LiveRun("", 0, "", "", "", "", "", "")
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
@@ -158,6 +163,7 @@ class Memory:
             "runs": chat.runs,
             "ids": chat.ids,
             "versions": chat.versions,
+            "queue": chat.queue,
         }
 
     # reading
@@ -181,13 +187,14 @@ class Memory:
         before: dict[str, str] | None = None
         while True:
             page = command("LRANGE", chat.messages, len(lines), len(lines) + PAGE - 1)
-            hashed, found = await self._redis.do_all([command("HGETALL", chat.key), page])
+            queue = command("LRANGE", chat.queue, 0, -1)
+            hashed, found, queued = await self._redis.do_all([command("HGETALL", chat.key), page, queue])
             fields = _texts(hashed)
             if before is not None and any(fields.get(n) != before.get(n) for n in ("first", "version")):
                 return None
             before, lines = fields, lines + found
             if len(found) < PAGE:
-                return ChatState(fields, _readable(lines))
+                return ChatState(fields, _readable(lines), read_all(queued))
 
     async def live(self, chats: Sequence[Chat]) -> list[LiveRun | None]:
         """What runs in each of these chats."""
@@ -248,7 +255,7 @@ class Memory:
     async def _delete_idle(self, owner: str, chat_ids: list[str]) -> int:
         """Deletes those of these chats in which nothing runs; how many are left."""
         answers = await self._redis.do_all(
-            [self._deletion(Chat(owner, one)) for one in chat_ids], check=False
+            [self._deletion(Chat(owner, one), spare=True) for one in chat_ids], check=False
         )
         done = (b"deleted", b"unknown")
         gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
@@ -256,9 +263,12 @@ class Memory:
             await self._redis.do(command("ZREM", index(owner), *gone))
         return len(chat_ids) - len(gone)
 
-    def _deletion(self, chat: Chat) -> Command:
-        """Describes how a chat is forgotten."""
-        return DELETE(**self._keys(chat), early=chat.early, logs=chat.events(""), log_ms=DELETED_LOG_MS)
+    def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:
+        """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
+        return DELETE(
+            **self._keys(chat), unsent=chat.unsent, early=chat.early, logs=chat.events(""),
+            log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+        )  # fmt: skip
 
     async def _forget_expired(self, owner: str) -> None:
         if not self._life:

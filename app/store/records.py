@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from app.events import Event, Outcome
+from app.store.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class ChatState:
 
     fields: dict[str, str]
     messages: list[Message] = field(default_factory=list)
+    queued: list[Waiting] = field(default_factory=list)
 
     @property
     def live(self) -> LiveRun | None:
@@ -130,12 +132,15 @@ class Asked:
     """The message of a run: its text and digest, and the run whose question it takes the place of.
 
     `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it is.
+    `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
     """
 
     text: str
     digest: str
     replaces: str | None
     turns: Sequence[tuple[str, str]] | None = None
+    line: Literal["", "last", "first", "head"] = ""
+    waiting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,3 @@ class LastWords:
     first: int
     expected: int | None = None
     bell: bool = True
-
-
-def title_of(message: str) -> str:
-    """The first words of a message, up to 60 characters."""
-    words = " ".join(message[:400].split())
-    if len(words) <= 60:
-        return words
-    return words[:60].rsplit(" ", 1)[0] + "…"

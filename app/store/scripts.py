@@ -7,6 +7,7 @@ versions weigh.
 """
 
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
+from app.store.waiting import LEAVE_LINE, LINE_UP, LINE_UP_AGAIN, WAITING
 from app.store.wire.script import Script
 
 NOW = """
@@ -77,7 +78,7 @@ local function put_back(version, stood)
 end
 """
 
-_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'seen'"
+_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'seen', 'waited'"
 
 START = Script(
     NOW
@@ -85,11 +86,15 @@ START = Script(
     + DECODED
     + _PLACE
     + _CUT
+    + WAITING
     + """
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run', 'agent', 'updated_at')
 local known = redis.call('HGET', runs, run_id)
 local repeated = live[1] == run_id and live[2] == attempt
 if known and not repeated then return {'known', known, live[1] == run_id and live[3] or ''} end
+"""
+    + LINE_UP
+    + """
 if live[1] and not repeated then return {'busy', live[3]} end
 if not repeated then
   local version = ''
@@ -111,8 +116,11 @@ if not repeated then
   end
   redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place}))
   redis.call('RPUSH', ids, run_id)
+"""
+    + LEAVE_LINE
+    + """
   redis.call('DEL', events) -- the log of a run of this id in a chat that has just been deleted
-  lives({chat, messages, runs, ids, versions}, 0) -- END lets it end again: a clock may jump
+  lives({chat, messages, runs, ids, versions, queue}, 0) -- END lets it end again: a clock may jump
 end
 local lapses = redis.call('ZSCORE', early, run_id)
 local stopped = lapses and tonumber(lapses) > now
@@ -120,8 +128,8 @@ local started = decoded(redis.call('HGET', chat, 'run'))
 return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0,
   redis.call('LRANGE', messages, -history, -1)}
 """,
-    keys="chat messages runs ids versions early events",
-    args="run_id attempt digest run message agent title replaces history",
+    keys="chat messages runs ids versions queue unsent early events",
+    args="run_id attempt digest run message agent title replaces history line waiting",
     lasting=True,
 )
 
@@ -169,11 +177,11 @@ local ended = decoded(record) or {{}}
 ended.outcome, ended.backend, ended.ended_ms, ended.writer = outcome, backend, now, writer
 redis.call('HSET', runs, run_id, cjson.encode(ended))
 redis.call('ZREM', early, run_id)
-lives({{chat, messages, runs, ids, versions}}, life)
+lives({{chat, messages, runs, ids, versions, queue}}, life)
 if bell ~= '' then redis.call('PUBLISH', channel, bell) end
 return {{'ended'}}
 """,
-    keys="chat messages runs ids versions events early",
+    keys="chat messages runs ids versions queue events early",
     args="run_id writer outcome backend reply keep most_bytes life replay expected channel bell",
     tail=True,
     lasting=True,
@@ -187,6 +195,7 @@ UNDO = Script(
     + f"""
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut')
 if live[1] ~= run_id or live[2] ~= attempt then return {{0}} end
+{LINE_UP_AGAIN}
 redis.call('HDEL', chat, {_LIVE})
 redis.call('HDEL', runs, run_id)
 redis.call('LREM', ids, -1, run_id)
@@ -194,7 +203,7 @@ if stored == '1' then
   redis.call('HINCRBY', chat, 'bytes', -#redis.call('RPOP', messages))
 end
 if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
-lives({{chat, messages, runs, ids, versions}}, life)
+lives({{chat, messages, runs, ids, versions, queue}}, life)
 local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
 if not updated_at then
   redis.call('DEL', chat, messages, runs, ids, versions)
@@ -203,21 +212,24 @@ end
 redis.call('HSET', chat, 'agent', agent, 'updated_at', updated_at)
 return {{1, updated_at}}
 """,
-    keys="chat messages runs ids versions",
+    keys="chat messages runs ids versions queue",
     args="run_id attempt stored life",
 )
 
-# `log_ms`: how long the event logs still live
+# `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running chat are
+# forgotten at once, so that none begins when the run has been stopped
 DELETE = Script(
     """
+if spare == '1' and redis.call('EXISTS', queue) == 1 then return 'running' end
+redis.call('UNLINK', queue)
 if redis.call('HEXISTS', chat, 'run_id') == 1 then return 'running' end
 for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
 local known = redis.call('EXISTS', chat)
-redis.call('UNLINK', chat, messages, runs, ids, versions, early)
+redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early)
 return known == 1 and 'deleted' or 'unknown'
 """,
-    keys="chat messages runs ids versions early logs",
-    args="log_ms",
+    keys="chat messages runs ids versions queue unsent early logs",
+    args="log_ms spare",
 )
 
 # with `known` only a chat in the index is moved up; answers how many chats there are
@@ -244,7 +256,7 @@ return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or 
 RENAME = Script(
     """
 if redis.call('EXISTS', chat) == 0 then return 0 end
-redis.call('HSET', chat, 'title', title)
+redis.call('HSET', chat, 'title', title, 'named', '1')
 return 1
 """,
     keys="chat",

@@ -9,7 +9,7 @@ the way loses no stop.
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -20,6 +20,7 @@ from app.store.bells import Bells
 from app.store.keys import Chat, lease, stopped
 from app.store.records import LiveRun, RunRecord
 from app.store.scripts import DECODED, NOW
+from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
 from app.store.wire.connection import Connection, translated
 from app.store.wire.script import Command, Script, command
 
@@ -34,15 +35,18 @@ MOST_NOTED = 1000
 LOOK = Script(
     NOW
     + DECODED
+    + WAITING
+    + HAND_BACK
     + """
+local back = hand_back(run_id)
 local live = redis.call('HMGET', chat, 'run_id', 'run')
-if live[1] and (run_id == '' or run_id == live[1]) then return {'live', live[2]} end
+if live[1] and (run_id == '' or run_id == live[1]) then return {'live', live[2], back} end
 local run = run_id
 if run == '' then run = redis.call('HGET', chat, 'last_run') or '' end
 local text = run ~= '' and redis.call('HGET', runs, run)
 local record = decoded(text)
 if record and record.ended_ms and (run_id ~= '' or now - record.ended_ms <= tonumber(recent_ms)) then
-  return {'ended', run, text}
+  return {'ended', run, text, back}
 end
 if run_id ~= '' then
   redis.call('ZREMRANGEBYSCORE', early, '-inf', now)
@@ -50,9 +54,9 @@ if run_id ~= '' then
   redis.call('ZADD', early, now + early_seconds * 1000, run)
   redis.call('EXPIRE', early, early_seconds)
 end
-return {'idle', string.format('%.3f', now / 1000)}
+return {'idle', string.format('%.3f', now / 1000), back}
 """,
-    keys="chat runs early",
+    keys="chat runs early queue unsent",
     args="run_id recent_ms early_seconds most_early",
 )
 
@@ -73,13 +77,14 @@ SCRIPTS = (LOOK, TAKE)
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What a stop met: a live run, one that ended before, or nothing (yet)."""
+    """What a stop met: a live run, one that ended before, or nothing (yet); `unsent` is what waited."""
 
     what: Literal["live", "ended", "idle"]
     alive: bool = True
     run: LiveRun | None = None
     run_id: str | None = None
     record: RunRecord | None = None
+    unsent: list[Waiting] = field(default_factory=list)
 
 
 class Stops:
@@ -114,21 +119,23 @@ class Stops:
 
     def _look(self, chat: Chat, run_id: str | None) -> Command:
         return LOOK(
-            chat=chat.key, runs=chat.runs, early=chat.early, run_id=run_id or "",
+            chat=chat.key, runs=chat.runs, early=chat.early, queue=chat.queue, unsent=chat.unsent,
+            run_id=run_id or "",
             recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
         )  # fmt: skip
 
     def _met(self, row: Any, run_id: str | None) -> tuple[Met | RedisUnavailable, str]:
         """What the stop met, and the value of the key to write, empty for none."""
+        if isinstance(row, RedisError):
+            return translated(row), ""
+        unsent = read_all(row.pop())
         match row:
             case [b"live", described] if live := LiveRun.read(described):
-                return Met("live", True, live, live.run_id), live.run_id
+                return Met("live", True, live, live.run_id, unsent=unsent), live.run_id
             case [b"ended", run, record]:
-                return Met("ended", True, None, run.decode(), RunRecord.read(record)), ""
-            case RedisError():
-                return translated(row), ""
+                return Met("ended", True, None, run.decode(), RunRecord.read(record), unsent), ""
         now = row[-1].decode() if run_id is None and self._grace_ms and row[0] == b"idle" else ""
-        return Met("idle", True, None, run_id), now
+        return Met("idle", True, None, run_id, unsent=unsent), now
 
     def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str) -> list[Command]:
         """Describes how the key is written and the bell rung; last comes whether the holder lives."""

@@ -6,13 +6,14 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import becoming, eventlog, queue, scripts, stops
+from app.store import becoming, eventlog, queue, queues, scripts, stops, titles
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
 from app.store.keys import Chat, minute_key
 from app.store.leases import Leases
 from app.store.memory import Memory
+from app.store.queues import Queues
 from app.store.records import LiveRun
 from app.store.stops import Stops
 from app.store.wire.connection import Connection
@@ -20,7 +21,7 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops, queue)
+    for part in (scripts, becoming, eventlog, stops, queue, queues, titles)
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
@@ -36,6 +37,7 @@ class Store:
         self.bells = Bells(self.redis, self.leases.process)
         self.memory = Memory(self.redis, self.bells, settings)
         self.log = EventLog(self.redis)
+        self.queues = Queues(self.redis)
         self.stops = Stops(self.redis, self.bells, settings)
 
     async def __aenter__(self) -> "Store":
@@ -65,6 +67,10 @@ class Store:
         count, _ = await self.redis.do_all([command("INCR", key), command("EXPIRE", key, 120)])
         return int(count)
 
-    async def let_go(self, chat: Chat, run: LiveRun) -> None:
-        """Takes a run that has ended off the list of its process, and consumes a stop meant for it."""
-        await self.redis.do_all([release(run), take_stop(chat, run.run_id)])
+    async def let_go(self, chat: Chat, run: LiveRun) -> bool:
+        """Takes a run that has ended off the list of its process, and consumes a stop meant for it; whether a
+        message waits in the chat.
+        """
+        waiting = command("EXISTS", chat.queue)
+        *_, waits = await self.redis.do_all([release(run), take_stop(chat, run.run_id), waiting])
+        return bool(waits)

@@ -1,0 +1,199 @@
+"""Messages that wait in a chat: answered in order, each once, on any backend; taken back, handed back."""
+
+import asyncio
+from typing import Any
+
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
+from tests.world.invariants import assert_invariants
+from tests.world.rough import Rough
+from tests.world.waiting import eventually
+
+
+async def put(client: Client, chat_id: str, message: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Send a message that may wait."""
+    async with client.chat(chat_id, message, on_busy="queue", **more) as stream:
+        if stream.status == 202:
+            await stream.response.aread()
+        return stream.status, {} if stream.status == 200 else dict(stream.response.json())
+
+
+async def answered(client: Client, chat_id: str) -> list[str]:
+    """The questions of a chat that have a reply, in the order of the chat."""
+    messages = await client.messages(chat_id)
+    replied = {m["run_id"] for m in messages if m["role"] == "assistant"}
+    return [m["content"] for m in messages if m["role"] == "user" and m["run_id"] in replied]
+
+
+async def test_a_message_that_may_wait_starts_at_once_when_nothing_runs(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    stream = await client.ask(chat_id, "hello", on_busy="queue")
+    assert (stream.text, stream.outcome) == (Reply().text, "done")
+    assert (await client.chat_info(chat_id))["queued"] == []
+
+
+async def test_messages_wait_their_turn_and_are_answered_in_order(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.on("first", Reply(tokens=60, pace=0.02))
+    async with cluster.client(1) as one, cluster.client(2) as two, one.chat(chat_id, "first") as stream:
+        await stream.until_text("word0")
+        for n in range(10):
+            status, told = await put(two, chat_id, f"number {n}", run_id=f"waiting-{n}")
+            assert (status, told["status"], told["run_id"]) == (202, "queued", f"waiting-{n}")
+            assert told["position"] == n + 1
+        status, told = await put(one, chat_id, "one too many")
+        assert (status, told["code"]) == (409, "queue_full")
+        waiting = (await two.chat_info(chat_id))["queued"]
+        assert [(w["run_id"], w["message"]) for w in waiting[:1]] == [("waiting-0", "number 0")]
+        assert all(w["created_at"].endswith("Z") for w in waiting)
+        assert (await put(one, chat_id, "number 3", run_id="waiting-3"))[1]["position"] == 4
+        status, told = await put(one, chat_id, "another", run_id="waiting-3")
+        assert (status, told["code"]) == (409, "run_id_used")
+        assert (await stream.rest()).outcome == "done"
+
+        async def all_answered() -> bool:
+            return len(await answered(two, chat_id)) == 11
+
+        await eventually(all_answered)
+        assert await answered(two, chat_id) == ["first", *(f"number {n}" for n in range(10))]
+        assert (await put(one, chat_id, "number 3", run_id="waiting-3"))[0] in (200, 409)
+    assert all(len(ollama.of(f"number {n}")) == 1 for n in range(10))
+    await assert_invariants(cluster, models=[ollama])
+
+
+async def test_a_reader_follows_whatever_runs(cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
+    ollama.on("first", HELD)
+    ollama.on("second", Reply(tokens=["the ", "second ", "reply"], pace=0.2))
+    async with cluster.client(1) as one, cluster.client(3) as three:
+        async with one.chat(chat_id, "first") as stream:
+            await stream.until_text(HELD_TEXT)
+            await put(one, chat_id, "second", run_id="the-second-one")
+            assert (await three.stop(chat_id, run_id=stream.run_id, wait=5000))["result"] == "stopped"
+            await stream.rest()
+        follower = await three.replay(chat_id, last_id=stream.last_id)
+        assert (follower.run_id, follower.text) == ("the-second-one", "the second reply")
+
+
+async def test_one_that_waits_can_be_taken_back(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+    ollama.default = HELD
+    async with client.chat(chat_id, "first") as stream:
+        await stream.until_text(HELD_TEXT)
+        for n in range(3):
+            await put(client, chat_id, f"number {n}", run_id=f"waiting-{n}")
+        path = f"/api/v1/chat/{chat_id}/queue/waiting-1"
+        taken = await client.http.delete(path)
+        assert (taken.status_code, taken.json()["message"]) == (200, "number 1")
+        assert (await client.http.delete(path)).status_code == 404
+        left = (await client.chat_info(chat_id))["queued"]
+        assert [w["run_id"] for w in left] == ["waiting-0", "waiting-2"]
+        stopped = await client.stop(chat_id, run_id="waiting-2")
+        assert [u["run_id"] for u in stopped["unsent"]] == ["waiting-2"]
+        assert [w["run_id"] for w in (await client.chat_info(chat_id))["queued"]] == ["waiting-0"]
+        await client.stop(chat_id, wait=5000)
+
+
+async def test_a_stop_hands_back_what_waits_and_nothing_starts_by_itself(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = FLOWING
+    async with cluster.client(1) as one, cluster.client(2) as two, one.chat(chat_id, "first") as stream:
+        await stream.until_text("word0")
+        for n in range(3):
+            await put(two, chat_id, f"number {n}", run_id=f"waiting-{n}")
+        answer = await two.stop(chat_id, wait=5000)
+        assert answer["result"] == "stopped"
+        expected = [{"run_id": f"waiting-{n}", "message": f"number {n}"} for n in range(3)]
+        assert answer["unsent"] == expected
+        assert (await stream.rest()).outcome == "stopped"
+        # the answer may have been lost
+        assert (await one.stop(chat_id))["unsent"] == expected
+        assert (await two.chat_info(chat_id))["queued"] == []
+        ollama.default = Reply()
+        await asyncio.sleep(0)
+        assert (await two.ask(chat_id, "number 1", run_id="waiting-1")).outcome == "done"
+        assert (await two.stop(chat_id))["unsent"] == []
+        assert await answered(two, chat_id) == ["first", "number 1"]
+    await assert_invariants(cluster, models=[ollama])
+
+
+async def test_a_message_that_replaces_goes_ahead_of_those_that_wait(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.on("first", HELD)
+    ollama.on("now", Reply(tokens=5, pace=0.05))
+    async with cluster.client(1) as one, cluster.client(2) as two, one.chat(chat_id, "first") as stream:
+        await stream.until_text(HELD_TEXT)
+        await put(one, chat_id, "later", run_id="later-on")
+        steered = await two.ask(chat_id, "now", on_busy="replace")
+        assert steered.outcome == "done"
+        assert (await stream.rest()).outcome == "stopped"
+
+        async def all_answered() -> bool:
+            return len(await answered(two, chat_id)) == 3
+
+        await eventually(all_answered)
+        assert await answered(two, chat_id) == ["first", "now", "later"]
+    await assert_invariants(cluster, models=[ollama])
+
+
+async def test_a_deleted_chat_forgets_what_waits(client: Client, chat_id: str, ollama: FakeOllama) -> None:
+    ollama.default = FLOWING
+    async with client.chat(chat_id, "first") as stream:
+        await stream.until_text("word0")
+        for n in range(6):
+            await put(client, chat_id, f"number {n}")
+        assert (await client.http.delete(f"/api/v1/chat/{chat_id}")).status_code == 200
+        await stream.rest()
+    info = await client.chat_info(chat_id)
+    assert (info["status"], info["queued"]) == ("new", [])
+    assert not ollama.of("number")
+
+
+async def test_ten_that_wait_are_each_answered_once_while_backends_are_killed(
+    rough: Rough, chat_id: str
+) -> None:
+    rough.ollama.default = Reply(tokens=10, pace=0.05)
+    rough.ollama.on("first", HELD)
+    cluster, numbers = rough.cluster, [f"number {n}" for n in range(10)]
+    async with cluster.client(1) as one, cluster.client(3) as three:
+        async with one.chat(chat_id, "first") as stream:
+            await stream.until_text(HELD_TEXT)
+            for number in numbers:
+                assert (await put(three, chat_id, number))[0] == 202
+            await cluster.kill(1)  # the first reply is lost, nobody there takes the next
+        second = await running_on(three, chat_id, most_waiting=7)
+        await cluster.kill(second)
+    async with cluster.client({2: 3, 3: 2}[second]) as last:
+
+        async def all_answered() -> bool:
+            info = await last.chat_info(chat_id)
+            return not info["queued"] and info["run"] is None
+
+        await eventually(all_answered, within=60)
+        messages = await last.messages(chat_id)
+    assert [m["content"] for m in messages if m["role"] == "user"] == ["first", *numbers]
+    replies = [m for m in messages if m["role"] == "assistant"]
+    assert [m["run_id"] for m in replies] == [m["run_id"] for m in messages if m["role"] == "user"]
+    assert [m["outcome"] for m in replies].count("done") == 9
+    assert {m["facts"]["backend"] for m in replies} == {"backend-1", "backend-2", "backend-3"}
+    assert all(len(rough.ollama.of(number)) == 1 for number in numbers)
+    await rough.heal()
+    await assert_invariants(cluster, models=[rough.ollama])
+
+
+async def running_on(client: Client, chat_id: str, most_waiting: int) -> int:
+    """The backend that answers a waiting message, once no more than so many wait."""
+    found: list[int] = []
+
+    async def holds() -> bool:
+        info = await client.chat_info(chat_id)
+        if info["run"] and len(info["queued"]) <= most_waiting:
+            found.append(int(info["run"]["backend"].removeprefix("backend-")))
+        return bool(found)
+
+    await eventually(holds, within=60)
+    return found[0]
