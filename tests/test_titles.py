@@ -23,6 +23,7 @@ NAMES = "Title:"  # what only a request for a name holds
         ("- one\n- two\n1. three", "one two three"),
         ("```python\nprint(1)\n```", "print(1)"),
         ("see [the docs](https://x.example/a?b=c) and ![a cat](cat.png)", "see the docs and a cat"),
+        ("what is 12*(3+4), and f(a)*g(b)?", "what is 12*(3+4), and f(a)*g(b)?"),
         ("snake_case and 2 * 3 * 4 = 24", "snake_case and 2 * 3 * 4 = 24"),
         ("a-b - c, C# and F#", "a-b - c, C# and F#"),
         ("***", "***"),

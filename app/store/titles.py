@@ -11,7 +11,9 @@ _LINKS = re.compile(r"!?\[([^\]\n]*)\]\([^)\s]*(?:\s[^)]*)?\)")
 _LINE_MARKS = re.compile(
     r"^[ \t]*(?:(?:#{1,6}|>|[-*+]|\d{1,3}[.)])[ \t]+|(?:```|~~~)[\w+-]*[ \t]*$|[-=*_ \t]{3,}$)", re.M
 )
-_MARKS = re.compile(r"`+|\*{1,3}(?=\S)|(?<=\S)\*{1,3}|~~|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)")
+_MARKS = re.compile(
+    r"`+|(?<![\w*)\]])\*{1,3}(?=\S)|(?<=[^\s*])\*{1,3}(?![\w(*])|~~|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)"
+)  # an asterisk between two operands is a sum's
 _QUOTES = " \"'`*_#“”„«».:-"
 
 # names a chat as a model would, unless somebody has named it since
