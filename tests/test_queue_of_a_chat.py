@@ -74,7 +74,12 @@ async def test_a_reader_follows_whatever_runs(cluster: Cluster, chat_id: str, ol
             await put(one, chat_id, "second", run_id="the-second-one")
             assert (await three.stop(chat_id, run_id=stream.run_id, wait=5000))["result"] == "stopped"
             await stream.rest()
-        follower = await three.replay(chat_id, last_id=stream.last_id)
+
+        async def begun() -> bool:
+            return any(m["content"] == "second" for m in await three.messages(chat_id))
+
+        await eventually(begun)
+        follower = await three.replay(chat_id)
         assert (follower.run_id, follower.text) == ("the-second-one", "the second reply")
 
 

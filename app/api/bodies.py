@@ -167,13 +167,19 @@ class ChatRow(BaseModel):
     status: Status
     message_count: int
     updated_at: str | None
+    excerpt: str | None = Field(None, description="With q: what stands around the words")
 
 
 class ChatsBody(BaseModel):
-    """A page of chats, newest activity first, and how many there are."""
+    """A page of chats, newest activity first, and how many there are.
+
+    With `q`: those that hold the words, titles first; `complete` is false when the time was up before all
+    were read.
+    """
 
     chats: list[ChatRow]
     count: int
+    complete: bool = True
 
 
 class Exported(BaseModel):

@@ -148,27 +148,34 @@ async def export_chat(
     return Response(written, headers=headers, media_type="application/json")
 
 
-@router.get("/chats", responses=answers(503))
+@router.get("/chats", responses=answers(503), response_model_exclude_unset=True)
 async def list_chats(
     here: Here,
     of: Owner,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    q: Annotated[str, Query(max_length=200, description="Words to find in titles and messages")] = "",
 ) -> ChatsBody:
-    """Chats, newest activity first."""
+    """Chats, newest activity first; with `q` those that hold the words."""
+    if words := " ".join(q.split()):
+        hits = await here.store.finder.find(of, words, here.settings.memory_max_conversations)
+        page = hits.found[offset : offset + limit]
+        listed = [_row(hit.chat_id, hit.fields, hit.length, excerpt=hit.excerpt) for hit in page]
+        return ChatsBody(chats=listed, count=len(hits.found), complete=hits.complete)
     rows, count = await here.store.memory.listed(of, limit, offset)
-    listed = [
-        ChatRow(
-            chat_id=chat_id,
-            title=fields.get("title") or None,
-            agent=fields.get("agent"),
-            status=_status(fields, length),
-            message_count=length,
-            updated_at=_time(fields, "updated_at"),
-        )
-        for chat_id, fields, length in rows
-    ]
-    return ChatsBody(chats=listed, count=count)
+    return ChatsBody(chats=[_row(*row) for row in rows], count=count)
+
+
+def _row(chat_id: str, fields: dict[str, str], length: int, **more: str) -> ChatRow:
+    return ChatRow(
+        chat_id=chat_id,
+        title=fields.get("title") or None,
+        agent=fields.get("agent"),
+        status=_status(fields, length),
+        message_count=length,
+        updated_at=_time(fields, "updated_at"),
+        **more,
+    )
 
 
 def check_length(message: str, settings: Settings) -> None:

@@ -6,10 +6,11 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import becoming, eventlog, queue, queues, scripts, stops, titles
+from app.store import becoming, eventlog, find, queue, queues, scripts, stops, titles
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
+from app.store.find import Finder
 from app.store.keys import Chat, minute_key
 from app.store.leases import Leases
 from app.store.memory import Memory
@@ -21,7 +22,7 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops, queue, queues, titles)
+    for part in (scripts, becoming, eventlog, stops, queue, queues, titles, find)
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
@@ -38,6 +39,7 @@ class Store:
         self.memory = Memory(self.redis, self.bells, settings)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis)
+        self.finder = Finder(self.redis)
         self.stops = Stops(self.redis, self.bells, settings)
 
     async def __aenter__(self) -> "Store":
