@@ -97,7 +97,7 @@ class Backend:
                     with contextlib.suppress(asyncio.QueueFull):  # they are missing in two seconds as well
                         self._dead.put_nowait(process)
                 await self._line.renew()
-                await self.chats.next.look_everywhere()
+                await self.chats.next.advance_all()
                 if (
                     not self.runs and gc.get_count()[2]
                 ):  # nobody waits, and there has been work since the last time

@@ -37,7 +37,7 @@ class Answerer:
     async def __aenter__(self) -> "Answerer":
         self._provider = await open_provider(self._settings, self._stack)
         if self._settings.titles == "model" and self._settings.provider != "demo":
-            self.namer = await Namer.open(self._settings, self._stack)
+            self.namer = await Namer.opened(self._settings, self._stack)
         return self
 
     async def __aexit__(self, *_: object) -> None:

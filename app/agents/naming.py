@@ -23,12 +23,12 @@ class Namer:
         self._provider = provider
 
     @classmethod
-    async def open(cls, settings: Settings, stack: AsyncExitStack) -> "Namer":
+    async def opened(cls, settings: Settings, stack: AsyncExitStack) -> "Namer":
         """The provider of the settings, with short answers."""
         short = settings.model_copy(update={"max_tokens": MOST_TOKENS})
         return cls(await open_provider(short, stack))
 
-    async def name(self, agent: AgentFile, question: str, reply: str) -> str:
+    async def words_for(self, agent: AgentFile, question: str, reply: str) -> str:
         """A name in the model's words; whatever the model raises."""
         able = await self._provider.abilities(agent)
         asked = f"Question:\n{question[:MOST_CHARS]}\n\nAnswer:\n{reply[:MOST_CHARS]}\n\nTitle:"

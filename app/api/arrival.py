@@ -11,6 +11,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MOST = 256 * 1024
 MOST_CONVERSATION = 4 * 1024 * 1024  # under /v1/ clients bring the whole conversation each time
+MOST_ARCHIVE = 16 * 1024 * 1024  # a larger file goes in by parts: each of its lines stands alone
 MOST_TEXT_FILE = 100 * 1024
 SECONDS = 30.0  # for a whole body to arrive; Nginx only looks at the time between two pieces
 BUDGET = 64 * 1024 * 1024  # of all bodies on their way into this backend
@@ -38,6 +39,8 @@ def most_at(path: str, file_bytes: int) -> int:
     """The largest body this path takes, in bytes; `file_bytes` is what a picture may have."""
     if path.startswith("/v1/"):
         return MOST_CONVERSATION
+    if path == "/api/v1/import":
+        return MOST_ARCHIVE
     return max(file_bytes, MOST_TEXT_FILE) if _FILES.fullmatch(path) else MOST
 
 

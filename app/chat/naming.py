@@ -22,7 +22,7 @@ class Naming:
         self._answerer = answerer
         self._gate = asyncio.Semaphore(AT_ONCE)
 
-    async def name(self, run: Run, question: str) -> None:
+    async def after(self, run: Run, question: str) -> None:
         """Names the chat whose first run this was; a person's name stays."""
         namer, end = self._answerer.namer, run.feed.events[-1]
         if not namer or not isinstance(end, End) or end.outcome != "done" or self._gate.locked():
@@ -30,7 +30,7 @@ class Naming:
         agent = self._answerer.catalog.get(run.live.agent)
         try:
             async with self._gate, asyncio.timeout(NAMING_SECONDS):
-                words = await namer.name(agent, question, reply_text(run.feed.events))
+                words = await namer.words_for(agent, question, reply_text(run.feed.events))
                 if told := named(run.chat, question, words):
                     await self._store.redis.do(told)
         except Exception as error:  # noqa: BLE001  # the root of a task: the chat keeps the name it has

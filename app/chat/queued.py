@@ -26,12 +26,12 @@ class Next:
         self._chats = chats
         self._looking: set[str] = set()
 
-    async def look_everywhere(self) -> None:
+    async def advance_all(self) -> None:
         """Starts what waits in chats in which nothing runs. Raises `RedisUnavailable`."""
         due = await self._chats.store.queues.due()
-        await asyncio.gather(*(self.look(chat) for chat in due))
+        await asyncio.gather(*(self.advance(chat) for chat in due))
 
-    async def look(self, chat: Chat) -> None:
+    async def advance(self, chat: Chat) -> None:
         """Starts the message whose turn it is; it goes on waiting when this backend takes no more."""
         if chat.name in self._looking:
             return

@@ -70,11 +70,11 @@ class Question:
             return remembered or [Message("user", self.text)]
         return joined([*self.turns, ("user", self.text or GO_ON)])
 
-    def asked(self) -> Asked:
+    def for_memory(self) -> Asked:
         """As the memory takes it. What replaces something, or brings its conversation, cannot wait."""
         waits = not self.replaces and self.turns is None
         line = {"reject": "", "replace": "first", "queue": "last"}[self.on_busy] if waits else ""
-        waiting = Waiting(self.run_id, self.text, self.agent).body()
+        waiting = Waiting(self.run_id, self.text, self.agent).kept()
         return Asked(self.text, self.digest, self.replaces, self.turns, self.line or line, waiting)  # type: ignore[arg-type]  # one of the table
 
 
@@ -181,7 +181,7 @@ class Chats:
 
     async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun | Waiting:
         await self._turns.line.enter(live)
-        asked = question.asked()
+        asked = question.for_memory()
         try:
             also = [hold(chat, live), command("MGET", chat.stop)]  # MGET: nothing where it is no string
             met, (_, (stop,)) = await self._store.memory.start(chat, live, asked, also)
@@ -209,9 +209,9 @@ class Chats:
 
     async def _live(self, run: Run, question: str, history: list[Message], *, first: bool) -> None:
         if await self._turns.live(run, question, history):
-            await self.next.look(run.chat)
+            await self.next.advance(run.chat)
         if first:
-            await self._naming.name(run, question)
+            await self._naming.after(run, question)
 
     def _waits(self, question: Question, waiting: Waiting) -> Waiting:
         if (waiting.text, waiting.agent) != (question.text, question.agent):

@@ -6,7 +6,8 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import becoming, eventlog, find, queue, queues, scripts, stops, titles
+from app.store import archive, becoming, eventlog, find, queue, queues, scripts, stops, titles
+from app.store.archive import Archive
 from app.store.bells import Bells
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
@@ -22,7 +23,7 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops, queue, queues, titles, find)
+    for part in (scripts, becoming, eventlog, stops, queue, queues, titles, find, archive)
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
@@ -39,6 +40,7 @@ class Store:
         self.memory = Memory(self.redis, self.bells, settings)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis)
+        self.archive = Archive(self.redis, settings)
         self.finder = Finder(self.redis)
         self.stops = Stops(self.redis, self.bells, settings)
 

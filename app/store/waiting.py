@@ -91,7 +91,7 @@ class Waiting:
     created_ms: int = 0
     position: int = 0
 
-    def body(self) -> str:
+    def kept(self) -> str:
         """The JSON kept in Redis; START puts the run id and the time before it."""
         files = {"files": self.files} if self.files else {}
         return json.dumps({"text": self.text, "agent": self.agent} | files, ensure_ascii=False)

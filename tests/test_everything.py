@@ -1,0 +1,125 @@
+"""All chats of a key go into one file and come back equal; bad lines are told and harm no other."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import ollama_env
+from tests.world.client import Client
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import FLOWING, Reply
+
+KEYS = {"API_KEYS": "ann:key-of-ann,bob:key-of-bob,cy:key-of-cy", "MEMORY_MAX_CONVERSATIONS": "20"}
+AT = "2026-01-02T03:04:05.678Z"
+
+
+@pytest.fixture(scope="module")
+async def keyed(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
+) -> AsyncIterator[Cluster]:
+    env = {**ollama_env(the_ollama), **KEYS}
+    async with Cluster(tmp_path_factory.mktemp("keyed"), redis_url, env=env, backends=1) as cluster:
+        yield cluster
+
+
+async def put_in(client: Client, *lines: object) -> dict[str, Any]:
+    body = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+    answer = await client.http.post("/api/v1/import", content=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def taken_out(client: Client) -> bytes:
+    answer = await client.http.get("/api/v1/export")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    return answer.content
+
+
+def chat(chat_id: str, messages: int = 2, **more: Any) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    told = [{"role": roles[n % 2], "content": f"message {n}", "created_at": AT} for n in range(messages)]
+    return {"chat_id": chat_id, "title": chat_id, "messages": told, **more}
+
+
+async def test_what_goes_out_comes_back_equal(keyed: Cluster, ollama: FakeOllama) -> None:
+    async with keyed.client(key="key-of-ann") as ann, keyed.client(key="key-of-bob") as bob:
+        ollama.default = Reply(tokens=['Grüße "und" \\ mehr\n', "\u2028 <b>"], thinking=["hm"])
+        for n in range(3):
+            await ann.ask(f"chat-{n}", f"question {n}\nwith lines")
+        ollama.default = FLOWING
+        async with ann.chat("chat-1", "stop me") as stream:
+            await stream.until_text("word1")
+            await ann.stop("chat-1", wait=5000)
+            await stream.rest()
+        await ann.http.patch("/api/v1/chat/chat-2", json={"title": "Ein Name"})
+        file = await taken_out(ann)
+        done = await put_in(bob, file)
+        assert (done["imported"], done["failed"], done["errors"]) == (3, 0, [])
+        for n in range(3):
+            assert await bob.chat_info(f"chat-{n}") == await ann.chat_info(f"chat-{n}")
+        assert await taken_out(bob) == file
+        listed = [(await client.get("/api/v1/chats"))["chats"] for client in (ann, bob)]
+        assert listed[0] == listed[1]
+        ollama.default = Reply()
+        info = await bob.chat_info("chat-0")
+        again = await bob.ask("chat-0", "better", replaces=info["messages"][0]["run_id"])
+        assert again.outcome == "done"
+        assert [m["content"] for m in await bob.messages("chat-0")] == ["better", Reply().text]
+
+
+async def test_an_id_that_is_taken_is_renamed_and_bad_lines_are_told(keyed: Cluster) -> None:
+    async with keyed.client(key="key-of-cy") as cy:
+        await put_in(cy, chat("mine"))
+        before = await cy.chat_info("mine")
+        lone = b'{"chat_id": "a", "messages": [{"role": "user", "content": "\\ud800", "created_at": "%b"}]}'
+        done = await put_in(
+            cy,
+            chat("mine", 4),
+            b"not json",
+            chat("bad id!"),
+            b"",
+            {"chat_id": "empty", "messages": []},
+            {"chat_id": "who", "messages": [{"role": "system", "content": "x", "created_at": AT}]},
+            lone % AT.encode(),
+            chat("fine", secret="canary-secret"),
+        )
+        assert [(one["line"], one["chat_id"]) for one in done["chats"]] == [(1, "mine-2"), (8, "fine")]
+        assert [one["line"] for one in done["errors"]] == [2, 3, 5, 6, 7]
+        assert (done["imported"], done["failed"]) == (2, 5)
+        assert "canary" not in str(done)
+        assert await cy.chat_info("mine") == before
+        assert (await cy.chat_info("mine-2"))["message_count"] == 4
+        assert (await cy.chat_info("empty"))["status"] == "new"
+
+
+async def test_limits_hold_for_what_is_put_in(keyed: Cluster) -> None:
+    async with keyed.client(key="key-of-cy") as cy:
+        heavy = chat("heavy", 40)
+        for message in heavy["messages"]:
+            message["content"] = "x" * 100_000
+        done = await put_in(cy, chat("long", 500), heavy, *(chat(f"many-{n}") for n in range(40)))
+        assert done["failed"] == 0
+        assert (await cy.get("/api/v1/chats?limit=200"))["count"] == 20
+        await put_in(cy, chat("long", 500, updated_at="2030-01-01T00:00:00Z"))
+        newest = (await cy.get("/api/v1/chats?limit=1"))["chats"][0]
+        assert newest["message_count"] == 200
+        messages = await cy.messages(newest["chat_id"])
+        assert [m["content"] for m in messages] == [f"message {n}" for n in range(300, 500)]
+        await put_in(cy, {**heavy, "updated_at": "2031-01-01T00:00:00Z"})
+        newest = (await cy.get("/api/v1/chats?limit=1"))["chats"][0]
+        assert 15 <= newest["message_count"] <= 21
+        assert (await cy.http.post("/api/v1/import", content=b"x" * 17_000_000)).status_code == 413
+
+
+async def test_another_key_gets_nothing_of_it(keyed: Cluster, ollama: FakeOllama) -> None:
+    async with keyed.client(key="key-of-ann") as ann, keyed.client(key="key-of-bob") as bob:
+        await ann.ask("only-of-ann", "hello")
+        assert b"only-of-ann" in await taken_out(ann)
+        assert b"only-of-ann" not in await taken_out(bob)
+    async with keyed.client() as nobody:
+        assert (await nobody.http.get("/api/v1/export")).status_code == 401
+        assert (await nobody.http.post("/api/v1/import", content=b"")).status_code == 401
