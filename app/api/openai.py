@@ -37,12 +37,13 @@ ASSISTANT, USER = "assistant", "user"
 Finish = Literal["stop", "length", "content_filter"]
 
 
-async def _open(here: Here) -> None:
+async def opened(here: Here) -> None:
+    """Answers 404 where the settings shut this door."""
     if not here.settings.openai_door:
         raise HTTPException(404)
 
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(_open)])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)])
 
 
 class Part(BaseModel):
@@ -289,7 +290,11 @@ def tool_line(feed: Feed, number: int, event: Event) -> str:
     if type(event) is not Tool or event.status == "running":
         return ""
     begun = (one for one in feed.events[:number] if type(one) is Tool and one.status == "running")
-    asked = next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None)
+    return call_line(event, next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None))
+
+
+def call_line(event: Tool, asked: Any) -> str:
+    """One line that tells this call, with what it was asked."""
     shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
     result = f"= {_short(event.output or '')}" if event.status == "done" else event.status
     return f"\n{event.name}({shown}) {result}\n"
