@@ -5,9 +5,9 @@ A door is one file here with a `router`, named in `DOORS`.
 
 from fastapi import APIRouter
 
-from app.api import agents, chats, health, older, openai, pages, queue, responses, runs, stops
+from app.api import agents, agui, chats, health, older, openai, pages, queue, responses, runs, stops
 
-DOORS = (chats, queue, stops, runs, agents, older, openai, responses, health)
+DOORS = (chats, queue, stops, runs, agents, older, openai, responses, agui, health)
 
 __all__ = ["pages", "routers"]
 
