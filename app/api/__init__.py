@@ -5,9 +5,22 @@ A door is one file here with a `router`, named in `DOORS`.
 
 from fastapi import APIRouter
 
-from app.api import agents, chats, everything, health, older, openai, pages, queue, runs, stops
+from app.api import (
+    agents,
+    agui,
+    chats,
+    everything,
+    health,
+    older,
+    openai,
+    pages,
+    queue,
+    responses,
+    runs,
+    stops,
+)
 
-DOORS = (chats, queue, everything, stops, runs, agents, older, openai, health)
+DOORS = (chats, queue, everything, stops, runs, agents, older, openai, responses, agui, health)
 
 __all__ = ["pages", "routers"]
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 
+from app.api.agui import AgUi
 from app.api.bodies import (
     Ask,
     ChatBody,
@@ -188,7 +189,8 @@ def check_length(message: str, settings: Settings) -> None:
 def stream(reading: Reading, form: Format) -> RunStream:
     """The answer that streams this reading."""
     headers = {"X-Run-Id": reading.feed.run_id, "X-Chat-Id": reading.feed.chat_id}
-    return RunStream(reading, FRAMES[form], "text/event-stream; charset=utf-8", headers)
+    frame = AgUi(reading.feed) if form == "ag-ui" else FRAMES[form]
+    return RunStream(reading, frame, "text/event-stream; charset=utf-8", headers)
 
 
 def _attached(reading: Reading | None, form: Format) -> Response:

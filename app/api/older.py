@@ -1,6 +1,5 @@
 """The older plain API, on the same engine: `POST /chat`."""
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -12,10 +11,9 @@ from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
+from app.api.whole import told_failure, whole
 from app.chat.send import Question
-from app.errors import Draining, ModelFailure, RedisUnavailable
-from app.events import End, Failure, reply_text
-from app.runs.readers import Reading
+from app.events import reply_text
 from app.store.keys import Chat
 
 router = APIRouter(tags=["older API"])
@@ -44,33 +42,3 @@ async def chat(ask: OlderAsk, request: Request, here: Here, of: Owner) -> Any:
         provider=here.settings.provider,
         outcome=end.outcome,
     )
-
-
-async def whole(reading: Reading, request: Request) -> End | None:
-    """Waits for the end of the reply; None when the client has left, which ends the run."""
-    gone = asyncio.create_task(_gone(request))
-    ending = asyncio.create_task(reading.feed.end())
-    try:
-        await asyncio.wait({gone, ending}, return_when=asyncio.FIRST_COMPLETED)
-        return ending.result() if ending.done() else None
-    finally:
-        gone.cancel()
-        ending.cancel()
-        reading.close()
-
-
-def told_failure(failure: Failure | None) -> None:
-    """Raises what made a reply fail; one that could only not be remembered is an answer all the same."""
-    if failure is None:
-        return
-    if failure.code == Draining.code:
-        raise Draining(failure.message)
-    if failure.code != RedisUnavailable.code:
-        raise ModelFailure(
-            failure.code, failure.message, retry=failure.retry, retry_after=failure.retry_after
-        )
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -7,120 +7,27 @@ events, and try to run what `tool_calls` names: so there are none.
 import json
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.exceptions import HTTPException
 
 from app.agents.wishes import Wishes
-from app.api.bodies import ChatId
+from app.api.doors import chat_id, finish_of, given, known, opened, system_of, tool_line
 from app.api.here import Here
 from app.api.keys import Owner
-from app.api.older import told_failure, whole
+from app.api.openai_bodies import Ask, Choice, Completion, Counted, Model, Models, Said
 from app.api.problems import answers
 from app.api.sse import RunStream
-from app.backend import Backend
+from app.api.whole import told_failure, whole
 from app.chat.send import Question
-from app.errors import NoSuchModel, UnknownAgent, Unsupported
-from app.events import End, Event, Reasoning, Text, Tool, Usage, reply_text
+from app.errors import Unsupported
+from app.events import End, Event, Reasoning, Text, Usage, reply_text
 from app.runs.feed import Feed
 from app.store.keys import Chat
 
-CREATED = 1767225600  # of the models; the same on every backend
-SHOWN = 300  # characters of a tool's input and output in its line
-ASSISTANT, USER = "assistant", "user"
-
-Finish = Literal["stop", "length", "content_filter"]
-
-
-async def _open(here: Here) -> None:
-    if not here.settings.openai_door:
-        raise HTTPException(404)
-
-
-router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(_open)])
-
-
-class Part(BaseModel):
-    """A piece of a message; only text is read."""
-
-    type: str = "text"
-    text: str | None = None
-
-
-class Turn(BaseModel):
-    """One message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
-
-    @property
-    def words(self) -> str:
-        return words(self.content)
-
-
-class Ask(BaseModel):
-    """What clients send; members that are not named here are taken and mean nothing."""
-
-    model: str = Field(description="The name of an agent", examples=["general"])
-    messages: list[Turn] = Field(min_length=1, examples=[[{"role": "user", "content": "Hello"}]])
-    stream: bool | None = False
-    stream_options: dict[str, Any] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    n: int | None = None
-    response_format: dict[str, Any] | None = None
-    tool_choice: Any = None
-
-
-class Model(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int = CREATED
-    owned_by: str = "fastapi-agent-chat"
-    name: str
-    description: str
-
-
-class Models(BaseModel):
-    """The agents, as models."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
-class Said(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    reasoning_content: str | None = None
-
-
-class Choice(BaseModel):
-    index: int = 0
-    message: Said
-    finish_reason: Finish
-
-
-class Counted(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class Completion(BaseModel):
-    """A whole reply."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Counted
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,80 +139,6 @@ class Chunks:
             counted = _counted(end.usage).model_dump_json()
             usage = f'data: {self._head}, "choices": [], "usage": {counted}}}\n\n'
         return f"{self._chunk('{}', quoted(finish_of(end)))}{usage}data: [DONE]\n\n"
-
-
-# what the doors share
-
-
-def known(here: Backend, model: str) -> str:
-    """The agent of this name. Raises `NoSuchModel`."""
-    try:
-        return here.answerer.catalog.get(model).name
-    except UnknownAgent:
-        raise NoSuchModel("There is no such model. GET /v1/models lists those there are.") from None
-
-
-def chat_id(named: str) -> str:
-    """The chat that a header names. Raises `Unsupported` for one that cannot name a chat."""
-    try:
-        return TypeAdapter(ChatId).validate_python(named)
-    except ValidationError:
-        told = (
-            "The header that names the chat must hold 1 to 128 of A-Z a-z 0-9 . _ - and begin with a letter."
-        )
-        raise Unsupported(told, code="invalid") from None
-
-
-def words(content: str | list[Part] | None) -> str:
-    """The text of a message. Raises `Unsupported` for pieces that are no text."""
-    if isinstance(content, list):
-        if odd := next((part.type for part in content if part.text is None), None):
-            kind = odd if odd in ("image_url", "input_image", "input_audio", "file", "input_file") else "this"
-            raise Unsupported(f"Content of type {kind} is not supported; send text.", param="messages")
-        return "\n\n".join(part.text or "" for part in content)
-    return content or ""
-
-
-def system_of(messages: Iterable[tuple[str, str]]) -> str:
-    """The instructions among these messages, as one."""
-    return "\n\n".join(text for role, text in messages if role in ("system", "developer") and text.strip())
-
-
-def given(messages: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The turns before the question, and the question: empty where the conversation ends with a reply."""
-    turns = [
-        (ASSISTANT if role == ASSISTANT else USER, text)
-        for role, text in messages
-        if role not in ("system", "developer") and text.strip()
-    ]
-    if not turns:
-        raise Unsupported("There is nothing to answer: send a message of the user.", param="messages")
-    text = turns.pop()[1] if turns[-1][0] == USER else ""
-    return tuple(turns), text
-
-
-def tool_line(feed: Feed, number: int, event: Event) -> str:
-    """One line that tells a tool call that is over, and nothing for other events."""
-    if type(event) is not Tool or event.status == "running":
-        return ""
-    begun = (one for one in feed.events[:number] if type(one) is Tool and one.status == "running")
-    asked = next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None)
-    shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
-    result = f"= {_short(event.output or '')}" if event.status == "done" else event.status
-    return f"\n{event.name}({shown}) {result}\n"
-
-
-def finish_of(end: End) -> Finish:
-    """How OpenAI calls this ending."""
-    if end.stop_reason == "max_tokens":
-        return "length"
-    return "content_filter" if end.stop_reason in ("content_filtered", "guardrail_intervened") else "stop"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text[: SHOWN * 2].split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _check(ask: Ask) -> None:

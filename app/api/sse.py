@@ -17,7 +17,7 @@ from app.clock import STREAM_HEARTBEAT_SECONDS, STREAM_STUCK_SECONDS
 from app.events import End, Event, Text, encode, name
 from app.runs.readers import Reading
 
-Format = Literal["text", "json"]
+Format = Literal["text", "json", "ag-ui"]
 Frame = Callable[[str, int, Event], str]
 
 # one line with a word behind the colon: a blank line behind it makes some clients dispatch an empty message
@@ -56,7 +56,7 @@ def plain_piece(_: str, __: int, event: Event) -> str:
     return f"\n{last_line(event)}" if type(event) is End and event.outcome != "done" else ""
 
 
-FRAMES: dict[Format, Frame] = {"text": text_frame, "json": json_frame}
+FRAMES: dict[Format, Frame] = {"text": text_frame, "json": json_frame}  # and ag-ui, see its door
 
 
 class RunStream(Response):

@@ -63,8 +63,6 @@ if live[1] ~= attempt or live[2] ~= attempt then return 0 end
 local own = stored == '1' and redis.call('RPOP', messages)
 redis.call('DEL', messages)
 if redis.call('EXISTS', before) == 1 then redis.call('RENAME', before, messages) end
-redis.call('PERSIST', messages)
-if tonumber(life) > 0 then redis.call('EXPIRE', messages, life) end
 redis.call('HSET', chat, 'bytes', live[3])
 if own then
   redis.call('RPUSH', messages, own)
@@ -74,5 +72,5 @@ redis.call('HDEL', chat, 'became', 'was')
 return 1
 """,
     keys="chat messages before",
-    args="attempt stored life",
+    args="attempt stored",
 )

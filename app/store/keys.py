@@ -13,6 +13,7 @@
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `chat:{name}:before:<attempt>` | list | the messages before a start, while it may be taken back, see `becoming` | 240 s |
+| `response:<owner>:<run id>` | string | JSON of how a run was asked for at OpenAI's door, see `responses` | as the chat |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
 | `queued` | sorted set | names of chats with a queue, by the time of the last message put there | kept in step |
 | `stop:<name>` | string | run id, or Unix timestamp | `STOP_TTL_SECONDS` at most |
@@ -101,6 +102,11 @@ class Chat:
 def index(owner: str) -> str:
     """The sorted set of an owner's chats."""
     return f"chats:{owner}" if owner else "chats"
+
+
+def response(owner: str, run_id: str) -> str:
+    """How this run was asked for at OpenAI's door."""
+    return f"response:{owner}:{run_id}"
 
 
 def stopped(owner: str) -> str:

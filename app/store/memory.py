@@ -114,13 +114,13 @@ class Memory:
                 return LiveRun.read(described) or LiveRun("", 0, "", "", "", "", "", "")
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
-    async def undo(self, chat: Chat, run: LiveRun, asked: Asked) -> None:
+    async def undo(self, chat: Chat, run: LiveRun, asked: Asked | None = None) -> None:
         """Takes back a start of which we do not know whether it was carried out, all of it."""
         keeps = self._keeps and run.keep
-        stored = str(int(keeps and bool(asked.text)))
+        stored = str(int(keeps and (asked is None or bool(asked.text))))
         back = UNBECOME(
             chat=chat.key, messages=chat.messages, before=chat.before(run.attempt),
-            attempt=run.attempt, stored=stored, life=self._life,
+            attempt=run.attempt, stored=stored,
         )  # fmt: skip
         script = UNDO(
             **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self._life

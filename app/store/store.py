@@ -17,6 +17,7 @@ from app.store.leases import Leases
 from app.store.memory import Memory
 from app.store.queues import Queues
 from app.store.records import LiveRun
+from app.store.responses import Responses
 from app.store.stops import Stops
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
@@ -37,6 +38,7 @@ class Store:
         self.redis = Connection(settings, _SCRIPTS)
         self.leases = Leases(self.redis, process=uuid.uuid4().hex)
         self.bells = Bells(self.redis, self.leases.process)
+        self.responses = Responses(self.redis, settings)
         self.memory = Memory(self.redis, self.bells, settings)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis)

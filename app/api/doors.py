@@ -1,0 +1,108 @@
+"""What the doors for other programs share: names of agents and chats, turns, endings, lines of tools."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+
+from app.api.bodies import ChatId
+from app.api.here import Here
+from app.backend import Backend
+from app.errors import NoSuchModel, UnknownAgent, Unsupported
+from app.events import End, Event, Tool
+from app.runs.feed import Feed
+
+SHOWN = 300  # characters of a tool's input and output in its line
+ASSISTANT, USER = "assistant", "user"
+
+Finish = Literal["stop", "length", "content_filter"]
+
+
+class Part(BaseModel):
+    """A piece of a message; only text is read."""
+
+    type: str = "text"
+    text: str | None = None
+
+
+async def opened(here: Here) -> None:
+    """Answers 404 where the settings shut this door."""
+    if not here.settings.openai_door:
+        raise HTTPException(404)
+
+
+def known(here: Backend, model: str) -> str:
+    """The agent of this name. Raises `NoSuchModel`."""
+    try:
+        return here.answerer.catalog.get(model).name
+    except UnknownAgent:
+        raise NoSuchModel("There is no such model. GET /v1/models lists those there are.") from None
+
+
+def chat_id(named: str) -> str:
+    """The chat that a header names. Raises `Unsupported` for one that cannot name a chat."""
+    try:
+        return TypeAdapter(ChatId).validate_python(named)
+    except ValidationError:
+        told = (
+            "The header that names the chat must hold 1 to 128 of A-Z a-z 0-9 . _ - and begin with a letter."
+        )
+        raise Unsupported(told, code="invalid") from None
+
+
+def words(content: str | list[Part] | None) -> str:
+    """The text of a message. Raises `Unsupported` for pieces that are no text."""
+    if isinstance(content, list):
+        if odd := next((part.type for part in content if part.text is None), None):
+            kind = odd if odd in ("image_url", "input_image", "input_audio", "file", "input_file") else "this"
+            raise Unsupported(f"Content of type {kind} is not supported; send text.", param="messages")
+        return "\n\n".join(part.text or "" for part in content)
+    return content or ""
+
+
+def system_of(messages: Iterable[tuple[str, str]]) -> str:
+    """The instructions among these messages, as one."""
+    return "\n\n".join(text for role, text in messages if role in ("system", "developer") and text.strip())
+
+
+def given(messages: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The turns before the question, and the question: empty where the conversation ends with a reply."""
+    turns = [
+        (ASSISTANT if role == ASSISTANT else USER, text)
+        for role, text in messages
+        if role not in ("system", "developer") and text.strip()
+    ]
+    if not turns:
+        raise Unsupported("There is nothing to answer: send a message of the user.", param="messages")
+    text = turns.pop()[1] if turns[-1][0] == USER else ""
+    return tuple(turns), text
+
+
+def tool_line(feed: Feed, number: int, event: Event) -> str:
+    """One line that tells a tool call that is over, and nothing for other events."""
+    if type(event) is not Tool or event.status == "running":
+        return ""
+    begun = (one for one in feed.events[:number] if type(one) is Tool and one.status == "running")
+    return call_line(event, next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None))
+
+
+def call_line(event: Tool, asked: Any) -> str:
+    """One line that tells this call, with what it was asked."""
+    shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
+    result = f"= {_short(event.output or '')}" if event.status == "done" else event.status
+    return f"\n{event.name}({shown}) {result}\n"
+
+
+def finish_of(end: End) -> Finish:
+    """How OpenAI calls this ending."""
+    if end.stop_reason == "max_tokens":
+        return "length"
+    return "content_filter" if end.stop_reason in ("content_filtered", "guardrail_intervened") else "stop"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text[: SHOWN * 2].split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
