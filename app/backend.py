@@ -25,6 +25,7 @@ from app.runs.logwriter import LogWriter
 from app.runs.readers import Readers
 from app.runs.watcher import Watcher
 from app.settings import Settings
+from app.store.commands import release
 from app.store.store import Store
 
 # a full collection stops 100 streams for 20 ms: so a tenth as often, and when nothing runs
@@ -96,6 +97,7 @@ class Backend:
                 for process in await self.store.leases.beat(self._about()):
                     with contextlib.suppress(asyncio.QueueFull):  # they are missing in two seconds as well
                         self._dead.put_nowait(process)
+                await self._list_again()
                 await self._line.renew()
                 await self.chats.next.advance_all()
                 if (
@@ -105,6 +107,14 @@ class Backend:
             except RedisUnavailable as error:
                 logger.warning("error=<{}> | heartbeat failed", error.detail)
             await asyncio.sleep(max(0, HEARTBEAT_SECONDS - (time.monotonic() - began)))
+
+    async def _list_again(self) -> None:
+        """Lists our runs anew where our list was lost; else nobody would settle them after our death."""
+        runs = list(self.runs)
+        if await self.store.leases.hold_all([(run.chat, run.live) for run in runs]):
+            for run in runs:
+                if self.runs.get(run.chat.name) is not run:
+                    await self.store.redis.do(release(run.live))
 
     async def _settle(self) -> None:
         """Settles the runs of processes that have died; a slow log holds up no heartbeat."""

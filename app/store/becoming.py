@@ -5,7 +5,7 @@ difference on the brought turns take its place. No message is decoded: the turns
 written. What stood there is kept for as long as the start may be taken back.
 """
 
-from app.store.scripts import DECODED, NOW
+from app.store.scripts import DECODED, NOW, NUMBERS
 from app.store.wire.script import Script
 
 UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock
@@ -14,8 +14,9 @@ UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock
 BECOME = Script(
     NOW
     + DECODED
+    + NUMBERS
     + """
-local live = redis.call('HMGET', chat, 'attempt', 'became', 'bytes', 'first')
+local live = redis.call('HMGET', chat, 'attempt', 'became')
 if live[1] ~= attempt then return 0 end
 if live[2] == attempt then return 1 end
 local own = stored == '1' and redis.call('RPOP', messages)
@@ -40,11 +41,11 @@ if kept < #old or brought > kept then
     redis.call('RPUSH', messages, line)
     bytes = bytes + #line
   end
-  local was = (live[3] or 0) - (own and #own or 0)
+  local was = number(chat, 'bytes') - (own and #own or 0)
   redis.call('HSET', chat, 'was', string.format('%.0f', was), 'bytes', bytes, 'became', attempt)
 end
 local record = decoded(redis.call('HGET', runs, run_id)) or {}
-record.place = redis.call('LLEN', messages) + (live[4] or 0)
+record.place = redis.call('LLEN', messages) + number(chat, 'first')
 redis.call('HSET', runs, run_id, cjson.encode(record))
 if own then redis.call('RPUSH', messages, own) end
 return 1
@@ -57,16 +58,17 @@ return 1
 
 # runs before UNDO in the same exchange
 UNBECOME = Script(
-    """
-local live = redis.call('HMGET', chat, 'attempt', 'became', 'was')
+    NUMBERS
+    + """
+local live = redis.call('HMGET', chat, 'attempt', 'became')
 if live[1] ~= attempt or live[2] ~= attempt then return 0 end
 local own = stored == '1' and redis.call('RPOP', messages)
 redis.call('DEL', messages)
 if redis.call('EXISTS', before) == 1 then redis.call('RENAME', before, messages) end
-redis.call('HSET', chat, 'bytes', live[3])
+redis.call('HSET', chat, 'bytes', string.format('%.0f', number(chat, 'was')))
 if own then
   redis.call('RPUSH', messages, own)
-  redis.call('HINCRBY', chat, 'bytes', #own)
+  add(chat, 'bytes', #own)
 end
 redis.call('HDEL', chat, 'became', 'was')
 return 1

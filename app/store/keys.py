@@ -30,8 +30,18 @@ before every key and channel. While a run lives the keys of its chat have no end
 
 from dataclasses import dataclass
 
+from app.clock import LEASE_SECONDS
+
 BACKENDS = "backends"
 QUEUED = "queued"
+
+# what a script's keys are, by the names it has for them: what stands there in another type is none of ours
+TYPES = {
+    **dict.fromkeys(("chat", "runs", "versions", "who", "tickets"), "hash"),
+    **dict.fromkeys(("messages", "ids", "before", "queue", "unsent"), "list"),
+    **dict.fromkeys(("early", "index", "waiting", "working", "until_"), "zset"),
+    "events": "stream",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,11 @@ def minute_key(who: str, minute: int) -> str:
 
 def lease(process: str) -> str:
     return f"alive:{process}"
+
+
+def beats(left_ms: int) -> bool:
+    """Whether a lease with so long to live is a heartbeat; one without an end, or a long one, is none."""
+    return 0 < left_ms <= LEASE_SECONDS * 1000
 
 
 def held(process: str) -> str:

@@ -6,7 +6,7 @@ holds. A process is known by an id made when it starts, since a restarted contai
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,9 @@ from loguru import logger
 
 from app.clock import LEASE_SECONDS, TRUST_SECONDS
 from app.errors import RedisUnavailable
-from app.store.keys import BACKENDS, Chat, held, lease
+from app.store.commands import hold
+from app.store.keys import BACKENDS, Chat, beats, held, lease
+from app.store.records import LiveRun
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
 from app.store.wire.script import Command, command
@@ -38,6 +40,7 @@ class Leases:
         self.process = process
         self._well_since: float | None = None
         self._missing: set[str] = set()
+        self._seen: set[str] = set()  # whatever becomes of the list of all
 
     async def beat(self, about: dict[str, Any]) -> list[str]:
         """Renews our lease; the processes whose heartbeat has been missing twice in a row."""
@@ -49,7 +52,8 @@ class Leases:
                     command("HKEYS", BACKENDS),
                 ]
             )
-            missing = await self._without_heartbeat([name.decode() for name in others])
+            self._seen.update(name.decode("utf-8", "replace") for name in others)
+            missing = await self._without_heartbeat(sorted(self._seen))
         except RedisUnavailable:
             self._well_since, self._missing = None, set()
             raise
@@ -73,6 +77,13 @@ class Leases:
         """The runs listed under a process."""
         return list(_held(await self._redis.do(command("HGETALL", held(process)))))
 
+    async def hold_all(self, runs: Sequence[tuple[Chat, LiveRun]]) -> bool:
+        """Lists these runs of ours anew where our list has lost some; whether it had."""
+        if not runs or await self._redis.do(command("HLEN", held(self.process))) >= len(runs):
+            return False
+        await self._redis.do_all([hold(chat, run) for chat, run in runs])
+        return True
+
     async def backends(self) -> dict[str, dict[str, Any]]:
         """What the living processes say about themselves, by process."""
         rows = await self._redis.do(command("HGETALL", BACKENDS))
@@ -83,12 +94,13 @@ class Leases:
     async def all_held(self) -> list[Held]:
         """The runs of all processes, also of those that have just died."""
         processes = await self._redis.do(command("HKEYS", BACKENDS))
-        asked = [command("HGETALL", held(process.decode())) for process in processes]
+        asked = [command("HGETALL", held(process.decode("utf-8", "replace"))) for process in processes]
         rows = await self._redis.do_all(asked, check=False)
         return [run for row in rows if isinstance(row, list) for run in _held(row)]
 
     async def forget(self, process: str) -> None:
         """Takes a process whose runs are settled, or our own when we leave, off the lists."""
+        self._seen.discard(process)
         await self._redis.do_all(
             [
                 command("HDEL", BACKENDS, process),
@@ -98,8 +110,8 @@ class Leases:
         )
 
     async def _without_heartbeat(self, processes: list[str]) -> set[str]:
-        beats = await self._redis.do_all([command("EXISTS", lease(process)) for process in processes])
-        return {process for process, there in zip(processes, beats, strict=True) if not there}
+        left = await self._redis.do_all([command("PTTL", lease(process)) for process in processes])
+        return {process for process, ms in zip(processes, left, strict=True) if not beats(ms)}
 
 
 def _held(rows: list[bytes]) -> Iterator[Held]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.store.scripts import NOW
+from app.store.scripts import NOW, NUMBERS
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script
 
@@ -35,7 +35,9 @@ _NAMES = dict(
 )
 
 # takes off whose place has lapsed, and forgets the tickets when nobody is left
-_SWEEP = """
+_SWEEP = (
+    NUMBERS
+    + """
 local function leave(attempt)
   redis.call('ZREM', waiting, attempt)
   redis.call('ZREM', working, attempt)
@@ -45,6 +47,13 @@ end
 local function sweep()
   for _, attempt in ipairs(redis.call('ZRANGEBYSCORE', until_, '-inf', now, 'LIMIT', 0, 1000)) do
     leave(attempt)
+  end
+  if redis.call('ZCARD', waiting) + redis.call('ZCARD', working) > redis.call('ZCARD', until_) then
+    for _, key in ipairs({waiting, working}) do -- who has no time at which its place lapses has none
+      for _, attempt in ipairs(redis.call('ZRANGE', key, 0, 999)) do
+        if not redis.call('ZSCORE', until_, attempt) then leave(attempt) end
+      end
+    end
   end
   if redis.call('ZCARD', until_) == 0 then redis.call('DEL', tickets) end
 end
@@ -67,6 +76,7 @@ local function stand(attempt)
   return {'waiting', rank + 1, rank + redis.call('ZCARD', working)}
 end
 """
+)
 
 # `turn`, `waiting` with position and number ahead, `full`, or `limited` when the owner has too many; a second
 # time for the same attempt it answers where that stands
@@ -86,10 +96,9 @@ if not redis.call('ZSCORE', waiting, attempt) then
   end
   local line = redis.call('ZCARD', waiting)
   if line >= tonumber(most) and line >= free() then return {'full', 0, 0} end
-  local served = tonumber(redis.call('HGET', tickets, ':served') or 0)
-  local ticket = math.max(served, tonumber(redis.call('HGET', tickets, owner) or 0))
+  local ticket = math.max(number(tickets, ':served'), number(tickets, owner))
   redis.call('HSET', tickets, owner, ticket + 1)
-  local arrival = redis.call('HINCRBY', tickets, ':arrivals', 1) % 1000000
+  local arrival = add(tickets, ':arrivals', 1) % 1000000
   redis.call('ZADD', waiting, string.format('%d.%06d', ticket, arrival), attempt)
   redis.call('HSET', who, attempt, process .. ' ' .. owner)
 end

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from app.events import Event, Outcome
@@ -57,10 +57,12 @@ class LiveRun:
 
     @classmethod
     def read(cls, text: str | bytes | None) -> "LiveRun | None":
-        """None where nothing runs, or what stands there cannot be read."""
+        """None where nothing runs, or what stands there cannot be read; what another version adds is left
+        out.
+        """
         try:
-            return cls(**json.loads(text)) if text else None
-        except (ValueError, TypeError):
+            return cls(**(_UNTOLD | _known(cls, json.loads(text)))) if text else None
+        except (ValueError, TypeError, AttributeError):
             return None
 
 
@@ -82,12 +84,17 @@ class RunRecord:
     def read(cls, text: bytes | None) -> "RunRecord | None":
         """None where there is none, or what stands there cannot be read."""
         try:
-            fields = json.loads(text or b"null")
-            return cls(**{name: value for name, value in fields.items() if name != "place"})
+            return cls(**_known(cls, json.loads(text or b"null")))
         except (ValueError, TypeError, AttributeError):
             return None
 
 
+def _known(record: type, told: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(record)}
+    return {name: value for name, value in told.items() if name in names}
+
+
+_UNTOLD: dict[str, Any] = {"started_ms": 0, "agent": "", "provider": "", "model": "", "backend": ""}
 GONE = RunRecord(outcome="stopped")  # the run has ended and its chat was deleted at once
 
 

@@ -33,12 +33,39 @@ local function decoded(text)
 end
 """
 
+# what counts in a hash; what is no number there, or none that can be, counts as 0
+NUMBERS = """
+local function sane(value)
+  local found = tonumber(value)
+  return found and found > -1e15 and found < 1e15 and math.floor(found) or nil
+end
+local function number(key, field)
+  return sane(redis.call('HGET', key, field)) or 0
+end
+local function add(key, field, more)
+  local sum = string.format('%.0f', number(key, field) + more)
+  redis.call('HSET', key, field, sum)
+  return sum
+end
+"""
+
+# the run that a chat's hash describes; a chat whose run cannot be read is held by nobody
+HOLDER = """
+local function holder(text)
+  local told = decoded(text)
+  for _, field in ipairs({'run_id', 'process', 'attempt'}) do
+    if not told or type(told[field]) ~= 'string' then return nil end
+  end
+  return told
+end
+"""
+
 # the index in the list of the question of a run, if it still stands there
 _PLACE = """
 local function place_of(id)
   local record = decoded(redis.call('HGET', runs, id))
-  if not record or not tonumber(record.place) then return nil end
-  local place = record.place - tonumber(redis.call('HGET', chat, 'first') or 0)
+  if not record or not sane(record.place) then return nil end
+  local place = sane(record.place) - number(chat, 'first')
   local line = place >= 0 and redis.call('LINDEX', messages, place)
   return line and string.match(line, '^%d+ (%S+)') == id and place or nil
 end
@@ -53,8 +80,8 @@ local function cut(place, stands)
     local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
     if anchor == gone then redis.call('HSET', versions, field, at .. ' ' .. stands) end
   end
-  local version = redis.call('HINCRBY', chat, 'version', 1)
-  redis.call('HINCRBY', chat, 'bytes', #lines - 1) -- the line feeds between them
+  local version = add(chat, 'version', 1)
+  add(chat, 'bytes', #lines - 1) -- the line feeds between them
   redis.call('HSET', versions, version, stamp .. ' ' .. stands)
   redis.call('HSET', versions, version .. ':lines', table.concat(lines, '\\n'))
   if place == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, place - 1) end
@@ -65,11 +92,11 @@ end
 # puts the lines of a version back to the end of the chat; its siblings are versions of its question again
 _PUT_BACK = """
 local function put_back(version, stood)
-  local lines = redis.call('HGET', versions, version .. ':lines')
-  local question = string.match(lines, '^%d+ (%S+)')
+  local lines = redis.call('HGET', versions, version .. ':lines') or ''
+  local question = string.match(lines, '^%d+ (%S+)') or ''
   local back = 0
   for line in string.gmatch(lines, '[^\\n]+') do back = redis.call('RPUSH', messages, line) and back + 1 end
-  redis.call('HINCRBY', chat, 'bytes', 1 - back)
+  add(chat, 'bytes', 1 - back)
   redis.call('HDEL', versions, version, version .. ':lines')
   for _, field in ipairs(redis.call('HKEYS', versions)) do
     local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
@@ -80,16 +107,29 @@ end
 
 _LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'seen', 'waited'"
 
+# of START: a run that cannot be read is none
+_UNHELD = f"""
+local function forget_unheld(live)
+  if not live[1] or holder(live[3]) then return end
+  redis.call('HDEL', chat, {_LIVE})
+  live[1], live[2], live[3] = false, false, false
+end
+"""
+
 START = Script(
     NOW
     + LIVES
     + DECODED
+    + NUMBERS
+    + HOLDER
     + _PLACE
     + _CUT
     + WAITING
+    + _UNHELD
     + """
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run', 'agent', 'updated_at')
 local known = redis.call('HGET', runs, run_id)
+forget_unheld(live)
 local repeated = live[1] == run_id and live[2] == attempt
 if known and not repeated then return {'known', known, live[1] == run_id and live[3] or ''} end
 """
@@ -108,11 +148,11 @@ if not repeated then
   redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
     'cut', version, 'before', (live[4] or '') .. ' ' .. (live[5] or ''), 'agent', agent, 'updated_at', stamp)
   if not live[5] then redis.call('HSET', chat, 'created_at', stamp, 'title', title) end
-  local place = redis.call('LLEN', messages) + (redis.call('HGET', chat, 'first') or 0)
+  local place = redis.call('LLEN', messages) + number(chat, 'first')
   if message ~= '' then
     local line = stamp .. ' ' .. run_id .. ' ' .. message
     redis.call('RPUSH', messages, line)
-    redis.call('HINCRBY', chat, 'bytes', #line)
+    add(chat, 'bytes', #line)
   end
   redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place}))
   redis.call('RPUSH', ids, run_id)
@@ -137,6 +177,7 @@ END = Script(
     NOW
     + LIVES
     + DECODED
+    + NUMBERS
     + LAST_NUMBER
     + WRITE_EVENTS
     + f"""
@@ -152,15 +193,15 @@ redis.call('EXPIRE', events, replay)
 if reply ~= '' then
   local line = stamp .. ' ' .. run_id .. ' ' .. reply
   redis.call('RPUSH', messages, line)
-  redis.call('HINCRBY', chat, 'bytes', #line)
+  add(chat, 'bytes', #line)
 end
 while redis.call('LLEN', ids) > 256 do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
-local weight = tonumber(redis.call('HGET', chat, 'bytes') or 0)
+local weight = number(chat, 'bytes')
 local old = redis.call('HKEYS', versions)
-table.sort(old, function(a, b) return (tonumber(a) or 1e9) < (tonumber(b) or 1e9) end)
+table.sort(old, function(a, b) return (sane(a) or 1e9) < (sane(b) or 1e9) end)
 local count = #old / 2
 for _, version in ipairs(old) do
-  if not tonumber(version) or (count <= 10 and weight <= tonumber(most_bytes)) then break end
+  if not sane(version) or (count <= 10 and weight <= tonumber(most_bytes)) then break end
   weight = weight - #(redis.call('HGET', versions, version .. ':lines') or '')
   redis.call('HDEL', versions, version, version .. ':lines')
   count = count - 1
@@ -170,7 +211,7 @@ while length > tonumber(keep) or (weight > tonumber(most_bytes) and length > 2) 
   weight = weight - #redis.call('LPOP', messages)
   length, dropped = length - 1, dropped + 1
 end
-redis.call('HINCRBY', chat, 'first', dropped)
+add(chat, 'first', dropped)
 redis.call('HDEL', chat, {_LIVE})
 redis.call('HSET', chat, 'last_run', run_id, 'updated_at', stamp, 'bytes', string.format('%.0f', weight))
 local ended = decoded(record) or {{}}
@@ -191,6 +232,7 @@ return {{'ended'}}
 # its time
 UNDO = Script(
     LIVES
+    + NUMBERS
     + _PUT_BACK
     + f"""
 local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut')
@@ -200,7 +242,7 @@ redis.call('HDEL', chat, {_LIVE})
 redis.call('HDEL', runs, run_id)
 redis.call('LREM', ids, -1, run_id)
 if stored == '1' then
-  redis.call('HINCRBY', chat, 'bytes', -#redis.call('RPOP', messages))
+  add(chat, 'bytes', -#(redis.call('RPOP', messages) or ''))
 end
 if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
 lives({{chat, messages, runs, ids, versions, queue}}, life)
@@ -219,10 +261,13 @@ return {{1, updated_at}}
 # `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running chat are
 # forgotten at once, so that none begins when the run has been stopped
 DELETE = Script(
-    """
+    DECODED
+    + HOLDER
+    + """
 if spare == '1' and redis.call('EXISTS', queue) == 1 then return 'running' end
 redis.call('UNLINK', queue)
-if redis.call('HEXISTS', chat, 'run_id') == 1 then return 'running' end
+local live = redis.call('HMGET', chat, 'run_id', 'run')
+if live[1] and holder(live[2]) then return 'running' end
 for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
 local known = redis.call('EXISTS', chat)
 redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early)

@@ -17,9 +17,9 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.bells import Bells
-from app.store.keys import Chat, lease, stopped
+from app.store.keys import Chat, beats, lease, stopped
 from app.store.records import LiveRun, RunRecord
-from app.store.scripts import DECODED, NOW
+from app.store.scripts import DECODED, HOLDER, NOW
 from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
 from app.store.wire.connection import Connection, translated
 from app.store.wire.script import Command, Script, command
@@ -35,17 +35,19 @@ MOST_NOTED = 1000
 LOOK = Script(
     NOW
     + DECODED
+    + HOLDER
     + WAITING
     + HAND_BACK
     + """
 local back = hand_back(run_id)
 local live = redis.call('HMGET', chat, 'run_id', 'run')
-if live[1] and (run_id == '' or run_id == live[1]) then return {'live', live[2], back} end
+if live[1] and holder(live[2]) and (run_id == '' or run_id == live[1]) then return {'live', live[2], back} end
 local run = run_id
 if run == '' then run = redis.call('HGET', chat, 'last_run') or '' end
 local text = run ~= '' and redis.call('HGET', runs, run)
 local record = decoded(text)
-if record and record.ended_ms and (run_id ~= '' or now - record.ended_ms <= tonumber(recent_ms)) then
+local ended_ms = record and tonumber(record.ended_ms)
+if ended_ms and (run_id ~= '' or now - ended_ms <= tonumber(recent_ms)) then
   return {'ended', run, text, back}
 end
 if run_id ~= '' then
@@ -149,7 +151,7 @@ class Stops:
         return [
             command("SET", chat.stop, value, "EX", self._run_seconds),
             self._bells.stop_bell(chat, value, met.run.process),
-            command("EXISTS", lease(met.run.process)),
+            command("PTTL", lease(met.run.process)),
         ]
 
     def _recorded(self, met: Met | RedisUnavailable, answers: list[Any]) -> Met | RedisUnavailable:
@@ -158,7 +160,7 @@ class Stops:
             return met
         if isinstance(answers[0], RedisError) and not isinstance(answers[0], OutOfMemoryError):
             return translated(answers[0])
-        return replace(met, alive=bool(answers[-1])) if met.run else met
+        return replace(met, alive=beats(answers[-1])) if met.run else met
 
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""

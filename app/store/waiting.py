@@ -13,7 +13,9 @@ MOST_AHEAD = 10  # messages that replace a reply wait, for a moment, in front of
 # the place of this run in the queue of its chat and its entry; nil when it does not wait
 WAITING = """
 local function waits(id)
-  for place, entry in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+  local place = 0
+  for _, entry in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+    if string.match(entry, '^%S+ %d+ {') then place = place + 1 else redis.call('LREM', queue, 1, entry) end
     if string.match(entry, '^%S+') == id then return place, entry end
   end
 end

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from loguru import logger
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from app.clock import CALL_SECONDS, NEWS_SECONDS
 from app.errors import RedisUnavailable
@@ -28,6 +28,15 @@ TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
 _AWAY = "The chat memory (Redis) does not answer right now. Try again in a few seconds."
 _FULL = "The chat memory (Redis) is full. Delete some chats or raise its memory limit, then try again."
 _REFUSED = "The chat memory (Redis) refused this; the server's log says why."
+# what a read finds where a key holds another type than it should: nothing
+_NOTHING: dict[str, list[bytes] | int | None] = {
+    **{
+        name: []
+        for name in ("HGETALL", "HKEYS", "LRANGE", "XRANGE", "XREVRANGE", "ZREVRANGE", "ZRANGEBYSCORE")
+    },
+    **dict.fromkeys(("LLEN", "HLEN", "ZCARD", "ZCOUNT"), 0),
+    "HGET": None,
+}
 _KEYLESS = {"PING", "INFO", "TIME", "PUBLISH"}  # a channel's name is made whole by `channel`
 
 
@@ -85,6 +94,8 @@ class Connection:
                 if any(isinstance(result, NoScriptError) for result in results):
                     await self._servers.everywhere([("SCRIPT LOAD", script.text) for script in self._scripts])
                     results = await self._servers.execute(words, each_alone=not check)
+                if any(_odd(result) for result in results):
+                    results = await self._heal(words, results)
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
         if check:
@@ -92,6 +103,22 @@ class Connection:
                 if isinstance(result, RedisError):
                     raise translated(result) from result
         return results
+
+    async def _heal(self, words: Sequence[Words], results: list[Any]) -> list[Any]:
+        """Answers for commands whose keys hold another type: reads find nothing, writes make them anew.
+
+        Scripts look after their keys themselves.
+        """
+        healed = list(results)
+        for n, (one, result) in enumerate(zip(words, results, strict=True)):
+            if not _odd(result) or one[0] == "EVALSHA":
+                continue
+            logger.warning("command=<{}> | a key holds another type than it should", one[0])
+            if one[0] in _NOTHING:
+                healed[n] = _NOTHING[one[0]]
+            else:
+                healed[n] = (await self._servers.execute([("UNLINK", one[1]), one]))[1]
+        return healed
 
     async def values(self, keys: Sequence[str]) -> list[bytes | None]:
         """The strings under these keys, in one round trip; None where there is none or no string."""
@@ -112,6 +139,12 @@ class Connection:
         try:
             async with asyncio.timeout(NEWS_SECONDS * (1 + len(wanted) / READS) + CALL_SECONDS):
                 return await self._servers.read_streams(prefixed)
+        except ResponseError as error:  # one of them is no stream: each for itself
+            if not _odd(error):
+                raise translated(error) from error
+            await asyncio.sleep(NEWS_SECONDS)
+            reads = [command("XRANGE", key, f"({after}", "+", "COUNT", 20) for key, after in wanted]
+            return [row if isinstance(row, list) else [] for row in await self.do_all(reads, check=False)]
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
 
@@ -123,6 +156,10 @@ class Connection:
         )
         keys = (self._prefix + key for key in words[first:last])
         return type(words)((*words[:first], *keys, *words[last:]))
+
+
+def _odd(result: object) -> bool:
+    return isinstance(result, ResponseError) and str(result).startswith("WRONGTYPE")
 
 
 def translated(error: RedisError) -> RedisUnavailable:

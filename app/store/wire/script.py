@@ -4,7 +4,17 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from app.store.keys import TYPES
+
 Words = tuple[Any, ...]
+
+# a script that fails in its middle has done half: so what its keys are is looked at first
+_SOUND = """
+local function sound(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then redis.call('UNLINK', key) end
+end
+"""
 
 
 class Command(Words):
@@ -33,7 +43,8 @@ class Script:
 
     `keys` and `args` are names, separated by spaces; the script finds each as a local of that name. With
     `tail` it takes any number of further values, the first of them at `ARGV[tail]`. All its keys share a hash
-    tag. What a `lasting` one has answered survives the death of a primary that has a replica.
+    tag; one that holds another type than it should is removed first. What a `lasting` one has answered
+    survives the death of a primary that has a replica.
     """
 
     def __init__(
@@ -62,7 +73,8 @@ class Script:
             lines.append(f"local {', '.join(self._args)} = {_places('ARGV', len(self._args))}")
         if self._tail:
             lines.append(f"local tail = {len(self._args) + 1}")
-        return lines
+        checked = [f"sound({key}, '{TYPES[key]}')" for key in self._keys if key in TYPES]
+        return [*lines, *([_SOUND, *checked] if checked else [])]
 
 
 def _places(array: str, count: int) -> str:
