@@ -5,9 +5,9 @@ A door is one file here with a `router`, named in `DOORS`.
 
 from fastapi import APIRouter
 
-from app.api import agents, chats, health, older, openai, pages, queue, runs, stops
+from app.api import agents, chats, figures, health, older, openai, pages, queue, runs, stops
 
-DOORS = (chats, queue, stops, runs, agents, older, openai, health)
+DOORS = (chats, queue, stops, runs, agents, older, openai, health, figures)
 
 __all__ = ["pages", "routers"]
 
