@@ -54,7 +54,7 @@ class Backend:
         turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
-        self._count()
+        self._show_figures()
         self._started_at = iso(int(time.time() * 1000))
 
     @asynccontextmanager
@@ -118,7 +118,7 @@ class Backend:
             except RedisUnavailable as error:
                 logger.warning("error=<{}> | not settled yet", error.detail)
 
-    def _count(self) -> None:
+    def _show_figures(self) -> None:
         self.store.redis.on_call = self.metrics.count_call
         bells = self.store.bells
         self.metrics.show("chat_runs_live", "Runs that are made here", lambda: len(self.runs))

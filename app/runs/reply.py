@@ -75,6 +75,11 @@ class Reply:
         """The id of the run, for the log."""
         return self.feed.run_id
 
+    @property
+    def chat_id(self) -> str:
+        """The id of its chat, for traces."""
+        return self.feed.chat_id
+
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
         self._begun = False
