@@ -6,7 +6,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --root-user-action=ig
 WORKDIR /srv
 COPY pyproject.toml uv.lock ./
 # cryptography signs for servers of the MCP library, which we are not: 14 MB that nothing loads.
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-default-groups \
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-default-groups --extra otel \
     --no-install-package cryptography --no-install-package cffi --no-install-package pycparser
 # The AWS library describes some 400 services; Bedrock needs its own and those that give credentials. Compiled modules
 # come with their symbols: a quarter of everything.

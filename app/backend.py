@@ -22,6 +22,7 @@ from app.errors import RedisUnavailable
 from app.events import Failure, iso
 from app.runs.held import Runs
 from app.runs.logwriter import LogWriter
+from app.runs.metrics import Metrics
 from app.runs.readers import Readers
 from app.runs.watcher import Watcher
 from app.settings import Settings
@@ -44,15 +45,17 @@ class Backend:
         self.answerer = Answerer(settings)
         self.store = Store(settings)
         self._writer = LogWriter(self.store)
-        self.runs = Runs(settings, self._writer)
+        self.metrics = Metrics(settings)
+        self.runs = Runs(settings, self._writer, self.metrics)
         self._watcher = Watcher(self.store, self.runs)
         self.readers = Readers(self.store, self.runs)
-        self._settler = Settler(self.store)
-        self.stopping = Stopping(self.store, self._settler)
+        self._settler = Settler(self.store, self.metrics)
+        self.stopping = Stopping(self.store, self._settler, self.metrics)
         self._line = Line(self.store, settings)
         turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
+        self._show_figures()
         self._started_at = iso(int(time.time() * 1000))
 
     @asynccontextmanager
@@ -124,6 +127,20 @@ class Backend:
                 await self._settler.settle_process(process)
             except RedisUnavailable as error:
                 logger.warning("error=<{}> | not settled yet", error.detail)
+
+    def _show_figures(self) -> None:
+        self.store.redis.on_call = self.metrics.count_call
+        bells = self.store.bells
+        self.metrics.show("chat_runs_live", "Runs that are made here", lambda: len(self.runs))
+        self.metrics.show("chat_readers", "Readers of streams here", self.readers.reading_here)
+        self.metrics.show(
+            "chat_queue_waiting",
+            "Runs here that wait for a busy model",
+            lambda: sum(run.reply.waits for run in self.runs),
+        )
+        self.metrics.show(
+            "chat_stop_listener", "1 while stops wake this backend, 0 while it polls", lambda: bells.listening
+        )
 
     def _about(self) -> dict[str, Any]:
         """What the others may know of this backend."""

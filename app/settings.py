@@ -153,6 +153,12 @@ class Settings(BaseSettings):
     )
     openai_door: bool = Field(True, description="false: no addresses of OpenAI's under /v1/")
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Collector of traces (OTLP over HTTP), as in http://127.0.0.1:4318; empty: no traces",
+    )
+    trace_content: bool = Field(False, description="true: traces carry the words of messages and tools")
     demo_tokens_per_second: float = Field(30, gt=0, le=100_000, description="Pace of the demo model")
 
     _others_forms = model_validator(mode="before")(addresses.others_forms)

@@ -12,7 +12,7 @@ from app.settings import Settings
 class Silent:
     """A run that takes everything and keeps nothing."""
 
-    run_id = "silent"
+    run_id = chat_id = "silent"
 
     def _take(self, *_: Any) -> None: ...
 

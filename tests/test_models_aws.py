@@ -24,7 +24,7 @@ SESSION = "[sso-session s]\nsso_region = eu-central-1\nsso_start_url = https://x
 class Heard:
     """A run that keeps the text."""
 
-    run_id = "heard"
+    run_id = chat_id = "heard"
 
     def __init__(self) -> None:
         self.said = ""

@@ -8,6 +8,7 @@ from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
 from strands.types.exceptions import MaxTokensReachedException
 
+from app.agents import tracing
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import said_nothing, translated, unwrapped
 from app.agents.guard import ToolGuard
@@ -16,7 +17,6 @@ from app.agents.naming import Namer
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
-from app.agents.tracing import trace_only_when_collected
 from app.agents.wishes import PLAIN, Wishes, tuned
 from app.settings import Settings
 
@@ -28,7 +28,7 @@ class Answerer:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.agents_dir)
-        trace_only_when_collected()
+        self._traces = tracing.set_up(settings)
         self._settings = settings
         self._stack = AsyncExitStack()
         self._provider: Provider
@@ -42,6 +42,7 @@ class Answerer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+        await tracing.flush(self._traces)
 
     def model_id(self, agent: str) -> str:
         """The model this agent answers with. Raises `UnknownAgent`."""
@@ -67,7 +68,7 @@ class Answerer:
         chosen = _wished(chosen, wishes)
         tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
-            reason = await _stream(tee, chosen, turns, run)
+            reason = await _stream(tee, chosen, turns, run, self._settings.backend_id)
         except MaxTokensReachedException:
             reason = "max_tokens"
         except asyncio.CancelledError as stopped:
@@ -87,7 +88,9 @@ def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
     return chosen.model_copy(update={"prompt": prompt, "tools": chosen.tools if wishes.tools else []})
 
 
-async def _stream(tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink) -> str:
+async def _stream(
+    tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink, backend: str
+) -> str:
     agent = Agent(
         model=tee,
         messages=[{"role": role, "content": [{"text": text}]} for role, text in turns[:-1]],  # type: ignore[typeddict-item]
@@ -98,6 +101,12 @@ async def _stream(tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]]
         retry_strategy=None,
         load_tools_from_directory=False,
         hooks=[ToolGuard(tee.unread)],
+        trace_attributes={
+            "gen_ai.conversation.id": run.chat_id,
+            "chat.run_id": run.run_id,
+            "chat.backend": backend,
+        },
+        name=chosen.name,
     )
     reason = "end_turn"
     async for event in agent.stream_async(turns[-1][1], limits={"turns": MOST_MODEL_CALLS}):

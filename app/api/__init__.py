@@ -10,6 +10,7 @@ from app.api import (
     agui,
     chats,
     everything,
+    figures,
     health,
     older,
     openai,
@@ -20,7 +21,7 @@ from app.api import (
     stops,
 )
 
-DOORS = (chats, queue, everything, stops, runs, agents, older, openai, responses, agui, health)
+DOORS = (chats, queue, everything, stops, runs, agents, older, openai, responses, agui, health, figures)
 
 __all__ = ["pages", "routers"]
 

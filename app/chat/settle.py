@@ -12,6 +12,7 @@ from loguru import logger
 
 from app.errors import RedisUnavailable
 from app.events import LOST, End, Event, Start, Usage, iso, reply_text, unfinished
+from app.runs.metrics import Metrics
 from app.store.keys import Chat
 from app.store.records import LastWords, LiveRun, Message, RunRecord
 from app.store.store import Store
@@ -22,8 +23,9 @@ TRIES = 5
 class Settler:
     """Writes endings, and settles the runs of processes that have died. Raises `RedisUnavailable`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
 
     async def end(
         self,
@@ -60,6 +62,7 @@ class Settler:
                 continue
             await self._store.let_go(chat, live)
             if answer == "ended":
+                self._metrics.settled.inc()
                 logger.warning(
                     "run_id=<{}>, chat_id=<{}> | settled, its backend is lost", live.run_id, chat.id
                 )

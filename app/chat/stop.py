@@ -17,6 +17,7 @@ from loguru import logger
 from app.chat.settle import Settler
 from app.clock import ENDED_SECONDS, LOOK_SECONDS, TAKEN_SECONDS
 from app.errors import Overloaded, RedisUnavailable
+from app.runs.metrics import Metrics
 from app.store.keys import Chat
 from app.store.records import GONE, LiveRun, RunRecord
 from app.store.stops import Met
@@ -45,8 +46,9 @@ class Stopped:
 class Stopping:
     """Stops runs on any backend."""
 
-    def __init__(self, store: Store, settler: Settler) -> None:
+    def __init__(self, store: Store, settler: Settler, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
         self._stops = store.stops
         self._awaited = Awaited(store)
         self._settler = settler
@@ -60,7 +62,9 @@ class Stopping:
         carried = await self._carry_out(chat, met, began)
         if isinstance(carried, asyncio.Task) and wait_ms:
             await asyncio.wait({carried}, timeout=wait_ms / 1000)
-        return _told(carried, met)
+        stopped = _told(carried, met)
+        self._metrics.count_stops([stopped.result])
+        return stopped
 
     async def stop_all(self, chats: Sequence[Chat], wait_ms: int = 0) -> list[Stopped | RedisUnavailable]:
         """The same for many, in two round trips; what one chat meets harms no other."""
@@ -73,10 +77,12 @@ class Stopping:
         waiting = {one for one in carried if isinstance(one, asyncio.Task)}
         if waiting and wait_ms:
             await asyncio.wait(waiting, timeout=wait_ms / 1000)
-        return [
+        results = [
             met if isinstance(met, RedisUnavailable) else _told(one, met)  # type: ignore[arg-type]  # else it is met
             for one, met in zip(carried, mets, strict=True)
         ]
+        self._metrics.count_stops(one.result for one in results if isinstance(one, Stopped))
+        return results
 
     async def _carry_out(self, chat: Chat, met: Met, began: float) -> "Stopped | asyncio.Task[Stopped]":
         """What became of the stop where that is known at once, else the task that will know."""
@@ -138,7 +144,9 @@ class Stopping:
             return Stopped("stopping", run.run_id, run.backend)
         if ending.outcome != "stopped":
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
-        stop_ms = round((time.monotonic() - began) * 1000, 1)
+        seconds = time.monotonic() - began
+        self._metrics.stop.observe(seconds)
+        stop_ms = round(seconds * 1000, 1)
         if ending.ended_ms:
             await self._stops.note(chat.owner, self._noted(chat, run, stop_ms), ending.ended_ms)
         return Stopped("stopped", run.run_id, run.backend, stop_ms)

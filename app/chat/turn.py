@@ -160,6 +160,7 @@ class Turns:
     def _tell(self, run: Run, end: End) -> None:
         self.runs.remove(run)
         run.feed.add(end)
+        self.runs.metrics.count_run(run.live, run.reply, end)
         asyncio.get_running_loop().call_soon(_log_end, run, end)  # after the readers have had their turn
 
 

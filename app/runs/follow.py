@@ -61,6 +61,10 @@ class Followers:
         else:
             self._drop(run)
 
+    def reading(self) -> int:
+        """How many read what is followed."""
+        return sum(run.feed.readers for run in self._runs.values())
+
     def abandon(self) -> None:
         """Lets all readers go: their streams close without an ending and they come back elsewhere."""
         for run in self._runs.values():

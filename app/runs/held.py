@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from app.errors import Draining, Overloaded
 from app.runs.logwriter import LogWriter
+from app.runs.metrics import Metrics
 from app.runs.run import Run
 from app.settings import Settings
 from app.store.keys import Chat
@@ -21,8 +22,9 @@ KEPT_FOR_OTHERS = 8  # one asker leaves an eighth of the places to the others
 class Runs:
     """Makes runs, and holds them by the name of their chat until they have ended."""
 
-    def __init__(self, settings: Settings, writer: LogWriter) -> None:
+    def __init__(self, settings: Settings, writer: LogWriter, metrics: Metrics) -> None:
         self.settings = settings
+        self.metrics = metrics
         self._writer = writer
         self._held: dict[str, Run] = {}
         self._taken: Counter[str] = Counter()  # by asker, with those about to start
@@ -62,7 +64,9 @@ class Runs:
 
     def make(self, chat: Chat, live: LiveRun) -> Run:
         """A run that has the chat; it is held once it is added."""
-        return Run(chat, live, self.settings, self._writer.mark, asker.get())
+        run = Run(chat, live, self.settings, self._writer.mark, asker.get())
+        run.on_closed = self.metrics.closed.observe
+        return run
 
     def add(self, run: Run) -> None:
         """Holds a run."""

@@ -54,10 +54,16 @@ class Readers:
                 return await self._of_ended(chat, run_id, after)
             after = 0
         if run:
+            self._runs.metrics.count_reader("here")
             return Reading(run.feed, after)
         if live:
+            self._runs.metrics.count_reader("elsewhere")
             return self._of_followed(chat, live.run_id, after)
         return await self._of_ended(chat, newest, after) if newest else None
+
+    def reading_here(self) -> int:
+        """How many read on this backend."""
+        return sum(run.feed.readers for run in self._runs) + self._followers.reading()
 
     async def knows(self, chat: Chat, last_event_id: str | None) -> bool:
         """Whether this is an event of a run of this chat."""
@@ -75,6 +81,7 @@ class Readers:
     async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
         if after >= await self._store.log.last_number(chat, run_id):
             return None
+        self._runs.metrics.count_reader("log")
         return self._of_followed(chat, run_id, after)
 
     def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:

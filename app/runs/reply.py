@@ -39,6 +39,7 @@ class Reply:
         self._on_flood = on_flood
         self._run_from = self.started  # the run's own clock
         self._stood = (0, 0)
+        self.waited: float | None = None  # in front of a busy model, in seconds
         self._deadline = (self.started + settings.run_timeout_seconds, "")
         self._cleaner = Cleaner()
         self._usage = Usage(0, 0, True)
@@ -47,6 +48,8 @@ class Reply:
         self._begun = False  # whether the model that is asked now has said something
         self._told: Model | None = None
         self._tell_at = 0.0
+        self._running: dict[str, tuple[str, float]] = {}  # tools, by the id of their call
+        self._used: list[tuple[str, str, float]] = []
 
     # the line before the model
 
@@ -62,6 +65,7 @@ class Reply:
     def called(self) -> None:
         """It is its turn: its clocks begin."""
         self._run_from = time.monotonic()
+        self.waited = self._run_from - self.started
         self._deadline = (self._run_deadline, "")
 
     # what an agent calls
@@ -70,6 +74,11 @@ class Reply:
     def run_id(self) -> str:
         """The id of the run, for the log."""
         return self.feed.run_id
+
+    @property
+    def chat_id(self) -> str:
+        """The id of its chat, for traces."""
+        return self.feed.chat_id
 
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
@@ -105,6 +114,7 @@ class Reply:
 
     def tool(self, event: Tool) -> None:
         """A tool begins or has ended."""
+        self._time(event)
         self._put(event, len(str(event.output or "")) + 100)
 
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
@@ -116,6 +126,21 @@ class Reply:
         self._usage = Usage(asked, self._usage.output_tokens + (output_tokens or 0), exact)
 
     # what the run asks
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its turn."""
+        return self._run_from == math.inf
+
+    @property
+    def first_seconds(self) -> float | None:
+        """From its turn to its first token; None when none came."""
+        return None if self.first_token is None else max(0.0, self.first_token - self._run_from)
+
+    def tools_used(self) -> list[tuple[str, str, float]]:
+        """Name, status and seconds of each tool call; those that did not end were stopped."""
+        now = time.monotonic()
+        return self._used + [(name, "stopped", now - began) for name, began in self._running.values()]
 
     def finish_text(self) -> None:
         """Lets go of what the cleaner holds back; nothing when the run was cut."""
@@ -146,6 +171,13 @@ class Reply:
     @property
     def _run_deadline(self) -> float:
         return self._run_from + self._settings.run_timeout_seconds
+
+    def _time(self, event: Tool) -> None:
+        now = time.monotonic()
+        if event.status == "running":
+            self._running[event.tool_use_id] = (event.name, now)
+        elif begun := self._running.pop(event.tool_use_id, None):
+            self._used.append((begun[0], event.status, now - begun[1]))
 
     def _await_model(self) -> None:
         settings = self._settings

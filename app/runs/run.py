@@ -6,6 +6,7 @@ and what cut it first decides how it ended.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -42,6 +43,8 @@ class Run:
         self.brought = False  # its client brings the whole conversation
         self.wishes = PLAIN
         self._on_event = on_event
+        self.on_closed: Callable[[float], None] = lambda _: None  # told when a cut model's connection is
+        self._cut_at: float | None = None
         self._inner: asyncio.Task[str] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -83,6 +86,7 @@ class Run:
         self.reply.closed, self.cut_by = True, failure
         self._wake()  # the ending is written while the model's connection closes
         if self._inner:
+            self._cut_at = time.monotonic()
             self._inner.cancel()
 
     def let_go(self) -> None:
@@ -93,6 +97,8 @@ class Run:
     def _through(self, inner: asyncio.Task[str]) -> None:
         self._inner = None  # else its traceback holds the run, and the run holds it
         self._wake()
+        if self._cut_at is not None:
+            self.on_closed(time.monotonic() - self._cut_at)
         if not inner.cancelled():
             inner.exception()  # one that comes after the cut interests nobody
 

@@ -74,7 +74,7 @@ stop() {
     echo "Stopping (running replies may end first)"
     # The backends first: so that replies end through Nginx.
     quietly compose stop backend1 backend2 backend3 || true
-    quietly compose --profile ollama down
+    quietly compose --profile ollama --profile monitoring down
     echo "Stopped; chats stay in the volume ${COMPOSE_PROJECT_NAME}_redis-data"
 }
 
@@ -110,7 +110,7 @@ doctor() {
 }
 
 clean() {
-    compose --profile ollama down --volumes --remove-orphans
+    compose --profile ollama --profile monitoring down --volumes --remove-orphans
     docker image rm "$COMPOSE_PROJECT_NAME:$VERSION" 2>/dev/null || true
     rm -rf .venv .venv-tools run
 }

@@ -6,7 +6,8 @@ after a failover.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ class Connection:
         self._scripts = scripts
         self._servers = _servers(place)
         self._prefix = settings.redis_prefix
+        self.on_call: Callable[[float, bool], None] = lambda *_: None  # told its seconds, and if it failed
         self._channels = f"{self._prefix}{place.database}:"
 
     @property
@@ -88,6 +90,7 @@ class Connection:
         if not commands:
             return []
         words = [self._prefixed(one) for one in commands] if self._prefix else commands
+        began, failed = time.monotonic(), True
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 results = await self._servers.execute(words, each_alone=not check)
@@ -96,8 +99,11 @@ class Connection:
                     results = await self._servers.execute(words, each_alone=not check)
                 if any(_odd(result) for result in results):
                     results = await self._heal(words, results)
+            failed = False
         except TROUBLE as error:
             raise RedisUnavailable(_AWAY) from error
+        finally:
+            self.on_call(time.monotonic() - began, failed)
         if check:
             for result in results:
                 if isinstance(result, RedisError):
