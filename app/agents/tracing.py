@@ -30,8 +30,7 @@ from app.settings import Settings
 NEW_NAMES = "gen_ai_latest_experimental"
 NO_WORDS = "gen_ai_unredacted_attributes="
 # texts that are no words of anybody; numbers pass as they are
-NAMES = set(
-    [
+NAMES = {
         "gen_ai.operation.name",
         "gen_ai.system",
         "gen_ai.provider.name",
@@ -50,8 +49,7 @@ NAMES = set(
         "event_loop.parent_cycle_id",
         "chat.run_id",
         "chat.backend",
-    ]
-)
+    }
 
 
 class _NoTracer(Tracer):
