@@ -31,11 +31,8 @@ globalThis.pageBegan = () => {
   tries("");
 };
 
-/** A file that came later has not come. */
-globalThis.pageMissing = () => {
-  isAlive = false;
-  missing();
-};
+/** A file that is needed later does not come: a word about it, and no try that would end a page that lives. */
+globalThis.pageMissing = say;
 
 let isAlive = false;
 let isSaid = false;
@@ -54,12 +51,13 @@ function missing() {
   isSaid = true;
   const count = tries();
   if (count < TRIES_MS.length) setTimeout(() => (tries(String(count + 1)), location.reload()), TRIES_MS[count]);
-  const say = () => {
-    document.getElementById("missing").hidden = false;
-    document.getElementById("missing-now").addEventListener("click", () => (tries(""), location.reload()));
-  };
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", say);
   else say();
+}
+
+function say() {
+  document.getElementById("missing").hidden = false;
+  document.getElementById("missing-now").onclick = () => (tries(""), location.reload());
 }
 
 dressPage();

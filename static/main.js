@@ -10,6 +10,7 @@ import { draftOf, keepDraft, recall } from "./device.js";
 import { chatIdIn } from "./ids.js";
 import { Key } from "./key.js";
 import { learn } from "./language.js";
+import { Status } from "./status.js";
 import { sentence } from "./trouble.js";
 import { View } from "./view.js";
 import { Warm } from "./warm.js";
@@ -22,6 +23,7 @@ class Page {
   chat = null; // the visible one
   status = null; // fetched when it is looked at
   #seen = ""; // the last activity of the visible chat we have read
+  #wasListed = false; // the visible chat stood in the list as read last
 
   constructor() {
     this.key = new Key((...how) => this.view.askForKey(...how));
@@ -72,6 +74,7 @@ class Page {
     chat.title = this.chats.find(id)?.title ?? "";
     this.chat = chat;
     this.#seen = "";
+    this.#wasListed = false;
     this.view.open(chat, draftOf(id || NEW_DRAFT));
     this.showList();
     if (id) void this.read(chat);
@@ -83,8 +86,8 @@ class Page {
     this.#leave();
     this.view.openStatus();
     this.showList();
-    const { Status } = await import("./status.js");
-    this.status ??= new Status(this.api, this.view, await this.view.statusView());
+    const shown = this.status ? null : await this.view.statusView();
+    if (shown) this.status = new Status(this.api, this.view, shown);
     this.watch.now();
   }
 
@@ -151,7 +154,8 @@ class Page {
     const { chat } = this;
     if (!chat?.id || chat.state !== "idle" || chat.refused) return;
     const entry = this.chats.find(chat.id);
-    const isMissing = !entry && !chat.isNew && !chat.isGone && this.chats.isComplete;
+    const isMissing = !entry && !chat.isNew && !chat.isGone && (this.chats.isComplete || this.#wasListed);
+    this.#wasListed = Boolean(entry);
     if (!isMissing && (!entry || entry.updated_at === this.#seen)) return;
     this.#seen = entry?.updated_at ?? "";
     void this.read(chat);

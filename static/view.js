@@ -100,21 +100,24 @@ export class View {
 
   /** The dialog about a chat; see `view/about.js`. What is seldom needed is fetched when it is. */
   async details(chat) {
-    const { ChatDialog } = await import("./view/about.js");
-    this.#about ??= new ChatDialog(this.actions);
-    this.#about.open(chat);
+    const part = await this.#part(import("./view/about.js"));
+    if (part) (this.#about ??= new part.ChatDialog(this.actions)).open(chat);
   }
 
   /** What shows who is at work. */
   async statusView() {
-    const { StatusView } = await import("./view/status.js");
-    return new StatusView(this.actions);
+    const part = await this.#part(import("./view/status.js"));
+    return part && new part.StatusView(this.actions);
   }
 
   async #openSettings() {
-    const { Settings } = await import("./view/settings.js");
-    this.#settings ??= new Settings(this.actions);
-    this.#settings.open();
+    const part = await this.#part(import("./view/settings.js"));
+    if (part) (this.#settings ??= new part.Settings(this.actions)).open();
+  }
+
+  /** What an import brings; when it brings nothing, that is said. */
+  #part(coming) {
+    return coming.catch(() => this.toast(t("This part of the page has not arrived. Try again in a moment.")));
   }
 
   /** A chat could not be read. */

@@ -13,6 +13,9 @@ import { Follow } from "./follow.js";
 import { trouble } from "./notice.js";
 import { QuestionView } from "./question.js";
 
+const SIGNS = ["pointermove", "touchstart", "keydown"]; // of somebody who will soon ask something
+const PATIENT = 5; // tries to fetch, before a word is said about it
+const LONGEST_MS = 5_000; // between two of them
 const PAINT_MS = 60;
 const SHARE = 5; // painting takes at most a fifth of the time
 
@@ -30,7 +33,7 @@ export class Transcript {
 
   constructor(actions) {
     this.actions = actions;
-    $("box").addEventListener("input", () => this.#fetchReplies(), { once: true });
+    for (const sign of SIGNS) addEventListener(sign, () => this.#fetchReplies(), { once: true });
   }
 
   /** Shows another chat, from its end. */
@@ -63,17 +66,16 @@ export class Transcript {
   #showable() {
     const { turns } = this.#chat;
     if (this.#ReplyView || turns.length === 0) return turns;
-    void this.#fetchReplies().then(() => this.#ReplyView && this.sync());
+    void this.#fetchReplies().then(() => this.sync());
     return turns.filter(({ role }) => role === "user");
   }
 
   #fetchReplies() {
-    this.#fetching ??= Promise.all([import("./turn.js"), import("./dress.js"), import("../markdown.js")]).then(
+    this.#fetching ??= arrived(() => Promise.all([import("./turn.js"), import("./dress.js"), import("../markdown.js")])).then(
       ([turn, dress]) => {
         dress.wearables(this.#log);
         this.#ReplyView = turn.ReplyView;
       },
-      () => globalThis.pageMissing(), // first.js
     );
     return this.#fetching;
   }
@@ -146,6 +148,20 @@ export class Transcript {
       if (last?.outcome === "stopped") announce(t("Stopped"));
     }
     this.#wasLive = Boolean(live);
+  }
+}
+
+/** What `fetch` brings, however often it has to be tried: the server may be away for a while. */
+async function arrived(fetch) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const brought = await fetch();
+      $("missing").hidden = true;
+      return brought;
+    } catch {
+      if (tries === PATIENT) globalThis.pageMissing(); // first.js
+      await new Promise((resolve) => setTimeout(resolve, Math.min(300 * 2 ** tries, LONGEST_MS)));
+    }
   }
 }
 

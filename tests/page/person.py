@@ -16,7 +16,8 @@ ARGS = (
 SECONDS = 30_000  # milliseconds to wait for something on a busy machine
 HARMLESS = ("Cross-Origin-Opener-Policy", "Failed to load resource", "net::ERR")
 
-CHANGED = "net::ERR_NETWORK_CHANGED"  # a network came or went on this machine; the page tries again by itself
+# a network came or went on this machine, or the page was left: what is missing is tried again
+PASSING = ("net::ERR_NETWORK_CHANGED", "net::ERR_ABORTED")
 
 WATCH = """
 addEventListener("securitypolicyviolation", (event) => {
@@ -63,7 +64,7 @@ class Person:
             self.trouble.append(f"console: {message.text}")
 
     def _missed(self, request: Any) -> None:
-        if "/static/" in request.url and request.failure != CHANGED:
+        if "/static/" in request.url and request.failure not in PASSING:
             self.trouble.append(f"{request.failure}: {request.url}")
 
     def _answered(self, response: Any) -> None:

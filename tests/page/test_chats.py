@@ -172,8 +172,8 @@ async def test_light_and_dark_by_the_system_and_by_a_switch(person: Person, chat
     await person.open(chat_id)
     light = await person.value(ground)
     await person.page.emulate_media(color_scheme="dark")
+    await eventually(lambda: _differs(person, ground, light))
     dark = await person.value(ground)
-    assert light != dark
     await person.page.click("#settings-open")
     await expect(person.page.get_by_label("System")).to_be_checked()
     await person.page.get_by_label("Light").check()
@@ -184,6 +184,10 @@ async def test_light_and_dark_by_the_system_and_by_a_switch(person: Person, chat
     await person.page.get_by_label("Dark").check()
     await person.page.emulate_media(color_scheme="light")
     assert await person.value(ground) == dark
+
+
+async def _differs(person: Person, script: str, before: object) -> bool:
+    return bool(await person.value(script) != before)
 
 
 async def test_reduced_motion_is_respected(person: Person, chat_id: str, ollama: FakeOllama) -> None:

@@ -78,6 +78,7 @@ async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
         await person.sees("word4")
         await person.state("idle")
         await expect(person.questions).to_have_count(1)
+        person.trouble.clear()  # what shows replies was asked for on the same broken way
     assert len(asked) > 1
     assert len(set(asked)) == 1
     assert len(ollama.of("charlie")) == 1
@@ -160,6 +161,7 @@ async def test_everything_restarts_and_the_page_finds_its_way_back(
         await person.sees("word4")
         await person.state("idle")
         assert len(the_ollama.of("golf")) == 1
+        person.trouble.clear()  # what shows replies was asked for while nobody was there
 
 
 async def test_a_page_whose_files_did_not_all_arrive_tries_again(person: Person, chat_id: str) -> None:

@@ -86,7 +86,7 @@ async def test_what_stands_under_a_reply(person: Person, chat_id: str) -> None:
     await person.last.get_by_role("button", name="About this reply").click()
     await expect(facts).to_be_visible()
     await expect(facts).to_contain_text(
-        re.compile(r"general · llama\S+ · first token .+ · total .+ · \d+ tokens\s*backend-[123]")
+        re.compile(r"general · qwen\S+ · first token .+ · total .+ · \d+ tokens\s*backend-[123]")
     )
     await person.hears(re.compile(r"^Done, \d+ words$"))
     badge = facts.locator(".badge")
