@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.world import sdks
-from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply
@@ -50,7 +49,7 @@ def text_of(kind: str, printed: str) -> str:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", READERS)
 async def test_a_reader_prints_the_exact_text(
-    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama, where: Path, name: str
+    cluster: Cluster, chat_id: str, ollama: FakeOllama, where: Path, name: str
 ) -> None:
     kind, code = READERS[name]
     runner = program(kind)
@@ -66,4 +65,5 @@ async def test_a_reader_prints_the_exact_text(
     printed = await sdks.output(runner, path, env=env)
     assert text_of(kind, printed) == ollama.default.text
     assert len(ollama.exchanges) == 1
-    assert len(await client.messages(chat_id)) == 2
+    async with cluster.client() as client:
+        assert len(await client.messages(chat_id)) == 2

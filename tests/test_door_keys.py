@@ -1,16 +1,11 @@
 """At every door a key sees and stops only what is its own, and Nginx refuses in the words of the door."""
 
-import asyncio
-
-import httpx
 import pytest
 
 from tests.test_access import ANNA, BERT, anna, bert, guarded, nobody
 from tests.world.client import Client
-from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import HELD
-from tests.world.waiting import eventually
 
 __all__ = ["anna", "bert", "guarded", "nobody"]
 assert ANNA != BERT
@@ -58,18 +53,3 @@ async def test_what_nginx_refuses_has_the_error_that_clients_read(client: Client
     elsewhere = await client.http.post("/api/v1/chat/x", content=b"x" * 300_000)
     assert elsewhere.headers["Content-Type"] == "application/problem+json"
     assert "error" not in elsewhere.json()
-
-
-async def test_too_many_at_once_are_refused_in_the_words_of_the_door(cluster: Cluster) -> None:
-    async with cluster.client() as client:
-
-        async def ask() -> httpx.Response:
-            return await client.http.get("/v1/nothing")
-
-        async def refused() -> httpx.Response | None:
-            answers = await asyncio.gather(*(ask() for _ in range(300)))
-            return next((answer for answer in answers if answer.status_code == 429), None)
-
-        answer = await eventually(refused, within=30)
-    assert answer.json()["error"]["code"] == "rate_limited"
-    assert answer.headers["Retry-After"]

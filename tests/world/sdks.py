@@ -66,7 +66,11 @@ def _once(folder: Path, what: str, commands: list[list[str]]) -> None:
 
 async def told(program: list[str], script: str, *words: str, env: Mapping[str, str] | None = None) -> Any:
     """Runs a script of tests/clients; what it tells on its last line, as JSON."""
-    path = SCRIPTS / script
+    return json.loads((await output(program, SCRIPTS / script, *words, env=env)).strip().splitlines()[-1])
+
+
+async def output(program: list[str], path: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
+    """Runs a script; what it prints."""
     if path.suffix == ".mjs":  # packages are looked for beside the script
         path = Path(shutil.copy(path, HOME / "node"))
     process = await asyncio.create_subprocess_exec(
@@ -81,4 +85,4 @@ async def told(program: list[str], script: str, *words: str, env: Mapping[str, s
             process.kill()
             await process.wait()
     assert process.returncode == 0, wrong.decode()[-3000:]
-    return json.loads(out.decode().strip().splitlines()[-1])
+    return out.decode()
