@@ -31,25 +31,25 @@ NEW_NAMES = "gen_ai_latest_experimental"
 NO_WORDS = "gen_ai_unredacted_attributes="
 # texts that are no words of anybody; numbers pass as they are
 NAMES = {
-        "gen_ai.operation.name",
-        "gen_ai.system",
-        "gen_ai.provider.name",
-        "gen_ai.agent.name",
-        "gen_ai.request.model",
-        "gen_ai.response.model",
-        "gen_ai.tool.name",
-        "gen_ai.tool.call.id",
-        "gen_ai.tool.status",
-        "gen_ai.tool.type",
-        "gen_ai.event.start_time",
-        "gen_ai.event.end_time",
-        "gen_ai.conversation.id",
-        "error.type",
-        "event_loop.cycle_id",
-        "event_loop.parent_cycle_id",
-        "chat.run_id",
-        "chat.backend",
-    }
+    "gen_ai.operation.name",
+    "gen_ai.system",
+    "gen_ai.provider.name",
+    "gen_ai.agent.name",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.tool.name",
+    "gen_ai.tool.call.id",
+    "gen_ai.tool.status",
+    "gen_ai.tool.type",
+    "gen_ai.event.start_time",
+    "gen_ai.event.end_time",
+    "gen_ai.conversation.id",
+    "error.type",
+    "event_loop.cycle_id",
+    "event_loop.parent_cycle_id",
+    "chat.run_id",
+    "chat.backend",
+}
 
 
 class _NoTracer(Tracer):
