@@ -7,6 +7,8 @@ AppError
 ├── NotFound          no such chat, or no such question in it
 ├── ChatBusy          another run is going in this chat
 ├── QueueFull         as many messages wait in this chat as may
+├── NotOpen           this reply cannot go on
+├── ChatExists        a chat with the id for a new one is there already
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
 ├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
@@ -56,6 +58,14 @@ class ChatBusy(AppError):
 
 class QueueFull(AppError):
     code = "queue_full"
+
+
+class NotOpen(AppError):
+    code = "not_open"
+
+
+class ChatExists(AppError):
+    code = "chat_exists"
 
 
 class RunIdUsed(AppError):

@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     memory_max_turns: int = Field(8, ge=1, le=1000, description="Newest messages that go to the model")
     memory_keep_messages: int = Field(200, ge=2, le=10_000, description="Newest messages kept per chat")
     memory_ttl_min: int = Field(
-        60, ge=1, description="A chat expires this many minutes after its last activity"
+        60, ge=0, description="A chat expires this many minutes after its last activity; 0: never"
     )
     memory_max_conversations: int = Field(
         500, ge=1, description="Chats kept; beyond it the least recently used goes"

@@ -62,7 +62,7 @@ async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: s
     end = End("done", "end_turn", Usage(1, 1, True), 1)
     reply = Message("assistant", f"answer to {question}", 0, run_id, "done", {})
     words = LastWords(reply, [start, Text(f"answer to {question}"), end], 1)
-    assert (await store.memory.end(chat, run, store.leases.process, words))[0] == "ended"
+    assert (await store.memory.end(chat, run, store.leases.process, words)).answer == "ended"
     await store.let_go(chat, run)
 
 
@@ -110,7 +110,7 @@ async def test_a_replaced_question_is_kept_as_a_version_and_an_ending_twice_is_o
     assert [message.content for message in messages] == ["another", "answer to another"]
     run = a_run(store, "run-00003", "run-00003")
     words = LastWords(Message("assistant", "twice", 0, "run-00003", "done", {}), [], 9)
-    assert (await store.memory.end(chat, run, store.leases.process, words))[0] == "ended"
+    assert (await store.memory.end(chat, run, store.leases.process, words)).answer == "ended"
     assert len((await store.memory.read(chat)).messages) == 2
     async with connected(redis_url) as redis:
         versions = await redis.hgetall(chat.versions)

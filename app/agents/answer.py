@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
+from strands.types.content import Messages
 from strands.types.exceptions import MaxTokensReachedException
 
 from app.agents import tracing
@@ -14,6 +16,7 @@ from app.agents.failures import said_nothing, translated, unwrapped
 from app.agents.guard import ToolGuard
 from app.agents.models.provider import Provider, open_provider
 from app.agents.naming import Namer
+from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
 from app.agents.tools import TOOLS
@@ -48,18 +51,24 @@ class Answerer:
         """The model this agent answers with. Raises `UnknownAgent`."""
         return self._provider.id_for(self.catalog.get(agent))
 
-    async def room(self, agent: str) -> Room:
+    async def room(self, agent: str, wishes: Wishes = PLAIN) -> Room:
         """What the model of this agent can read, and what comes with every request."""
         chosen = self.catalog.get(agent)
         able = await self._provider.abilities(chosen)
-        tools = [json.dumps(TOOLS[name].tool_spec) for name in chosen.tools if able.tools]
-        around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, *tools))
-        return Room(able.window, self._settings.max_tokens, around)
+        tools = [json.dumps(TOOLS[name].tool_spec) for name in chosen.tools if able.tools and wishes.tools]
+        around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
+        return Room(able.window, self._settings.max_tokens, around, bool(tools))
 
     async def answer(
-        self, agent: str, turns: list[tuple[str, str]], run: Sink, wishes: Wishes = PLAIN
+        self,
+        agent: str,
+        turns: Sequence[Turn],
+        run: Sink,
+        wishes: Wishes = PLAIN,
+        calls: Mapping[int, Steps] | None = None,
     ) -> str:
-        """Pours the answer to the last of these turns into the run; the model's stop reason.
+        """Pours the answer to the last of these turns into the run; the model's stop reason. `calls`: see
+        `past`.
 
         Raises `ModelFailure`.
         """
@@ -68,7 +77,7 @@ class Answerer:
         chosen = _wished(chosen, wishes)
         tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
-            reason = await _stream(tee, chosen, turns, run, self._settings.backend_id)
+            reason = await _stream(tee, chosen, messages(turns, calls or {}), run, self._settings.backend_id)
         except MaxTokensReachedException:
             reason = "max_tokens"
         except asyncio.CancelledError as stopped:
@@ -88,12 +97,11 @@ def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
     return chosen.model_copy(update={"prompt": prompt, "tools": chosen.tools if wishes.tools else []})
 
 
-async def _stream(
-    tee: TeeModel, chosen: AgentFile, turns: list[tuple[str, str]], run: Sink, backend: str
-) -> str:
+async def _stream(tee: TeeModel, chosen: AgentFile, past: Messages, run: Sink, backend: str) -> str:
+    *before, asked = past
     agent = Agent(
         model=tee,
-        messages=[{"role": role, "content": [{"text": text}]} for role, text in turns[:-1]],  # type: ignore[typeddict-item]
+        messages=before,
         tools=[TOOLS[name] for name in chosen.tools],
         system_prompt=chosen.prompt,
         callback_handler=None,
@@ -109,7 +117,7 @@ async def _stream(
         name=chosen.name,
     )
     reason = "end_turn"
-    async for event in agent.stream_async(turns[-1][1], limits={"turns": MOST_MODEL_CALLS}):
+    async for event in agent.stream_async(asked["content"], limits={"turns": MOST_MODEL_CALLS}):
         if "message" in event:
             for block in event["message"].get("content", []):
                 if "toolResult" in block:

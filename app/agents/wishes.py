@@ -3,7 +3,7 @@ provider.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from strands.models import Model
@@ -24,6 +24,13 @@ class Wishes:
 PLAIN = Wishes()
 
 
+def wished(wishes: Wishes, instructions: str, temperature: float | None) -> Wishes:
+    """What a question wants, and where it wants nothing, what its chat does."""
+    system = "\n\n".join(text for text in (instructions, wishes.system) if text)
+    warmth = temperature if wishes.temperature is None else wishes.temperature
+    return replace(wishes, system=system, temperature=warmth)
+
+
 def tuned(model: Model, wishes: Wishes, settings: Settings) -> Model:
     """The model as this question wants it; itself where it wants nothing. A copy shares its connections."""
     config = getattr(model, "config", {})
@@ -35,5 +42,6 @@ def tuned(model: Model, wishes: Wishes, settings: Settings) -> Model:
     if not wanted:
         return model
     own: Any = copy.copy(model)
+    vars(own).update({name: list(value) for name, value in vars(own).items() if type(value) is list})
     own.config = {**config, **wanted}
     return own  # type: ignore[no-any-return]

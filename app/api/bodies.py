@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.events import iso
-from app.store.records import LiveRun, Message
+from app.store.records import ChatState, LiveRun, Message, Version
 from app.store.waiting import Waiting
 
 CHAT_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -36,10 +37,16 @@ Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pendi
 
 
 class Ask(BaseModel):
-    """A message and how it is to be answered."""
+    """A message and how it is to be answered; or, with `continues`, the wish that the last reply goes on."""
 
-    message: MessageText = Field(
-        description="1 to MESSAGE_MAX_CHARS characters", examples=["Tell me a long story"]
+    continues: RunId | None = Field(
+        None, description="Instead of a message: the run of the last reply, which was cut and is to go on"
+    )
+    message: MessageText | None = Field(
+        None,
+        description="1 to MESSAGE_MAX_CHARS characters",
+        examples=["Tell me a long story"],
+        validate_default=True,
     )
     agent: AgentName = "general"
     run_id: RunId | None = Field(None, description="Chosen by you, so that sending again never asks twice")
@@ -50,18 +57,79 @@ class Ask(BaseModel):
         None, description="Takes the place of this run's question; it and all behind it become a version"
     )
 
+    @field_validator("message")
+    @classmethod
+    def _either(cls, message: str | None, info: ValidationInfo) -> str | None:
+        if message is None and not info.data.get("continues"):
+            raise PydanticCustomError("missing", "Field required")
+        if message is not None and info.data.get("continues"):
+            raise PydanticCustomError("too_many", "Leave it out beside continues")
+        return message
 
-class Rename(BaseModel):
-    """A new title."""
+    @field_validator("replaces")
+    @classmethod
+    def _alone(cls, replaces: str | None, info: ValidationInfo) -> str | None:
+        if replaces and info.data.get("continues"):
+            raise PydanticCustomError("too_many", "Leave it out beside continues")
+        return replaces
 
-    title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_not_blank)]
+
+class Edit(BaseModel):
+    """What is to change: a title, the agent that answers, what every reply is told, its temperature.
+
+    null takes instructions and temperature back.
+    """
+
+    title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_not_blank)] | None = None
+    agent: AgentName | None = None
+    instructions: Annotated[str, Field(max_length=4000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "Edit":
+        told = self.model_fields_set
+        if not told or ("title" in told and not self.title) or ("agent" in told and not self.agent):
+            raise PydanticCustomError("missing", "Name what is to change; title and agent are never null")
+        return self
 
 
-class Renamed(BaseModel):
-    """The title as it is kept."""
+class Edited(BaseModel):
+    """What has changed, as it is kept."""
+
+    chat_id: str
+    title: str | None = None
+    agent: str | None = None
+    instructions: str | None = None
+    temperature: float | None = None
+
+
+class Swap(BaseModel):
+    """The version that is to stand in the chat again."""
+
+    version: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Swapped(BaseModel):
+    """The version stands in the chat; what stood there is a version now."""
+
+    chat_id: str
+    version: int
+    status: Literal["swapped"] = "swapped"
+
+
+class ForkAt(BaseModel):
+    """The run with whose reply the new chat ends, and its id; one is made up without."""
+
+    run_id: RunId
+    chat_id: ChatId | None = None
+
+
+class Forked(BaseModel):
+    """The new chat."""
 
     chat_id: str
     title: str
+    message_count: int
 
 
 class Deleted(BaseModel):
@@ -72,7 +140,10 @@ class Deleted(BaseModel):
 
 
 class MessageBody(BaseModel):
-    """One message. A reply tells how it ended and, in `facts`, who made it and what it used."""
+    """One message. A reply tells how it ended, in `facts` who made it and what it used, in `parts` its steps.
+
+    A step is `text`, `reasoning` or `tool`; `parts` is left out where there is only text.
+    """
 
     role: str
     content: str
@@ -80,17 +151,43 @@ class MessageBody(BaseModel):
     outcome: str | None = None
     run_id: str | None = None
     facts: dict[str, Any] | None = None
+    parts: list[dict[str, Any]] | None = None
+    versions: list["VersionBody"] | None = None
 
     @classmethod
     def of(cls, message: Message) -> "MessageBody":
         """Only what there is to tell is set."""
-        told = {"outcome": message.outcome, "run_id": message.run_id, "facts": message.facts}
+        names = ("outcome", "run_id", "facts", "parts")
+        told = {name: getattr(message, name) for name in names}
         return cls(
             role=message.role,
             content=message.content,
             created_at=iso(message.created_ms),
-            **{key: value for key, value in told.items() if value is not None},  # type: ignore[arg-type]
+            **{key: value for key, value in told.items() if value is not None},
         )
+
+
+class VersionBody(BaseModel):
+    """What stood in the place of a question, and behind it, before."""
+
+    version: int
+    created_at: str
+    messages: list[MessageBody]
+
+    @classmethod
+    def of_version(cls, version: Version) -> "VersionBody":
+        """`created_at` is the time of its question."""
+        messages = [MessageBody.of(message) for message in version.messages]
+        return cls(version=version.number, created_at=messages[0].created_at, messages=messages)
+
+
+def with_versions(state: ChatState) -> list[MessageBody]:
+    """The messages of a chat; a question that took the place of others has their versions."""
+    found = [MessageBody.of(message) for message in state.messages]
+    for body in found:
+        if body.role == "user" and (versions := state.versions.get(body.run_id or "")):
+            body.versions = [VersionBody.of_version(version) for version in versions]
+    return found
 
 
 class RunningBody(BaseModel):
@@ -100,12 +197,14 @@ class RunningBody(BaseModel):
     agent: str
     backend: str
     started_at: str
+    continues: bool = Field(False, description="What it says joins the last message")
 
     @classmethod
     def of(cls, live: LiveRun) -> "RunningBody":
         return cls(
-            run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms)
-        )
+            run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms),
+            **({"continues": True} if live.continues else {}),
+        )  # fmt: skip
 
 
 class WaitingBody(BaseModel):
@@ -156,6 +255,9 @@ class ChatBody(BaseModel):
     queued: list[WaitingBody]
     created_at: str | None
     updated_at: str | None
+    expires_at: str | None = Field(description="null: kept until it is deleted or evicted")
+    instructions: str | None
+    temperature: float | None
 
 
 class ChatRow(BaseModel):
@@ -167,6 +269,7 @@ class ChatRow(BaseModel):
     status: Status
     message_count: int
     updated_at: str | None
+    expires_at: str | None
     excerpt: str | None = Field(None, description="With q: what stands around the words")
 
 
@@ -194,9 +297,12 @@ class Exported(BaseModel):
 
 
 class StopBody(BaseModel):
-    """Which run is meant; without it, whatever runs in the chat."""
+    """Which run is meant (without it, whatever runs in the chat), and how much of it was seen."""
 
     run_id: RunId | None = None
+    seen: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
+        None, description="Number of the last event on the screen; what is kept ends with it"
+    )
 
 
 class StopAnswer(BaseModel):

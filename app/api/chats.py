@@ -14,25 +14,32 @@ from app.api.bodies import (
     ChatRow,
     ChatsBody,
     Deleted,
+    Edit,
+    Edited,
     Exported,
-    MessageBody,
-    Rename,
-    Renamed,
+    ForkAt,
+    Forked,
     RunningBody,
     Status,
+    Swap,
+    Swapped,
     WaitingBody,
+    with_versions,
 )
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.queue import QUEUED, queued
 from app.api.sse import FRAMES, Format, RunStream
+from app.backend import Backend
+from app.chat import branch
+from app.chat.export import markdown
 from app.chat.send import Question
 from app.errors import NotFound
 from app.events import iso
 from app.runs.readers import Reading
 from app.settings import Settings
-from app.store.records import ChatState
+from app.store.keys import Chat
 from app.store.waiting import Waiting
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -75,9 +82,12 @@ async def send_message(
     """
     if after and await here.readers.knows(chat, after):
         return _attached(await here.readers.attach(chat, after, only=True), format)
-    check_length(ask.message, here.settings)
-    run_id = ask.run_id or uuid.uuid4().hex
-    question = Question(ask.message, ask.agent, run_id, ask.on_busy, ask.replaces)
+    text = ask.message or ""
+    check_length(text, here.settings)
+    question = Question(
+        text, ask.agent, ask.run_id or uuid.uuid4().hex, ask.on_busy, ask.replaces, ask.continues,
+        chosen="agent" in ask.model_fields_set,
+    )  # fmt: skip
     met = await here.chats.send_or_wait(chat, question)
     return queued(chat.id, met) if isinstance(met, Waiting) else stream(met, format)
 
@@ -107,21 +117,41 @@ async def read_chat(chat: OneChat, here: Here) -> ChatBody:
         agent=state.fields.get("agent"),
         title=state.fields.get("title") or None,
         message_count=len(state.messages),
-        messages=[MessageBody.of(message) for message in state.messages],
+        messages=with_versions(state),
         run=RunningBody.of(state.live) if state.live else None,
         queued=[WaitingBody.of(one) for one in state.queued],
         created_at=_time(state.fields, "created_at"),
         updated_at=_time(state.fields, "updated_at"),
+        expires_at=_expiry(here, state.fields),
+        instructions=state.fields.get("instructions"),
+        temperature=float(warmth) if (warmth := state.fields.get("temperature")) else None,
     )
 
 
-@router.patch("/chat/{chat_id}", responses=answers(404, 503))
-async def rename_chat(chat: OneChat, rename: Rename, here: Here) -> Renamed:
-    """Give a chat another title."""
-    title = " ".join(rename.title.split())
-    if not await here.store.memory.rename(chat, title):
-        raise NotFound("There is no such chat.")
-    return Renamed(chat_id=chat.id, title=title)
+@router.patch("/chat/{chat_id}", responses=answers(400, 404, 503), response_model_exclude_unset=True)
+async def edit_chat(chat: OneChat, edit: Edit, here: Here) -> Edited:
+    """Give a chat another title, agent, instructions or temperature."""
+    told = edit.model_dump(exclude_unset=True)
+    if edit.title:
+        told["title"] = " ".join(edit.title.split())
+    wanted = {name: "" if value is None else str(value) for name, value in told.items()}
+    await branch.edit(here.store, here.answerer.catalog, chat, wanted)
+    return Edited(chat_id=chat.id, **told)
+
+
+@router.post("/chat/{chat_id}/versions", responses=answers(404, 409, 503))
+async def swap_version(chat: OneChat, swap: Swap, here: Here) -> Swapped:
+    """Put a version back in its place; what stood there becomes a version."""
+    await branch.swap(here.store, chat, swap.version)
+    return Swapped(chat_id=chat.id, version=swap.version)
+
+
+@router.post("/chat/{chat_id}/fork", status_code=201, responses=answers(404, 409, 503))
+async def fork_chat(chat: OneChat, at: ForkAt, here: Here) -> Forked:
+    """Make a new chat with everything up to and including a reply."""
+    target = Chat(chat.owner, at.chat_id or uuid.uuid4().hex)
+    made = await branch.fork(here.store, chat, at.run_id, target)
+    return Forked(chat_id=target.id, title=made.title, message_count=len(made.messages))
 
 
 @router.delete("/chat/{chat_id}", responses=answers(404, 503))
@@ -142,9 +172,8 @@ async def export_chat(
     ending = "md" if format == "markdown" else "json"
     headers = PRIVATE | {"Content-Disposition": f'attachment; filename="{chat.id}.{ending}"'}
     if format == "markdown":
-        return PlainTextResponse(_markdown(state), headers=headers, media_type="text/markdown")
-    messages = [MessageBody.of(message) for message in state.messages]
-    body = Exported(chat_id=chat.id, title=state.fields.get("title"), messages=messages)
+        return PlainTextResponse(markdown(state), headers=headers, media_type="text/markdown")
+    body = Exported(chat_id=chat.id, title=state.fields.get("title"), messages=with_versions(state))
     written = body.model_dump_json(indent=2, exclude_unset=True)
     return Response(written, headers=headers, media_type="application/json")
 
@@ -161,13 +190,13 @@ async def list_chats(
     if words := " ".join(q.split()):
         hits = await here.store.finder.find(of, words, here.settings.memory_max_conversations)
         page = hits.found[offset : offset + limit]
-        listed = [_row(hit.chat_id, hit.fields, hit.length, excerpt=hit.excerpt) for hit in page]
+        listed = [_row(here, hit.chat_id, hit.fields, hit.length, excerpt=hit.excerpt) for hit in page]
         return ChatsBody(chats=listed, count=len(hits.found), complete=hits.complete)
     rows, count = await here.store.memory.listed(of, limit, offset)
-    return ChatsBody(chats=[_row(*row) for row in rows], count=count)
+    return ChatsBody(chats=[_row(here, *row) for row in rows], count=count)
 
 
-def _row(chat_id: str, fields: dict[str, str], length: int, **more: str) -> ChatRow:
+def _row(here: Backend, chat_id: str, fields: dict[str, str], length: int, **more: str) -> ChatRow:
     return ChatRow(
         chat_id=chat_id,
         title=fields.get("title") or None,
@@ -175,6 +204,7 @@ def _row(chat_id: str, fields: dict[str, str], length: int, **more: str) -> Chat
         status=_status(fields, length),
         message_count=length,
         updated_at=_time(fields, "updated_at"),
+        expires_at=_expiry(here, fields),
         **more,
     )
 
@@ -207,10 +237,7 @@ def _time(fields: dict[str, str], field: str) -> str | None:
     return iso(int(fields[field])) if fields.get(field, "").isdigit() else None
 
 
-def _markdown(state: ChatState) -> str:
-    parts = [f"# {state.fields.get('title') or 'Chat'}"]
-    for message in state.messages:
-        who = "You" if message.role == "user" else "Assistant"
-        note = f" ({message.outcome})" if message.outcome not in (None, "done") else ""
-        parts.append(f"## {who}{note}\n\n*{iso(message.created_ms)}*\n\n{message.content}")
-    return "\n\n".join(parts) + "\n"
+def _expiry(here: Backend, fields: dict[str, str]) -> str | None:
+    """When a chat with these fields is forgotten, if nothing happens in it; None: never, or it is none."""
+    at_ms = here.store.memory.expires_ms(fields)
+    return iso(at_ms) if at_ms else None

@@ -44,7 +44,8 @@ async def stop_many(body: BulkBody, here: Here, of: Owner, wait: Wait = 0) -> Bu
 @router.post("/stop/{chat_id}", status_code=202, responses=answers(413, 503))
 async def stop_chat(chat: OneChat, here: Here, body: StopBody | None = None, wait: Wait = 0) -> StopAnswer:
     """Stop the reply being made in a chat, on whichever backend it is made."""
-    return _answer(chat, await here.stopping.stop(chat, body.run_id if body else None, wait), here)
+    run_id, seen = (body.run_id, body.seen) if body else (None, None)
+    return _answer(chat, await here.stopping.stop(chat, run_id, wait, seen), here)
 
 
 def _answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend) -> StopAnswer:

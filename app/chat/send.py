@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from loguru import logger
 
-from app.agents.wishes import PLAIN, Wishes
+from app.agents.wishes import PLAIN, Wishes, wished
 from app.chat.naming import Naming
 from app.chat.queued import Next
 from app.chat.stop import Stopping
@@ -25,7 +25,7 @@ from app.runs.readers import Readers, Reading
 from app.runs.run import Run
 from app.store.commands import hold, release
 from app.store.keys import Chat
-from app.store.records import Asked, Known, LiveRun, Message, Started
+from app.store.records import Asked, Known, LiveRun, Message, OtherAgent, Started
 from app.store.waiting import Waiting
 from app.store.wire.script import command
 
@@ -42,9 +42,10 @@ _USED = "This run_id has been used in this chat before. Choose a new one."
 class Question:
     """What somebody sends.
 
-    `replaces` names the run whose question, and all behind it, this one takes the place of. `turns` is the
-    conversation before it where the client brings it: the chat becomes it. Without `text` the model goes on.
-    Without `keep` nothing is stored. `alone`: the run goes on without readers.
+    `replaces` names the run whose question, and all behind it, this one takes the place of; `continues` the
+    run whose reply is to go on, without a text. `chosen`: the agent was named, and not just the usual one.
+    `turns` is the conversation before it where the client brings it: the chat becomes it. Without `text` the
+    model goes on. Without `keep` nothing is stored. `alone`: the run goes on without readers.
     """
 
     text: str
@@ -52,6 +53,8 @@ class Question:
     run_id: str
     on_busy: Literal["reject", "replace", "queue"] = "reject"
     replaces: str | None = None
+    continues: str | None = None
+    chosen: bool = True
     turns: tuple[tuple[str, str], ...] | None = None
     keep: bool = True
     alone: bool = False
@@ -62,23 +65,27 @@ class Question:
     def digest(self) -> str:
         """Tells this text, and what comes with it, from others, without keeping it."""
         brought = json.dumps([self.turns, asdict(self.wishes)]) if self.turns is not None else ""
-        return hashlib.sha256(f"{self.text}{brought}".encode()).hexdigest()[:32]
+        asked = f"\0{self.continues}" if self.continues else self.text
+        return hashlib.sha256(f"{asked}{brought}".encode()).hexdigest()[:32]
 
     def history(self, remembered: list[Message]) -> list[Message]:
         """What the model is to see: what was brought, else what is remembered."""
         if self.turns is None:
             return remembered or [Message("user", self.text)]
-        return joined([*self.turns, ("user", self.text or GO_ON)])
+        return as_turns([*self.turns, ("user", self.text or GO_ON)])
 
     def for_memory(self) -> Asked:
         """As the memory takes it. What replaces something, or brings its conversation, cannot wait."""
-        waits = not self.replaces and self.turns is None
+        waits = not self.replaces and not self.continues and self.turns is None
         line = {"reject": "", "replace": "first", "queue": "last"}[self.on_busy] if waits else ""
         waiting = Waiting(self.run_id, self.text, self.agent).kept()
-        return Asked(self.text, self.digest, self.replaces, self.turns, self.line or line, waiting)  # type: ignore[arg-type]  # one of the table
+        return Asked(
+            self.text, self.digest, self.replaces, self.turns, self.line or line, waiting,  # type: ignore[arg-type]  # one of the table
+            self.continues, self.chosen,
+        )  # fmt: skip
 
 
-def joined(turns: Iterable[tuple[str, str]]) -> list[Message]:
+def as_turns(turns: Iterable[tuple[str, str]]) -> list[Message]:
     """The turns as a model takes them: none empty, those of one role behind each other as one."""
     found: list[Message] = []
     for role, text in turns:
@@ -106,7 +113,7 @@ class Chats:
         """Starts a run, or joins the one with this id, and returns a reader of it from its first event.
 
         With `leaving_ends` the run ends when that reader leaves.
-        Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `Overloaded`, `Draining`,
+        Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `NotOpen`, `Overloaded`, `Draining`,
         `RedisUnavailable`.
         """
         met = await self.send_or_wait(chat, question, leaving_ends=leaving_ends)
@@ -147,6 +154,9 @@ class Chats:
                                 return self._waits(question, waiting)
                             case LiveRun() as busy:
                                 await self._make_way(chat, busy, question.on_busy)
+                            case OtherAgent(name):
+                                question = replace(question, agent=name, chosen=True)
+                                live = self._described(question)
             except TimeoutError:
                 raise RedisUnavailable(_UNSTOPPED) from None
 
@@ -179,7 +189,9 @@ class Chats:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self, chat: Chat, question: Question, live: LiveRun) -> Run | Known | LiveRun | Waiting:
+    async def _start(
+        self, chat: Chat, question: Question, live: LiveRun
+    ) -> Run | Known | LiveRun | Waiting | OtherAgent:
         await self._turns.line.enter(live)
         asked = question.for_memory()
         try:
@@ -197,7 +209,8 @@ class Chats:
         except BaseException:
             self._keep(self._undo(chat, live, asked))
             raise
-        run.wishes, run.alone, run.brought = question.wishes, question.alone, question.turns is not None
+        run.wishes = wished(question.wishes, met.instructions, met.temperature)
+        run.alone, run.brought = question.alone, question.turns is not None
         if question.turns is not None and question.keep:
             self._keep(self._store.memory.forget_before(chat, live))
         self._runs.add(run)
@@ -208,7 +221,7 @@ class Chats:
         return run
 
     async def _live(self, run: Run, question: str, history: list[Message], *, first: bool) -> None:
-        if await self._turns.live(run, question, history):
+        if await self._turns.live(run, history):
             await self.next.advance(run.chat)
         if first:
             await self._naming.after(run, question)
@@ -229,7 +242,7 @@ class Chats:
         model = self._turns.answerer.model_id(question.agent)
         return LiveRun(
             question.run_id, 0, question.agent, settings.provider, model, settings.backend_id, process, "",
-            question.keep,
+            question.keep, question.continues is not None,
         )  # fmt: skip
 
     async def _meant_at_start(self, run: Run, value: str) -> bool:

@@ -6,18 +6,40 @@ A run is never made again silently: its tools may have acted.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 
 from loguru import logger
 
+from app.chat.joined import joined
+from app.chat.parts import parts_of
 from app.errors import RedisUnavailable
 from app.events import LOST, End, Event, Start, Usage, iso, reply_text, unfinished
 from app.runs.metrics import Metrics
 from app.store.keys import Chat
-from app.store.records import LastWords, LiveRun, Message, RunRecord
+from app.store.records import LastWords, LiveRun, Message, RunRecord, Written
 from app.store.store import Store
 
 TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a run said and how it ended.
+
+    The log has the first `logged` events, and is left alone where it ends with another number than
+    `expected`. `times`: see `parts`; `facts`: what is told beyond who made it; `bell`: somebody may wait;
+    `seen`: what is kept ends with this event; `before`: the reply that it continues.
+    """
+
+    events: Sequence[Event]
+    end: End
+    logged: int
+    expected: int | None = None
+    bell: bool = True
+    seen: int | None = None
+    before: Message | None = None
+    times: Mapping[int, float] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Settler:
@@ -27,27 +49,22 @@ class Settler:
         self._store = store
         self._metrics = metrics
 
-    async def end(
-        self,
-        chat: Chat,
-        live: LiveRun,
-        events: Sequence[Event],
-        end: End,
-        *,
-        logged: int,
-        expected: int | None = None,
-        bell: bool = True,
-        seen: Mapping[str, object] | None = None,
-    ) -> tuple[str, RunRecord | None]:
-        """Writes what these events say and how they ended; the log has the first `logged` of them;
-        `seen` is what the facts say of the model's window.
+    async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> tuple[str, RunRecord | None]:
+        """Writes an ending, as far as whoever stopped it had seen it.
 
         Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
-        facts = _facts(live, end) | dict(seen or {})
-        reply = Message("assistant", reply_text(events), 0, live.run_id, end.outcome, facts)
+        written = await self._write(chat, live, ending)
+        if written.seen is not None:
+            written = await self._write(chat, live, replace(ending, seen=written.seen))
+        return written.answer, written.record
+
+    async def _write(self, chat: Chat, live: LiveRun, ending: Ending) -> Written:
+        events, end, logged = ending.events, ending.end, ending.logged
         rest = [*events[logged:], *([] if events and events[-1] is end else [end])]
-        words = LastWords(reply, rest, logged + 1, expected, bell)
+        words = LastWords(
+            _reply(live, ending), rest, logged + 1, ending.expected, ending.bell, ending.seen, _open(end)
+        )
         return await self._store.memory.end(chat, live, self._store.leases.process, words)
 
     async def settle(self, chat: Chat, live: LiveRun) -> bool:
@@ -57,7 +74,9 @@ class Settler:
             events = [*(found or [opening(chat, live)])]
             events += unfinished(events, "failed")
             end = _lost(events, live)
-            answer, _ = await self.end(chat, live, events, end, logged=len(found), expected=len(found))
+            before = await self._store.memory.last_message(chat) if live.continues else None
+            ending = Ending(events, end, logged=len(found), expected=len(found), before=before)
+            answer, _ = await self.end(chat, live, ending)
             if answer == "moved":
                 continue
             await self._store.let_go(chat, live)
@@ -90,6 +109,21 @@ def opening(chat: Chat, live: LiveRun) -> Start:
     """The first event of a run."""
     at = iso(live.started_ms)
     return Start(live.run_id, chat.id, live.agent, live.provider, live.model, live.backend, at)
+
+
+def _reply(live: LiveRun, ending: Ending) -> Message:
+    """The message that is kept."""
+    outcome = ending.end.outcome
+    events = ending.events if outcome == "done" else ending.events[: ending.seen]
+    facts = _facts(live, ending.end) | dict(ending.facts)
+    parts = parts_of(events, outcome, ending.times)
+    reply = Message("assistant", reply_text(events), 0, live.run_id, outcome, facts, parts)
+    return joined(ending.before, reply) if ending.before else reply
+
+
+def _open(end: End) -> bool:
+    """Whether a reply that ends so can go on."""
+    return end.outcome != "done" or end.stop_reason == "max_tokens"
 
 
 def _facts(live: LiveRun, end: End) -> dict[str, object]:

@@ -32,8 +32,8 @@ HEARD = 256  # bells remembered: a run can end before the stop that ended it is 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What became of a stop. `stop_ms` is the time from our taking it to the end of the run; `unsent`: the
-    messages that waited and are handed back.
+    """What became of a stop. `stop_ms` is the time from its being recorded to the end of the run; `unsent`:
+    the messages that waited and are handed back.
     """
 
     result: Result
@@ -55,10 +55,15 @@ class Stopping:
         self._asked = 0
         self._following: dict[str, asyncio.Task[Stopped]] = {}
 
-    async def stop(self, chat: Chat, run_id: str | None, wait_ms: int = 0) -> Stopped:
-        """Asks for the stop and waits so long for the end. Raises `RedisUnavailable`."""
+    async def stop(
+        self, chat: Chat, run_id: str | None, wait_ms: int = 0, seen: int | None = None
+    ) -> Stopped:
+        """Asks for the stop and waits so long for the end; what is kept ends with event `seen`.
+
+        Raises `RedisUnavailable`.
+        """
         began = time.monotonic()
-        met = await self._stops.request(chat, run_id)
+        met = await self._stops.request(chat, run_id, seen)
         carried = await self._carry_out(chat, met, began)
         if isinstance(carried, asyncio.Task) and wait_ms:
             await asyncio.wait({carried}, timeout=wait_ms / 1000)
@@ -146,7 +151,9 @@ class Stopping:
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
         seconds = time.monotonic() - began
         self._metrics.stop.observe(seconds)
-        stop_ms = round(seconds * 1000, 1)
+        stop_ms = ending.stop_ms
+        if stop_ms is None:
+            stop_ms = round(seconds * 1000, 1)
         if ending.ended_ms:
             await self._stops.note(chat.owner, self._noted(chat, run, stop_ms), ending.ended_ms)
         return Stopped("stopped", run.run_id, run.backend, stop_ms)

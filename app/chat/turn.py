@@ -11,8 +11,9 @@ from loguru import logger
 
 from app.agents.answer import Answerer
 from app.chat import window
+from app.chat.joined import to_go_on
 from app.chat.line import Line
-from app.chat.settle import Settler, opening
+from app.chat.settle import Ending, Settler, opening
 from app.clock import END_RETRY_SECONDS, UNWRITTEN_SECONDS
 from app.errors import ModelFailure, RedisUnavailable
 from app.events import LOST, End, Failure, Outcome, Usage, unfinished
@@ -35,13 +36,13 @@ class Turns:
     settler: Settler
     line: Line
 
-    async def live(self, run: Run, question: str, history: list[Message]) -> bool:
+    async def live(self, run: Run, history: list[Message]) -> bool:
         """One turn; whether a message waits behind it. Never raises but when it is cancelled."""
         logger.info(
             "run_id=<{}>, chat_id=<{}>, agent=<{}> | started", run.run_id, run.chat.id, run.live.agent
         )
         try:
-            end = await self._reply(run, question, history)
+            end = await self._reply(run, history)
             return await self._finish(run, end)
         except Exception:  # noqa: BLE001  # the root of a run: whatever it is, the run ends
             logger.exception("run_id=<{}> | unexpected failure", run.run_id)
@@ -52,9 +53,14 @@ class Turns:
             run.let_go()
             await self.line.leave(run.live)
 
-    async def _reply(self, run: Run, question: str, history: list[Message]) -> End:
+    async def _reply(self, run: Run, history: list[Message]) -> End:
         run.open(opening(run.chat, run.live))
-        outcome, reason, error = await self._make(run, history or [Message("user", question)])
+        if run.live.continues:
+            run.before = history[-1]
+            run.reply.goes_on(run.before.content)
+            history = to_go_on(history)
+        outcome, reason, error = await self._make(run, history)
+        run.reply.times[len(run.feed.events)] = time.monotonic()
         usage = run.reply.usage()
         began, first = run.reply.started, run.reply.first_token
         return End(
@@ -67,13 +73,13 @@ class Turns:
         )
 
     async def _asked(self, run: Run, history: list[Message]) -> str:
-        room = await self.answerer.room(run.live.agent)
+        room = await self.answerer.room(run.live.agent, run.wishes)
         most = len(history) if run.brought else self.runs.settings.memory_max_turns
         seen = window.choose(history, most, room)
         run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
         run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
         async with self.line.turn(run):
-            return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes)
+            return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes, seen.calls)
 
     async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None
@@ -120,10 +126,12 @@ class Turns:
         end = next((event for event in feed.events[-1:] if isinstance(event, End)), end)
         bell = run.is_cut  # else hardly anybody waits for it, and who does looks every 100 ms
         reply = run.reply
-        seen = window.facts(reply.sent_turns, reply.left_out, reply.prompt_tokens)
-        answer, record = await self.settler.end(
-            run.chat, run.live, feed.events, end, logged=feed.logged, bell=bell, seen=seen
-        )
+        sent = window.facts(reply.sent_turns, reply.left_out, reply.prompt_tokens)
+        ending = Ending(
+            feed.events, end, feed.logged, bell=bell, seen=run.seen, before=run.before, times=reply.times,
+            facts={} if run.before else sent,
+        )  # fmt: skip
+        answer, record = await self.settler.end(run.chat, run.live, ending)
         if answer == "ended":
             return end
         if answer == "gap":
@@ -141,7 +149,9 @@ class Turns:
         events = feed.events[: feed.logged] or [opening(run.chat, run.live)]
         for _ in range(int(UNWRITTEN_SECONDS / END_RETRY_SECONDS)):
             try:
-                await self.settler.end(run.chat, run.live, events, end, logged=feed.logged)
+                await self.settler.end(
+                    run.chat, run.live, Ending(events, end, feed.logged, before=run.before)
+                )
                 await self.store.let_go(run.chat, run.live)
                 break
             except RedisUnavailable:

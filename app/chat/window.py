@@ -5,9 +5,11 @@ prompts begin as the one before did, and a model's server has read that beginnin
 began last, and how many tokens its prompt had, the facts of the replies tell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.agents.calls import as_json
+from app.agents.past import whole_calls
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.store.records import Message
 
@@ -17,10 +19,14 @@ LEAST, MOST = 0.2, 1.5  # what a count may make of it
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Role and text of what goes to the model; `left_out`: messages that did not fit into its window."""
+    """Role and text of what goes to the model; `left_out`: messages that did not fit into its window.
+
+    `calls`: the steps of the turns that used tools, by index, where the model takes tools.
+    """
 
     turns: list[tuple[str, str]]
     left_out: int = 0
+    calls: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
@@ -33,7 +39,7 @@ def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
 
 def choose(history: list[Message], most: int, room: Room) -> Window:
     """The turns for the model: a user's first and last, strictly alternating, at most `most`."""
-    turns = _alternating(history)
+    turns = [_with_calls(turn, room) for turn in _alternating(history)]
     start, left_out = _last_start(turns)
     while len(turns) - start > most:
         start, left_out = _halved(start, len(turns)), 0
@@ -41,7 +47,9 @@ def choose(history: list[Message], most: int, room: Room) -> Window:
     while len(turns) - start > 1 and not _fits(turns[start:], rate, room):
         before, start = start, _halved(start, len(turns))
         left_out += start - before
-    return Window([(turn.role, turn.content) for turn in turns[start:]], left_out)
+    chosen = turns[start:]
+    calls = {at: turn.parts for at, turn in enumerate(chosen) if turn.parts}
+    return Window([(turn.role, turn.content) for turn in chosen], left_out, calls)
 
 
 def _alternating(history: list[Message]) -> list[Message]:
@@ -63,6 +71,11 @@ def _alternating(history: list[Message]) -> list[Message]:
 def _blocked(reply: Message) -> bool:
     """Whether a guardrail spoke instead of the model: what it blocks once it would block in each turn."""
     return (reply.facts or {}).get("stop_reason") == "guardrail_intervened"
+
+
+def _with_calls(turn: Message, room: Room) -> Message:
+    """With the calls that the model can be shown again."""
+    return replace(turn, parts=(room.tools and whole_calls(turn.parts)) or None)
 
 
 def _last_start(turns: list[Message]) -> tuple[int, int]:
@@ -98,7 +111,12 @@ def _fits(turns: list[Message], rate: float, room: Room) -> bool:
 
 
 def _weight(turns: list[Message], room: Room) -> int:
-    return room.around + sum(weight(turn.content) + TURN_WEIGHT for turn in turns)
+    return room.around + sum(_weight_of(turn) for turn in turns)
+
+
+def _weight_of(turn: Message) -> int:
+    calls = [step for step in turn.parts or () if step["type"] == "tool"]
+    return weight(turn.content) + TURN_WEIGHT + sum(weight(as_json(step)) + TURN_WEIGHT for step in calls)
 
 
 def _prompt(turn: Message) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from app.clock import PHASE_SECONDS
 from app.events import Event, Failure, Model, Phase, Queue, Reasoning, Text, Tool, Usage, encode
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
+from app.runs.joint import Joint
 from app.settings import Settings
 
 MOST_CHARS = 1_000_000  # of text, thinking and tools: a reply that never ends is ended here
@@ -32,6 +33,7 @@ class Reply:
         self.started = time.monotonic()
         self.first_token: float | None = None
         self.closed = False
+        self.times: dict[int, float] = {}  # when events came, by index: of tools, and where the kind changes
         self.sent_turns = self.sent_chars = self.left_out = 0  # of the chat, to the model
         self.prompt_tokens: int | None = None  # as the model counted its first prompt
         self._settings = settings
@@ -42,6 +44,7 @@ class Reply:
         self.waited: float | None = None  # in front of a busy model, in seconds
         self._deadline = (self.started + settings.run_timeout_seconds, "")
         self._cleaner = Cleaner()
+        self._joint = Joint("")
         self._usage = Usage(0, 0, True)
         self._text_chars = 0
         self._chars = 0
@@ -106,7 +109,7 @@ class Reply:
         """A piece of the reply, as the model sent it."""
         self._text_chars += len(text)
         for piece in self._cleaner.feed(text):
-            self._put(Text(piece), len(piece))
+            self._say(self._joint.join(piece))
 
     def reasoning(self, text: str) -> None:
         """A piece of what the model thinks."""
@@ -115,6 +118,7 @@ class Reply:
     def tool(self, event: Tool) -> None:
         """A tool begins or has ended."""
         self._time(event)
+        self._joint.apart()
         self._put(event, len(str(event.output or "")) + 100)
 
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
@@ -142,10 +146,15 @@ class Reply:
         now = time.monotonic()
         return self._used + [(name, "stopped", now - began) for name, began in self._running.values()]
 
+    def goes_on(self, before: str) -> None:
+        """What is said joins this text."""
+        self._joint = Joint(before)
+
     def finish_text(self) -> None:
         """Lets go of what the cleaner holds back; nothing when the run was cut."""
         for piece in self._cleaner.rest():
-            self._put(Text(piece), len(piece))
+            self._say(self._joint.join(piece))
+        self._say(self._joint.last())
 
     def usage(self) -> Usage:
         """The tokens used; about four characters each where the model did not come to tell."""
@@ -191,6 +200,10 @@ class Reply:
     def _await(self, seconds: float, why: str) -> None:
         self._deadline = (time.monotonic() + seconds, why)
 
+    def _say(self, text: str) -> None:
+        if text:
+            self._put(Text(text), len(text))
+
     def _put(self, event: Event, chars: int) -> None:
         if self.closed:
             return
@@ -198,7 +211,10 @@ class Reply:
             self.first_token = time.monotonic()
         self._begun = True
         self._await_model()
-        self.feed.events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
+        events = self.feed.events
+        if isinstance(event, Tool) or type(events[-1] if events else None) is not type(event):
+            self.times[len(events)] = time.monotonic()
+        events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
         self._on_event()
         self._chars += chars
         if self._chars > MOST_CHARS or len(self.feed.events) > MOST_EVENTS:

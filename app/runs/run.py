@@ -17,7 +17,7 @@ from app.runs.feed import Feed
 from app.runs.reply import Reply
 from app.settings import Settings
 from app.store.keys import Chat
-from app.store.records import LiveRun
+from app.store.records import LiveRun, Message
 
 
 class Run:
@@ -38,6 +38,8 @@ class Run:
         self.reply = Reply(self.feed, settings, lambda: on_event(self), self.cut)
         self.stale_stop: str | None = None  # a stop key older than this run
         self.cut_by: Failure | None = None
+        self.before: Message | None = None  # the reply that it continues
+        self.seen: int | None = None  # the last event that whoever stopped it had seen
         self.unread_since: float | None = None
         self.alone = False  # goes on without readers
         self.brought = False  # its client brings the whole conversation

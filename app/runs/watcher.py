@@ -34,7 +34,10 @@ class Watcher:
     def _stop_rung(self, name: str, value: str) -> None:
         """The bell only wakes where it names no run; the key decides."""
         run = self._runs.get(name)
+        value, _, seen = value.partition(" ")
         if run and value == run.run_id:
+            if seen.isdigit() and not run.is_cut:
+                run.seen = int(seen)
             run.cut()  # its key it consumes when it ends
         elif run:
             self._rung.add(name)

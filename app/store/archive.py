@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from app.settings import Settings
 from app.store.keys import Chat, index
 from app.store.memory import MOST_CHAT_BYTES
+from app.store.pieces import LIVES
 from app.store.records import Message
-from app.store.scripts import LIVES
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 

@@ -5,7 +5,7 @@ difference on the brought turns take its place. No message is decoded: the turns
 written. What stood there is kept for as long as the start may be taken back.
 """
 
-from app.store.scripts import DECODED, NOW, NUMBERS
+from app.store.pieces import DECODED, NOW, NUMBERS
 from app.store.wire.script import Script
 
 UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock

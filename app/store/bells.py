@@ -2,8 +2,8 @@
 one poll.
 
 One connection per process listens; when it breaks or goes silent it is made anew, and every run held is
-checked. Their texts are written and read here: `stop <name> <value of the stop key>`,
-`turn <attempt>` and `ended <attempt>`.
+checked. Their texts are written and read here: `stop <name> <value of the stop key>`, followed by the number
+of the last event seen where it is known, `turn <attempt>` and `ended <attempt>`.
 """
 
 import asyncio
@@ -41,9 +41,12 @@ class Bells:
         """Whether the link has shown a sign of life lately."""
         return time.monotonic() - self._heard < SILENT_SECONDS
 
-    def stop_bell(self, chat: Chat, value: str, process: str | None = None) -> Command:
+    def stop_bell(
+        self, chat: Chat, value: str, process: str | None = None, seen: int | None = None
+    ) -> Command:
         """Describes the bell of a stop, to one process (a stop need not wake them all) or to every one."""
-        return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}")
+        number = "" if seen is None else f" {seen}"
+        return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}{number}")
 
     def turn_bell(self, attempt: str, process: str) -> Command:
         """Describes the bell that calls a run to its turn at the model."""

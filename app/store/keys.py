@@ -2,11 +2,11 @@
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, `named` by a person, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run | `MEMORY_TTL_MIN` |
+| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, swapped, forked, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run, continues, asked, seen | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
-| `chat:{name}:versions` | hash | version -> `<milliseconds> <run id that stands there>`, `<version>:lines` -> lines | as the chat |
+| `chat:{name}:versions` | hash | version -> `<run id that stands there> <place>`, `<version>:lines` -> lines; 10 at most | as the chat |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
 | `chat:{name}:unsent` | list | the messages that the last stop handed back | 60 s |
@@ -23,6 +23,9 @@
 | `minute:<asker>:<minute>` | string | messages of a key or address, where `KEY_MESSAGES_PER_MINUTE` bounds them | 2 min |
 | `{queue}:…` | | who waits for a model that is busy, see `queue` | 1 h |
 | `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
+
+Messages (with their parts) and versions share one budget of 2 MB a chat, counted in `bytes`: the oldest versions go
+first, then the oldest messages. What a hash holds besides is bounded by 4,000 characters of instructions.
 
 Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`. `REDIS_PREFIX` stands
 before every key and channel. While a run lives the keys of its chat have no end: a clock may jump.

@@ -5,12 +5,12 @@ Times come from Redis alone, so the clocks of the backends may differ.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loguru import logger
 
-from app.errors import NotFound, QueueFull
+from app.errors import NotFound, NotOpen, QueueFull
 from app.settings import Settings
 from app.store.becoming import BECOME, UNBECOME, UNDO_SECONDS
 from app.store.bells import Bells
@@ -24,10 +24,13 @@ from app.store.records import (
     LastWords,
     LiveRun,
     Message,
+    OtherAgent,
     RunRecord,
     Started,
+    Version,
+    Written,
 )
-from app.store.scripts import DELETE, END, RENAME, START, SURPLUS, UNDO
+from app.store.scripts import DELETE, END, START, SURPLUS, UNDO
 from app.store.titles import title_of
 from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.wire.connection import Connection
@@ -54,7 +57,7 @@ class Memory:
         self._keep = settings.memory_keep_messages
         self._history = settings.memory_max_turns * 4
         self._replay = settings.replay_ttl_seconds
-        self._life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
+        self.life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
         self._most = settings.memory_max_conversations
         self._evicting: set[str] = set()
         self._reading = asyncio.Semaphore(AT_ONCE)
@@ -63,19 +66,21 @@ class Memory:
 
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
-    ) -> tuple[Started | Known | LiveRun | Waiting, list[Any]]:
+    ) -> tuple[Started | Known | LiveRun | Waiting | OtherAgent, list[Any]]:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along,
         first.
 
-        Raises `NotFound` when the question that is to be replaced is not kept, `QueueFull`.
+        Raises `NotFound` when the question that is to be replaced is not kept, `NotOpen` when the reply that
+        is to go on cannot, `QueueFull`.
         """
         keeps = self._keeps and run.keep
         script = START(
             **self._keys(chat), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
-            title=title_of(_first_words(asked)) if keeps else "", replaces=asked.replaces or "",
-            history=self._history, unsent=chat.unsent, line=asked.line, waiting=asked.waiting,
+            chosen="1" if asked.chosen else "", title=title_of(_first_words(asked)) if keeps else "",
+            replaces=asked.replaces or "", continues=asked.continues or "", history=self._history,
+            unsent=chat.unsent, line=asked.line, waiting=asked.waiting,
         )  # fmt: skip
         become = [self._become(chat, run, asked)] if keeps and asked.turns is not None else []
         touched = [touch(chat)] if keeps else []
@@ -97,10 +102,16 @@ class Memory:
         """The start of this run is not taken back any more."""
         await self._redis.do(command("UNLINK", chat.before(run.attempt)))
 
-    def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting:
+    def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting | OtherAgent:
         match row:
-            case [b"started", at_ms, stopped, lines]:
-                return Started(int(at_ms), bool(stopped), _readable(lines), crowded)
+            case [b"started", at_ms, stopped, lines, instructions, temperature]:
+                warmth = float(temperature) if temperature else None
+                told = instructions.decode()
+                return Started(int(at_ms), bool(stopped), _readable(lines), crowded, told, warmth)
+            case [b"agent", name]:
+                return OtherAgent(name.decode())
+            case [b"closed"]:
+                raise NotOpen("Only the last reply can go on, when it was stopped, failed or was cut short.")
             case [b"known", record, live]:
                 known = RunRecord.read(record) or RunRecord()
                 holder = LiveRun.read(live)
@@ -111,7 +122,7 @@ class Memory:
             case [b"full"]:
                 raise QueueFull("Too many messages wait in this chat already. Let some be answered first.")
             case [b"busy", described]:
-                return LiveRun.read(described) or LiveRun("", 0, "", "", "", "", "", "")
+                return LiveRun.read(described) or LiveRun.nobody()
         raise NotFound("That question is no longer kept, so it cannot be asked again in its place.")
 
     async def undo(self, chat: Chat, run: LiveRun, asked: Asked | None = None) -> None:
@@ -123,7 +134,7 @@ class Memory:
             attempt=run.attempt, stored=stored,
         )  # fmt: skip
         script = UNDO(
-            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self._life
+            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self.life
         )
         undone, *before = (await self._redis.do_all([back, script]))[1]
         if not undone or not keeps:
@@ -132,28 +143,30 @@ class Memory:
         key = index(chat.owner)
         await self._redis.do(command("ZADD", key, at, chat.id) if at else command("ZREM", key, chat.id))
 
-    async def end(
-        self, chat: Chat, run: LiveRun, writer: str, words: LastWords
-    ) -> tuple[str, RunRecord | None]:
+    async def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> Written:
         """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the process
         that asks.
-
-        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
         """
         channel, bell = self._bells.end_bell(run)
         keeps = self._keeps and run.keep
         script = END(
             *numbered(words.events, words.first),
             **self._keys(chat), events=chat.events(run.run_id), early=chat.early,
-            run_id=run.run_id, writer=writer, outcome=words.reply.outcome or "", backend=run.backend,
+            run_id=run.run_id, writer=writer, outcome=words.reply.outcome or "",
+            open="1" if words.open else "", backend=run.backend,
             reply=words.reply.body() if keeps else "", keep=self._keep, most_bytes=MOST_CHAT_BYTES,
-            life=self._life if keeps else self._replay, replay=self._replay, channel=channel,
+            life=self.life if keeps else self._replay, replay=self._replay, channel=channel,
             bell=bell if words.bell else "",
-            expected="" if words.expected is None else words.expected,
+            expected=_or_none(words.expected), seen=_or_none(words.seen),
         )  # fmt: skip
         moved_up = [touch(chat, known=True)] if keeps else []
         row = (await self._redis.do_all([script, *moved_up]))[0]
-        return row[0].decode(), RunRecord.read(row[1]) if len(row) > 1 else None
+        match row:
+            case [b"seen", number]:
+                return Written("seen", seen=int(number))
+            case [answer, record]:
+                return Written(answer.decode(), RunRecord.read(record))
+        return Written(row[0].decode())
 
     @staticmethod
     def _keys(chat: Chat) -> dict[str, str]:
@@ -185,16 +198,31 @@ class Memory:
         """None when what was read before was dropped or replaced meanwhile."""
         lines: list[bytes] = []
         before: dict[str, str] | None = None
+        versions: list[bytes] = []
         while True:
             page = command("LRANGE", chat.messages, len(lines), len(lines) + PAGE - 1)
-            queue = command("LRANGE", chat.queue, 0, -1)
-            hashed, found, queued = await self._redis.do_all([command("HGETALL", chat.key), page, queue])
+            also = [command("HGETALL", chat.versions)] if before is None else []
+            hashed, found, queued, *more = await self._redis.do_all(
+                [command("HGETALL", chat.key), page, command("LRANGE", chat.queue, 0, -1), *also]
+            )
+            versions = more[0] if more else versions
             fields = _texts(hashed)
             if before is not None and any(fields.get(n) != before.get(n) for n in ("first", "version")):
                 return None
             before, lines = fields, lines + found
             if len(found) < PAGE:
-                return ChatState(fields, _readable(lines), read_all(queued))
+                return ChatState(fields, _readable(lines), read_all(queued), _versions(versions))
+
+    def expires_ms(self, fields: Mapping[str, str]) -> int | None:
+        """When a chat with these fields is forgotten if nothing happens in it; None where it never is."""
+        life = 0 if "run_id" in fields else self.life
+        at = fields.get("updated_at", "")
+        return int(at) + life * 1000 if life and at.isdigit() else None
+
+    async def last_message(self, chat: Chat) -> Message | None:
+        """The newest message, if it can be read."""
+        found = _readable(await self._redis.do(command("LRANGE", chat.messages, -1, -1)))
+        return found[0] if found else None
 
     async def live(self, chats: Sequence[Chat]) -> list[LiveRun | None]:
         """What runs in each of these chats."""
@@ -227,10 +255,6 @@ class Memory:
         ], count
 
     # changing and forgetting
-
-    async def rename(self, chat: Chat, title: str) -> bool:
-        """Whether there was such a chat to rename."""
-        return bool(await self._redis.do(RENAME(chat=chat.key, title=title)))
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
@@ -271,16 +295,32 @@ class Memory:
         )  # fmt: skip
 
     async def _forget_expired(self, owner: str) -> None:
-        if not self._life:
+        if not self.life:
             return
         key = index(owner)
         seconds, _ = await self._redis.do(command("TIME"))
-        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self._life) * 1000))
+        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self.life) * 1000))
         if ids:
             there = await self._redis.do_all([command("EXISTS", Chat(owner, _text(one)).key) for one in ids])
             gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
             if gone:
                 await self._redis.do(command("ZREM", key, *gone))
+
+
+def _versions(rows: list[bytes]) -> dict[str, list[Version]]:
+    """The versions that can be read, by the run id of the question that stands there now, oldest first."""
+    fields = {name.decode(): value for name, value in pairs(rows)}
+    found: dict[str, list[Version]] = {}
+    for number in sorted(int(name) for name in fields if name.isdigit()):
+        messages = _readable(fields.get(f"{number}:lines", b"").splitlines())
+        anchor = fields[str(number)].split(b" ")[0].decode()
+        if messages:
+            found.setdefault(anchor, []).append(Version(number, messages))
+    return found
+
+
+def _or_none(number: int | None) -> str | int:
+    return "" if number is None else number
 
 
 def _first_words(asked: Asked) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.store.scripts import NOW, NUMBERS
+from app.store.pieces import NOW, NUMBERS
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script
 

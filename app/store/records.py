@@ -11,7 +11,10 @@ from app.store.waiting import Waiting
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One entry of a chat. `facts` tells of a reply who made it, how long it took and what it used."""
+    """One entry of a chat. `facts` tells of a reply who made it, how long it took and what it used.
+
+    `parts` are its steps where there is more than text (see `chat/parts`).
+    """
 
     role: str
     content: str
@@ -19,10 +22,12 @@ class Message:
     run_id: str | None = None
     outcome: Outcome | None = None
     facts: dict[str, Any] | None = None
+    parts: list[dict[str, Any]] | None = None
 
     def body(self) -> str:
         """The JSON kept in Redis, without the time and the run id, which the scripts put before it."""
-        extra = {"outcome": self.outcome, "facts": self.facts}
+        parts = self.parts and _folded(self.parts, self.content)
+        extra = {"outcome": self.outcome, "facts": self.facts, "parts": parts or None}
         told = {key: value for key, value in extra.items() if value is not None}
         return json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False)
 
@@ -31,14 +36,20 @@ class Message:
         """Raises `ValueError`, `TypeError` for a line that is none."""
         at, run_id, data = line.split(b" ", 2)
         made = None if run_id == b"-" else run_id.decode()  # `-`: brought by a client
-        return cls(created_ms=int(at), run_id=made, **json.loads(data))
+        fields = json.loads(data)
+        if stop := fields.pop("stop", None):
+            fields["facts"] = (fields.get("facts") or {}) | stop
+        if parts := fields.get("parts"):
+            fields["parts"] = _unfolded(parts, fields["content"])
+        return cls(created_ms=int(at), run_id=made, **fields)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
     """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start the run.
 
-    Without `keep` neither its question nor its reply is stored.
+    Without `keep` neither its question nor its reply is stored. `continues`: what it says joins the last
+    message, the reply of an earlier run.
     """
 
     run_id: str
@@ -50,6 +61,12 @@ class LiveRun:
     process: str
     attempt: str
     keep: bool = True
+    continues: bool = False
+
+    @classmethod
+    def nobody(cls) -> "LiveRun":
+        """Stands for one that cannot be read."""
+        return cls("", 0, "", "", "", "", "", "")
 
     def described(self) -> str:
         """What START is handed; it puts the time in."""
@@ -70,8 +87,9 @@ class LiveRun:
 class RunRecord:
     """What a chat keeps of each run: the digest of its message and, once it has ended, how.
 
-    `backend` held the run, `writer` is the process that wrote the ending down. Written by the scripts START
-    and END.
+    `backend` held the run, `writer` is the process that wrote the ending down; of a stopped one `stop_ms` is
+    the time from the stop being recorded by `answered_by` to the end. One that continued a reply names its
+    first run in `of`; `open`: the reply can be continued. Written by the scripts START and END.
     """
 
     digest: str = ""
@@ -79,6 +97,10 @@ class RunRecord:
     backend: str = ""
     ended_ms: int = 0
     writer: str = ""
+    stop_ms: float | None = None
+    answered_by: str = ""
+    of: str | None = None
+    open: bool = False
 
     @classmethod
     def read(cls, text: bytes | None) -> "RunRecord | None":
@@ -100,15 +122,25 @@ GONE = RunRecord(outcome="stopped")  # the run has ended and its chat was delete
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run has the chat; `history` ends with its own message (empty where nothing is remembered).
+    """The run has the chat; `history` ends with its own message, or with the reply that it continues (empty
+    where nothing is remembered).
 
-    `crowded` when there are more chats now than may be kept.
+    `crowded` when there are more chats now than may be kept; `instructions` and `temperature` are the chat's.
     """
 
     at_ms: int
     stop_at_birth: bool
     history: list[Message]
     crowded: bool = False
+    instructions: str = ""
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAgent:
+    """Nothing was started: another agent has been chosen for this chat."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +153,23 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """A question and all behind it that stood in the chat before."""
+
+    number: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatState:
-    """A chat as one read shows it. `fields` is the hash in Redis."""
+    """A chat as one read shows it. `fields` is the hash in Redis; `versions` by the run id of the question
+    that stands in their place.
+    """
 
     fields: dict[str, str]
     messages: list[Message] = field(default_factory=list)
     queued: list[Waiting] = field(default_factory=list)
+    versions: dict[str, list[Version]] = field(default_factory=dict)
 
     @property
     def live(self) -> LiveRun | None:
@@ -136,7 +179,8 @@ class ChatState:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The message of a run: its text and digest, and the run whose question it takes the place of.
+    """What is asked of a run: text and digest, the run whose question it takes the place of, or the one whose
+    reply is to go on, without a text. `chosen`: the agent was named, and not just the usual one.
 
     `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it is.
     `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
@@ -144,10 +188,12 @@ class Asked:
 
     text: str
     digest: str
-    replaces: str | None
+    replaces: str | None = None
     turns: Sequence[tuple[str, str]] | None = None
     line: Literal["", "last", "first", "head"] = ""
     waiting: str = ""
+    continues: str | None = None
+    chosen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +201,8 @@ class LastWords:
     """What ends a run: the reply, and from number `first` on the events that its log may lack, the end last.
 
     With `expected` they are written only when the log ends with that number. `bell` when somebody may wait.
+    `seen`: the reply goes as far as this event, since whoever stopped it had seen no more; `open`: it can be
+    continued.
     """
 
     reply: Message
@@ -162,3 +210,33 @@ class LastWords:
     first: int
     expected: int | None = None
     bell: bool = True
+    seen: int | None = None
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of an ending: `ended`; `moved` and `gap` (the log is not as expected); `seen`, when the
+    reply must go as far as that event; `lost` with the record another wrote (none: the chat is gone).
+    """
+
+    answer: str
+    record: RunRecord | None = None
+    seen: int | None = None
+
+
+def _folded(parts: list[dict[str, Any]], content: str) -> list[dict[str, Any]]:
+    """Steps whose text stands in the content name its place instead, so that none is kept twice."""
+    folded, at = [], 0
+    for part in parts:
+        text = part.get("text", "")
+        if part["type"] == "text" and content.startswith(text, at):
+            folded.append({"type": "text", "at": [at, at + len(text)]})
+            at += len(text)
+        else:
+            folded.append(part)
+    return folded
+
+
+def _unfolded(parts: list[dict[str, Any]], content: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content[slice(*part["at"])]} if "at" in part else part for part in parts]

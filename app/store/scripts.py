@@ -7,105 +7,11 @@ versions weigh.
 """
 
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
+from app.store.pieces import CUT, DECODED, HOLDER, LIVES, NOW, NUMBERS, PLACE, PUT_BACK, RUN_AT
 from app.store.waiting import LEAVE_LINE, LINE_UP, LINE_UP_AGAIN, WAITING
 from app.store.wire.script import Script
 
-NOW = """
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(time[2] / 1000)
-local stamp = string.format('%.0f', now)
-"""
-
-# a life of 0 seconds is one without end
-LIVES = """
-local function lives(keys, life)
-  for _, key in ipairs(keys) do
-    if tonumber(life) > 0 then redis.call('EXPIRE', key, life) else redis.call('PERSIST', key) end
-  end
-end
-"""
-
-# a record or a run that cannot be read counts as none
-DECODED = """
-local function decoded(text)
-  local well, value = pcall(cjson.decode, text or '')
-  return well and type(value) == 'table' and value or nil
-end
-"""
-
-# what counts in a hash; what is no number there, or none that can be, counts as 0
-NUMBERS = """
-local function sane(value)
-  local found = tonumber(value)
-  return found and found > -1e15 and found < 1e15 and math.floor(found) or nil
-end
-local function number(key, field)
-  return sane(redis.call('HGET', key, field)) or 0
-end
-local function add(key, field, more)
-  local sum = string.format('%.0f', number(key, field) + more)
-  redis.call('HSET', key, field, sum)
-  return sum
-end
-"""
-
-# the run that a chat's hash describes; a chat whose run cannot be read is held by nobody
-HOLDER = """
-local function holder(text)
-  local told = decoded(text)
-  for _, field in ipairs({'run_id', 'process', 'attempt'}) do
-    if not told or type(told[field]) ~= 'string' then return nil end
-  end
-  return told
-end
-"""
-
-# the index in the list of the question of a run, if it still stands there
-_PLACE = """
-local function place_of(id)
-  local record = decoded(redis.call('HGET', runs, id))
-  if not record or not sane(record.place) then return nil end
-  local place = sane(record.place) - number(chat, 'first')
-  local line = place >= 0 and redis.call('LINDEX', messages, place)
-  return line and string.match(line, '^%d+ (%S+)') == id and place or nil
-end
-"""
-
-# takes the messages from a place on off the chat and keeps them as a version of the question `stands`
-_CUT = """
-local function cut(place, stands)
-  local lines = redis.call('LRANGE', messages, place, -1)
-  local gone = string.match(lines[1], '^%d+ (%S+)')
-  for _, field in ipairs(redis.call('HKEYS', versions)) do
-    local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
-    if anchor == gone then redis.call('HSET', versions, field, at .. ' ' .. stands) end
-  end
-  local version = add(chat, 'version', 1)
-  add(chat, 'bytes', #lines - 1) -- the line feeds between them
-  redis.call('HSET', versions, version, stamp .. ' ' .. stands)
-  redis.call('HSET', versions, version .. ':lines', table.concat(lines, '\\n'))
-  if place == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, place - 1) end
-  return version, gone
-end
-"""
-
-# puts the lines of a version back to the end of the chat; its siblings are versions of its question again
-_PUT_BACK = """
-local function put_back(version, stood)
-  local lines = redis.call('HGET', versions, version .. ':lines') or ''
-  local question = string.match(lines, '^%d+ (%S+)') or ''
-  local back = 0
-  for line in string.gmatch(lines, '[^\\n]+') do back = redis.call('RPUSH', messages, line) and back + 1 end
-  add(chat, 'bytes', 1 - back)
-  redis.call('HDEL', versions, version, version .. ':lines')
-  for _, field in ipairs(redis.call('HKEYS', versions)) do
-    local at, anchor = string.match(redis.call('HGET', versions, field), '^(%d+) (%S+)$')
-    if anchor == stood then redis.call('HSET', versions, field, at .. ' ' .. question) end
-  end
-end
-"""
-
-_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'seen', 'waited'"
+_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'continues', 'asked', 'seen', 'waited'"
 
 # of START: a run that cannot be read is none
 _UNHELD = f"""
@@ -122,22 +28,34 @@ START = Script(
     + DECODED
     + NUMBERS
     + HOLDER
-    + _PLACE
-    + _CUT
+    + RUN_AT
+    + PLACE
+    + CUT
     + WAITING
     + _UNHELD
     + """
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run', 'agent', 'updated_at')
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'run', 'agent', 'updated_at', 'chosen',
+  'last_run')
 local known = redis.call('HGET', runs, run_id)
 forget_unheld(live)
 local repeated = live[1] == run_id and live[2] == attempt
 if known and not repeated then return {'known', known, live[1] == run_id and live[3] or ''} end
+if chosen == '' and not repeated and live[6] and live[6] ~= agent then return {'agent', live[6]} end
 """
     + LINE_UP
     + """
 if live[1] and not repeated then return {'busy', live[3]} end
 if not repeated then
-  local version = ''
+  local version, of, at = '', nil, nil
+  if continues ~= '' then
+    local last = decoded(redis.call('HGET', runs, live[7] or ''))
+    of, at = run_at(-1), place_of(continues)
+    local root = last and (last.of or live[7])
+    if not last or not last.open or root ~= of or at ~= redis.call('LLEN', messages) - 2 then
+      return {'closed'}
+    end
+    redis.call('HSET', chat, 'continues', of)
+  end
   if replaces ~= '' then
     local place = place_of(replaces)
     if not place then return {'gone'} end
@@ -148,13 +66,13 @@ if not repeated then
   redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
     'cut', version, 'before', (live[4] or '') .. ' ' .. (live[5] or ''), 'agent', agent, 'updated_at', stamp)
   if not live[5] then redis.call('HSET', chat, 'created_at', stamp, 'title', title) end
-  local place = redis.call('LLEN', messages) + number(chat, 'first')
+  local place = (at or redis.call('LLEN', messages)) + number(chat, 'first')
   if message ~= '' then
     local line = stamp .. ' ' .. run_id .. ' ' .. message
     redis.call('RPUSH', messages, line)
     add(chat, 'bytes', #line)
   end
-  redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place}))
+  redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place, of = of}))
   redis.call('RPUSH', ids, run_id)
 """
     + LEAVE_LINE
@@ -165,11 +83,12 @@ end
 local lapses = redis.call('ZSCORE', early, run_id)
 local stopped = lapses and tonumber(lapses) > now
 local started = decoded(redis.call('HGET', chat, 'run'))
+local wishes = redis.call('HMGET', chat, 'instructions', 'temperature')
 return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0,
-  redis.call('LRANGE', messages, -history, -1)}
+  redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or ''}
 """,
     keys="chat messages runs ids versions queue unsent early events",
-    args="run_id attempt digest run message agent title replaces history line waiting",
+    args="run_id attempt digest run message agent chosen title replaces continues history line waiting",
     lasting=True,
 )
 
@@ -187,10 +106,30 @@ if redis.call('HGET', chat, 'run_id') ~= run_id then
   if told and told.writer == writer then return {{'ended'}} end
   return {{'lost', record or ''}}
 end
+local wanted = outcome ~= 'done' and redis.call('HGET', chat, 'seen')
+if wanted and wanted ~= seen then return {{'seen', wanted}} end
 if expected ~= '' and last_number(events) ~= tonumber(expected) then return {{'moved'}} end
 if ARGV[tail] and write_events(events, tail) < tonumber(ARGV[#ARGV - 1]) then return {{'gap'}} end
 redis.call('EXPIRE', events, replay)
-if reply ~= '' then
+local ended = decoded(record) or {{}}
+local asked, answered_by = string.match(redis.call('HGET', chat, 'asked') or '', '^(%d+) (%S+)$')
+if asked and outcome == 'stopped' then
+  ended.stop_ms, ended.answered_by = math.max(0, math.floor((micros - asked) / 100)) / 10, answered_by
+  local stop = cjson.encode({{stop_ms = ended.stop_ms, answered_by = answered_by}})
+  if reply ~= '' then reply = string.sub(reply, 1, -2) .. ', "stop": ' .. stop .. '}}' end
+end
+local of = redis.call('HGET', chat, 'continues')
+if reply ~= '' and of then
+  local old = redis.call('LINDEX', messages, -1)
+  local line = (string.match(old or '', '^%d+') or stamp) .. ' ' .. of .. ' ' .. reply
+  redis.call('LSET', messages, -1, line)
+  add(chat, 'bytes', #line - #old)
+  local root = decoded(redis.call('HGET', runs, of))
+  if root then
+    root.open = open == '1' or nil
+    redis.call('HSET', runs, of, cjson.encode(root))
+  end
+elseif reply ~= '' then
   local line = stamp .. ' ' .. run_id .. ' ' .. reply
   redis.call('RPUSH', messages, line)
   add(chat, 'bytes', #line)
@@ -214,8 +153,8 @@ end
 add(chat, 'first', dropped)
 redis.call('HDEL', chat, {_LIVE})
 redis.call('HSET', chat, 'last_run', run_id, 'updated_at', stamp, 'bytes', string.format('%.0f', weight))
-local ended = decoded(record) or {{}}
 ended.outcome, ended.backend, ended.ended_ms, ended.writer = outcome, backend, now, writer
+ended.open = open == '1' or nil
 redis.call('HSET', runs, run_id, cjson.encode(ended))
 redis.call('ZREM', early, run_id)
 lives({{chat, messages, runs, ids, versions, queue}}, life)
@@ -223,7 +162,7 @@ if bell ~= '' then redis.call('PUBLISH', channel, bell) end
 return {{'ended'}}
 """,
     keys="chat messages runs ids versions queue events early",
-    args="run_id writer outcome backend reply keep most_bytes life replay expected channel bell",
+    args="run_id writer outcome open backend reply keep most_bytes life replay expected seen channel bell",
     tail=True,
     lasting=True,
 )
@@ -233,15 +172,15 @@ return {{'ended'}}
 UNDO = Script(
     LIVES
     + NUMBERS
-    + _PUT_BACK
+    + PUT_BACK
     + f"""
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut')
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut', 'continues')
 if live[1] ~= run_id or live[2] ~= attempt then return {{0}} end
 {LINE_UP_AGAIN}
 redis.call('HDEL', chat, {_LIVE})
 redis.call('HDEL', runs, run_id)
 redis.call('LREM', ids, -1, run_id)
-if stored == '1' then
+if stored == '1' and not live[5] then
   add(chat, 'bytes', -#(redis.call('RPOP', messages) or ''))
 end
 if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
@@ -296,14 +235,4 @@ return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or 
 """,
     keys="index",
     args="most skip",
-)
-
-RENAME = Script(
-    """
-if redis.call('EXISTS', chat) == 0 then return 0 end
-redis.call('HSET', chat, 'title', title, 'named', '1')
-return 1
-""",
-    keys="chat",
-    args="title",
 )

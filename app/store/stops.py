@@ -18,8 +18,8 @@ from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.bells import Bells
 from app.store.keys import Chat, beats, lease, stopped
+from app.store.pieces import DECODED, HOLDER, NOW
 from app.store.records import LiveRun, RunRecord
-from app.store.scripts import DECODED, HOLDER, NOW
 from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
 from app.store.wire.connection import Connection, translated
 from app.store.wire.script import Command, Script, command
@@ -31,7 +31,8 @@ HOUR_SECONDS = 3600
 MOST_EARLY = 1000
 MOST_NOTED = 1000
 
-# answers what the stop meets; `run_id` may be empty
+# answers what the stop meets; `run_id` may be empty. The first stop of a live run leaves beside it when and
+# by whom it was taken and the last event seen (pcall: a full Redis takes the stop all the same)
 LOOK = Script(
     NOW
     + DECODED
@@ -41,7 +42,13 @@ LOOK = Script(
     + """
 local back = hand_back(run_id)
 local live = redis.call('HMGET', chat, 'run_id', 'run')
-if live[1] and holder(live[2]) and (run_id == '' or run_id == live[1]) then return {'live', live[2], back} end
+if live[1] and holder(live[2]) and (run_id == '' or run_id == live[1]) then
+  if redis.call('HEXISTS', chat, 'asked') == 0 then
+    redis.pcall('HSET', chat, 'asked', string.format('%.0f ', micros) .. backend)
+    if seen ~= '' then redis.pcall('HSET', chat, 'seen', seen) end
+  end
+  return {'live', live[2], back}
+end
 local run = run_id
 if run == '' then run = redis.call('HGET', chat, 'last_run') or '' end
 local text = run ~= '' and redis.call('HGET', runs, run)
@@ -59,7 +66,7 @@ end
 return {'idle', string.format('%.3f', now / 1000), back}
 """,
     keys="chat runs early queue unsent",
-    args="run_id recent_ms early_seconds most_early",
+    args="run_id seen backend recent_ms early_seconds most_early",
 )
 
 # deletes the key when it still holds what was read
@@ -95,34 +102,35 @@ class Stops:
     def __init__(self, connection: Connection, bells: Bells, settings: Settings) -> None:
         self._redis = connection
         self._bells = bells
+        self._backend = settings.backend_id
         self._grace_ms = settings.stop_grace_ms
         self._run_seconds = min(settings.stop_ttl_seconds, RUN_STOP_SECONDS)
 
-    async def request(self, chat: Chat, run_id: str | None) -> Met:
-        """Records the stop, then rings the bell."""
-        (met,) = await self.request_all([chat], run_id)
+    async def request(self, chat: Chat, run_id: str | None, seen: int | None = None) -> Met:
+        """Records the stop and the last event seen, then rings the bell."""
+        (met,) = await self.request_all([chat], run_id, seen)
         if isinstance(met, RedisUnavailable):
             raise met
         return met
 
     async def request_all(
-        self, chats: Sequence[Chat], run_id: str | None = None
+        self, chats: Sequence[Chat], run_id: str | None = None, seen: int | None = None
     ) -> list[Met | RedisUnavailable]:
         """Records stops for many chats in two round trips; one that Redis refuses is told as that error."""
-        looks = [self._look(chat, run_id) for chat in chats]
+        looks = [self._look(chat, run_id, seen) for chat in chats]
         rows = await self._redis.do_all(looks, check=len(looks) == 1)
         found = [self._met(row, run_id) for row in rows]
-        records = [self._record(chat, *one) for chat, one in zip(chats, found, strict=True)]
+        records = [self._record(chat, *one, seen) for chat, one in zip(chats, found, strict=True)]
         answers = iter(await self._redis.do_all([one for record in records for one in record], check=False))
         return [
             self._recorded(met, [next(answers) for _ in record])
             for (met, _), record in zip(found, records, strict=True)
         ]
 
-    def _look(self, chat: Chat, run_id: str | None) -> Command:
+    def _look(self, chat: Chat, run_id: str | None, seen: int | None) -> Command:
         return LOOK(
             chat=chat.key, runs=chat.runs, early=chat.early, queue=chat.queue, unsent=chat.unsent,
-            run_id=run_id or "",
+            run_id=run_id or "", seen="" if seen is None else seen, backend=self._backend,
             recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
         )  # fmt: skip
 
@@ -139,7 +147,7 @@ class Stops:
         now = row[-1].decode() if run_id is None and self._grace_ms and row[0] == b"idle" else ""
         return Met("idle", True, None, run_id, unsent=unsent), now
 
-    def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str) -> list[Command]:
+    def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str, seen: int | None) -> list[Command]:
         """Describes how the key is written and the bell rung; last comes whether the holder lives."""
         if not value or isinstance(met, RedisUnavailable):
             return []
@@ -150,7 +158,7 @@ class Stops:
             ]
         return [
             command("SET", chat.stop, value, "EX", self._run_seconds),
-            self._bells.stop_bell(chat, value, met.run.process),
+            self._bells.stop_bell(chat, value, met.run.process, seen),
             command("PTTL", lease(met.run.process)),
         ]
 

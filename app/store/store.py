@@ -6,9 +6,10 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import archive, becoming, eventlog, find, queue, queues, scripts, stops, titles
+from app.store import archive, becoming, branches, eventlog, find, queue, queues, scripts, stops, titles
 from app.store.archive import Archive
 from app.store.bells import Bells
+from app.store.branches import Branches
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
 from app.store.find import Finder
@@ -24,7 +25,18 @@ from app.store.wire.script import Script, command
 
 _SCRIPTS = [
     one
-    for part in (scripts, becoming, eventlog, stops, queue, queues, titles, find, archive)
+    for part in (
+        scripts,
+        becoming,
+        branches,
+        eventlog,
+        stops,
+        queue,
+        queues,
+        titles,
+        find,
+        archive,
+    )
     for one in vars(part).values()
     if isinstance(one, Script)
 ]
@@ -40,6 +52,7 @@ class Store:
         self.bells = Bells(self.redis, self.leases.process)
         self.responses = Responses(self.redis, settings)
         self.memory = Memory(self.redis, self.bells, settings)
+        self.branches = Branches(self.redis, settings, self.memory.life)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis)
         self.archive = Archive(self.redis, settings)

@@ -204,13 +204,14 @@ class Client:
             return await stream.rest()
 
     async def stop(
-        self, chat_id: str, *, wait: int | None = None, run_id: str | None = None
+        self, chat_id: str, *, wait: int | None = None, run_id: str | None = None, seen: int | None = None
     ) -> dict[str, Any]:
         """Ask for the stop; the answer of the service."""
+        body = {"run_id": run_id, "seen": seen}
         answer = await self.http.post(
             f"/api/v1/stop/{chat_id}",
             params={} if wait is None else {"wait": wait},
-            json=None if run_id is None else {"run_id": run_id},
+            json={name: value for name, value in body.items() if value is not None} or None,
         )
         assert answer.status_code == 202, answer.text
         return dict(answer.json())

@@ -1,0 +1,76 @@
+"""What people do to a chat at rest: swap versions, fork it, name and instruct it. Knows no HTTP."""
+
+import asyncio
+
+from loguru import logger
+
+from app.agents.catalog import Catalog
+from app.errors import ChatBusy, ChatExists, NotFound, RedisUnavailable
+from app.store.branches import Fork
+from app.store.keys import Chat
+from app.store.records import ChatState, LiveRun, Message
+from app.store.store import Store
+
+MOST_TITLE = 200
+BRANCH = " (branch)"
+
+_BUSY = "A reply is being made in this chat. Stop it first."
+
+
+async def swap(store: Store, chat: Chat, version: int) -> None:
+    """Puts a version back; what stood there becomes one. Raises `NotFound`, `ChatBusy`."""
+    match await store.branches.swap(chat, version):
+        case LiveRun() as live:
+            raise ChatBusy(_BUSY, run_id=live.run_id, backend=live.backend)
+        case "unknown":
+            raise NotFound("There is no such version of this chat.")
+
+
+async def fork(store: Store, chat: Chat, run_id: str, target: Chat) -> Fork:
+    """A new chat with everything up to and including the reply of this run.
+
+    Raises `NotFound`, `ChatExists`, `ChatBusy` for a reply that is still being made.
+    """
+    state = await store.memory.read(chat)
+    if state.live and state.live.run_id == run_id:
+        raise ChatBusy(_BUSY, run_id=run_id, backend=state.live.backend)
+    record = await store.memory.record(chat, run_id)
+    first = (record and record.of) or run_id
+    messages = _up_to(state, first)
+    last = state.fields.get("last_run", "")
+    ends_there = len(messages) == len(state.messages) and not state.live
+    title = f"{(state.fields.get('title') or 'Chat')[: MOST_TITLE - len(BRANCH)]}{BRANCH}"
+    made = Fork(f"{chat.id} {run_id}", title, state.fields, messages, last if ends_there and last else first)
+    answer, crowded = await store.branches.fork(chat, target, made)
+    if answer != "forked":
+        raise ChatExists("A chat with this id is there already. Choose another one.")
+    if crowded:
+        await _evict(store, target)
+    return made
+
+
+async def edit(store: Store, catalog: Catalog, chat: Chat, wanted: dict[str, str]) -> None:
+    """Sets the fields of a chat, removes empty ones. Raises `NotFound`, `UnknownAgent`."""
+    fields = dict(wanted)
+    if "title" in fields:
+        fields["named"] = "1"  # by a person
+    if agent := fields.get("agent"):
+        fields["chosen"] = catalog.get(agent).name
+    if not await store.branches.edit(chat, fields):
+        raise NotFound("There is no such chat.")
+
+
+def _up_to(state: ChatState, run_id: str) -> list[Message]:
+    for at, message in enumerate(state.messages):
+        if message.role == "assistant" and message.run_id == run_id:
+            return state.messages[: at + 1]
+    raise NotFound("There is no reply of this run in the chat.")
+
+
+async def _evict(store: Store, chat: Chat) -> None:
+    """The new chat is made all the same; the next start tries again."""
+    try:
+        async with asyncio.timeout(1):
+            await store.memory.evict(chat.owner)
+    except (RedisUnavailable, TimeoutError):
+        logger.debug("chat_id=<{}> | more chats than may be kept, for now", chat.id)
