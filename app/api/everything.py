@@ -25,7 +25,6 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 LINES = "application/x-ndjson"
 MOST_LINES = 10_000
-_FILE: dict[int | str, dict[str, Any]] = {200: {"description": "The file", "content": {LINES: {}}}}
 _KEPT = {one.name for one in fields(Message)} - {"role", "content", "created_ms", "run_id"}
 
 
@@ -87,12 +86,21 @@ class Imported(BaseModel):
     errors: list[BadLine]
 
 
-@router.get("/export", response_class=Response, responses=_FILE | answers(503))
+class Lines(StreamingResponse):
+    """A file of JSON lines."""
+
+    media_type = LINES
+
+
+_FILE: dict[int | str, dict[str, Any]] = {200: {"model": ChatIn, "description": "A line for each chat"}}
+
+
+@router.get("/export", response_class=Lines, responses=_FILE | answers(503))
 async def export_everything(here: Here, of: Owner) -> Response:
     """All your chats as one file, a line of JSON for each; the oldest activity first."""
     ids = await here.store.archive.all_ids(of)
     headers = {"Content-Disposition": 'attachment; filename="chats.jsonl"', "Cache-Control": "no-store"}
-    return StreamingResponse(_exported(here, of, ids), media_type=LINES, headers=headers)
+    return Lines(_exported(here, of, ids), headers=headers)
 
 
 async def _exported(here: Backend, of: str, ids: list[str]) -> AsyncIterator[bytes]:
