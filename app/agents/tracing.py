@@ -5,7 +5,6 @@ the spans go nowhere: 40 % of what it costs when the history is long.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,29 +26,27 @@ from app import __version__
 from app.clock import ENDING_SECONDS
 from app.settings import Settings
 
-NEW_NAMES = "gen_ai_latest_experimental"
-NO_WORDS = "gen_ai_unredacted_attributes="
 # texts that are no words of anybody; numbers pass as they are
 NAMES = {
-        "gen_ai.operation.name",
-        "gen_ai.system",
-        "gen_ai.provider.name",
-        "gen_ai.agent.name",
-        "gen_ai.request.model",
-        "gen_ai.response.model",
-        "gen_ai.tool.name",
-        "gen_ai.tool.call.id",
-        "gen_ai.tool.status",
-        "gen_ai.tool.type",
-        "gen_ai.event.start_time",
-        "gen_ai.event.end_time",
-        "gen_ai.conversation.id",
-        "error.type",
-        "event_loop.cycle_id",
-        "event_loop.parent_cycle_id",
-        "chat.run_id",
-        "chat.backend",
-    }
+    "gen_ai.operation.name",
+    "gen_ai.system",
+    "gen_ai.provider.name",
+    "gen_ai.agent.name",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.tool.name",
+    "gen_ai.tool.call.id",
+    "gen_ai.tool.status",
+    "gen_ai.tool.type",
+    "gen_ai.event.start_time",
+    "gen_ai.event.end_time",
+    "gen_ai.conversation.id",
+    "error.type",
+    "event_loop.cycle_id",
+    "event_loop.parent_cycle_id",
+    "chat.run_id",
+    "chat.backend",
+}
 
 
 class _NoTracer(Tracer):
@@ -88,8 +85,6 @@ def set_up(settings: Settings) -> TracerProvider | None:
     if not settings.otel_exporter_otlp_endpoint:
         tracer._tracer_instance = _NoTracer()  # type: ignore[assignment]  # what `get_tracer` answers; no public way
         return None
-    wished = [NEW_NAMES] if settings.trace_content else [NEW_NAMES, NO_WORDS]
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(wished))
     names = {"service.name": "fastapi-agent-chat", "service.version": __version__}
     provider = TracerProvider(resource=Resource.create(names | {"service.instance.id": settings.backend_id}))
     exporter = _exporter(settings.otel_exporter_otlp_endpoint)
