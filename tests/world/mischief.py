@@ -226,4 +226,4 @@ class Watch:
         async with connect(self.rough.redis.url) as redis:
             keys = [key async for key in redis.scan_iter("chat:{*}", count=1000) if key.endswith("}")]
             hashes = [key for key in keys if await redis.type(key) == "hash"]
-            return [key for key in hashes if await redis.hexists(key, "run")]  # type: ignore[misc]
+            return [key for key in hashes if await redis.hexists(key, "run")]
