@@ -40,7 +40,7 @@ MOST_CHAT_BYTES = (
     2 * 1024 * 1024
 )  # what the messages and versions of a chat weigh; two of the longest replies
 PAGE = 25  # messages per read
-AT_ONCE = 8  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
+AT_ONCE = 4  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
 READ_TRIES = 3
 
 
