@@ -18,6 +18,7 @@ import httpx
 
 from tests.world.fakes.reply import Reply
 from tests.world.invariants import assert_chat_holds, assert_quiet, leftovers
+from tests.world.mischief import Keeper, Mischief, Watch
 from tests.world.redis_server import command, connect
 from tests.world.rough import Rough, rough_cluster
 from tests.world.visitors import Ledger, Visitor
@@ -42,6 +43,8 @@ class Chaos:
         self.chance = chance
         self.faults: dict[str, Fault] = {}
         self.violations: list[str] = []
+        self.mischief = Mischief(rough, chance)
+        self.keeper = Keeper(rough)
 
     @property
     def deeds(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -59,6 +62,14 @@ class Chaos:
             "Nginx reloaded": self.reload_nginx,
             "Nginx killed": self.kill_nginx,
             "links to the model cut": self.cut_model,
+            "Redis full": self.mischief.full,
+            "Redis read-only": self.mischief.read_only,
+            "keys of another type": self.mischief.types,
+            "garbage under keys": self.mischief.garbage,
+            "largest chat read by 100": self.mischief.fat,
+            "flood of thoughts": self.mischief.thoughts,
+            "40,000 tool calls": self.mischief.tools,
+            "40 hang-ups at once": self.mischief.hang_ups,
         }
 
     async def reign(self, until: float) -> None:
@@ -69,13 +80,21 @@ class Chaos:
                 deck = self.chance.sample(sorted(self.deeds), len(self.deeds))
             name = deck.pop()
             print(f"{time.strftime('%H:%M:%S')} {name} …", end="", flush=True)
+            kept = await self.keeper.prepare()
+            trying = asyncio.create_task(self._try_meanwhile(kept[0])) if kept else None
             await self.deeds[name]()
             recovered = await self.recovery()
+            if kept and trying:
+                await self.keeper.look(*kept, await trying)
             fault = self.faults.setdefault(name, Fault())
             fault.times += 1
             fault.recoveries.append(recovered)
             print(f" well again after {recovered:.1f} s", flush=True)
             await asyncio.sleep(self.chance.uniform(0.5, 3))
+
+    async def _try_meanwhile(self, chat_id: str) -> int:
+        await asyncio.sleep(0.3)  # the deed has begun
+        return await self.keeper.try_it(chat_id)
 
     async def recovery(self) -> float:
         """Seconds until a new message through Nginx is answered."""
@@ -181,12 +200,16 @@ async def run(seconds: float, seed: int, where: Path) -> int:
             for n in range(VISITORS)
         ]
         chaos = Chaos(rough, chance)
+        watch = Watch(rough)
         async with asyncio.TaskGroup() as group:
             for visitor in visitors:
                 group.create_task(visitor.live())
             group.create_task(chaos.reign(until))
+            group.create_task(watch.watch(until))
         await rough.heal()
-        ledger.violations += chaos.violations + await final_checks(rough, ledger)
+        ledger.violations += chaos.violations + chaos.keeper.violations + watch.violations
+        ledger.violations += await final_checks(rough, ledger)
+        ledger.violations += [f"{key} runs for ever" for key in await watch.running()]
     print(table(chaos, ledger))
     return len(ledger.violations)
 
@@ -222,6 +245,7 @@ def table(chaos: Chaos, ledger: Ledger) -> str:
     rows += [f"{name:<26}{count:>6}" for name, count in sorted(ledger.done.items())]
     rows += [f"{'longest wait to be heard':<24}{ledger.longest_wait:>6.1f} s", ""]
     rows += [f"VIOLATION {violation}" for violation in ledger.violations]
+    rows.append(f"{chaos.keeper.tried} questions in another's place, {chaos.keeper.refused} refused")
     faults = sum(fault.times for fault in chaos.faults.values())
     rows.append(f"{faults} faults, {len(ledger.witnesses)} chats, {len(ledger.violations)} violations")
     return "\n".join(rows)

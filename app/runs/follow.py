@@ -19,6 +19,8 @@ from app.store.keys import Chat
 from app.store.store import Store
 
 MOST_KEPT = 16  # feeds of ended runs that wait for another reader
+MOST_KEPT_EVENTS = 20_000  # in all of them: an event of one letter weighs a hundred
+FILLS = 4  # logs read at once: what their pages hold in Redis's buffers and here is bounded
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +43,7 @@ class Followers:
         self._store = store
         self._runs: dict[tuple[str, str], Followed] = {}
         self._tail: asyncio.Task[None] | None = None
+        self._filling = asyncio.Semaphore(FILLS)
         self._leaving: set[asyncio.Task[None]] = set()
 
     def follow(self, chat: Chat, run_id: str) -> Feed:
@@ -56,7 +59,8 @@ class Followers:
         run = self._runs.get((chat.name, run_id))
         if not run or run.feed.readers:
             return
-        if run.feed.ended and sum(other.feed.ended for other in self._runs.values()) <= MOST_KEPT:
+        ended = [len(other.feed.events) for other in self._runs.values() if other.feed.ended]
+        if run.feed.ended and len(ended) <= MOST_KEPT and sum(ended) <= MOST_KEPT_EVENTS:
             asyncio.get_running_loop().call_later(KEPT_SECONDS, self._drop, run)
         else:
             self._drop(run)
@@ -97,9 +101,8 @@ class Followers:
         """Reads the log to its end, then leaves the rest to the tail."""
         while not run.feed.ended:
             try:
-                async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
-                    run.feed.add(*page)
-                    await asyncio.sleep(0)  # a long log is not read in one breath
+                async with self._filling:
+                    await self._read(run)
                 if not run.feed.ended:
                     await self._show([run])
                     await self._explain(run)
@@ -110,6 +113,11 @@ class Followers:
         run.current, run.filling = True, None
         if not run.feed.ended and (self._tail is None or self._tail.done()):
             self._tail = asyncio.create_task(self._follow_all(), name="tail")
+
+    async def _read(self, run: Followed) -> None:
+        async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
+            run.feed.add(*page)
+            await asyncio.sleep(0)  # a long log is not read in one breath
 
     # following
 

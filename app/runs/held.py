@@ -10,6 +10,7 @@ from app.errors import Draining, Overloaded
 from app.runs.logwriter import LogWriter
 from app.runs.metrics import Metrics
 from app.runs.run import Run
+from app.runs.scale import Scale
 from app.settings import Settings
 from app.store.keys import Chat
 from app.store.records import LiveRun
@@ -27,6 +28,7 @@ class Runs:
         self.metrics = metrics
         self._writer = writer
         self._held: dict[str, Run] = {}
+        self._scale = Scale(settings.max_runs)
         self._taken: Counter[str] = Counter()  # by asker, with those about to start
         self.draining = False
         self.some = asyncio.Event()
@@ -64,7 +66,7 @@ class Runs:
 
     def make(self, chat: Chat, live: LiveRun) -> Run:
         """A run that has the chat; it is held once it is added."""
-        run = Run(chat, live, self.settings, self._writer.mark, asker.get())
+        run = Run(chat, live, self.settings, self._writer.mark, asker.get(), scale=self._scale)
         run.on_closed = self.metrics.closed.observe
         return run
 

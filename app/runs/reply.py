@@ -12,10 +12,14 @@ from app.events import Event, Failure, Model, Phase, Queue, Reasoning, Text, Too
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
 from app.runs.joint import Joint
+from app.runs.scale import Scale, weight
 from app.settings import Settings
 
 MOST_CHARS = 1_000_000  # of text, thinking and tools: a reply that never ends is ended here
 MOST_EVENTS = 200_000  # what its log can be read back with
+CROWDED = Failure(
+    "overloaded", "Too many long replies are being made right now, so this one was ended. Try again later."
+)
 MOST_EVENT = 8000  # bytes of one event as JSON: some readers have a limit for a line
 
 
@@ -28,6 +32,8 @@ class Reply:
         settings: Settings,
         on_event: Callable[[], None],
         on_flood: Callable[[Failure], None],
+        *,
+        scale: Scale | None = None,
     ) -> None:
         self.feed = feed
         self.started = time.monotonic()
@@ -48,6 +54,8 @@ class Reply:
         self._usage = Usage(0, 0, True)
         self._text_chars = 0
         self._chars = 0
+        self._scale = scale or Scale(1)
+        self._weight = 0
         self._begun = False  # whether the model that is asked now has said something
         self._told: Model | None = None
         self._tell_at = 0.0
@@ -119,7 +127,7 @@ class Reply:
         """A tool begins or has ended."""
         self._time(event)
         self._joint.apart()
-        self._put(event, len(str(event.output or "")) + 100)
+        self._put(event, len(str(event.input or "")) + len(str(event.output or "")) + 100)
 
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the token counts of one model call; None where it did not tell."""
@@ -174,6 +182,8 @@ class Reply:
 
     def detach(self) -> None:
         """Forgets whom to tell."""
+        self._scale.take_off(self._weight)
+        self._weight = 0
         self._on_event = lambda: None
         self._on_flood = lambda _: None
 
@@ -217,6 +227,10 @@ class Reply:
         events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
         self._on_event()
         self._chars += chars
+        more = weight(event)
+        self._weight += more
+        if not self._scale.bears(self._weight, more):
+            self._on_flood(CROWDED)
         if self._chars > MOST_CHARS or len(self.feed.events) > MOST_EVENTS:
             self._on_flood(Failure("model_error", "The reply grew too long and was ended."))
 

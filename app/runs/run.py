@@ -15,6 +15,7 @@ from app.clock import OPENING_SECONDS
 from app.events import Failure, Start
 from app.runs.feed import Feed
 from app.runs.reply import Reply
+from app.runs.scale import Scale
 from app.settings import Settings
 from app.store.keys import Chat
 from app.store.records import LiveRun, Message
@@ -30,12 +31,14 @@ class Run:
         settings: Settings,
         on_event: Callable[["Run"], None],
         asker: str = "",
+        *,
+        scale: Scale | None = None,
     ) -> None:
         self.chat = chat
         self.live = live
         self.asker = asker  # whose place it takes
         self.feed = Feed(chat.id, live.run_id)
-        self.reply = Reply(self.feed, settings, lambda: on_event(self), self.cut)
+        self.reply = Reply(self.feed, settings, lambda: on_event(self), self.cut, scale=scale)
         self.stale_stop: str | None = None  # a stop key older than this run
         self.cut_by: Failure | None = None
         self.before: Message | None = None  # the reply that it continues

@@ -51,7 +51,8 @@ class Archive:
 
     async def all_ids(self, owner: str) -> list[str]:
         """The ids of an owner's chats, the one that was used least recently first."""
-        return [one.decode() for one in await self._redis.do(command("ZRANGE", index(owner), 0, -1))]
+        names = await self._redis.do(command("ZRANGE", index(owner), 0, -1))
+        return [name.decode("utf-8", "replace") for name in names]
 
     async def put_in(
         self, chat: Chat, title: str, agent: str, times: tuple[int, int], messages: Sequence[Message]

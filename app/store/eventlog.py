@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from loguru import logger
 
 from app.clock import READER_SECONDS
-from app.events import Event, Unknown, decode, encode, name
+from app.events import Event, Reasoning, Text, Unknown, decode, encode, name
 from app.store.keys import Chat
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
 from app.store.wire.script import Command, Script, command
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
+BATCH_CHARS = 16_384  # characters of text per write, one event more at the most: what a page weighs
 PAGE = 20  # entries per read: what one page weighs is bounded by the batches of the log writer
 
 LAST_NUMBER = """
@@ -80,7 +81,7 @@ class EventLog:
 
         That is less than `first` when the log has lost its end, and -1 when the run was settled.
         """
-        what = numbered(events[:BATCH], first)
+        what = numbered(_batch(events), first)
         return APPEND(*what, chat=chat.key, events=chat.events(run_id), run_id=run_id)
 
     async def begun(self, chat: Chat, run_id: str) -> bool:
@@ -130,6 +131,18 @@ class EventLog:
         """Whether anybody reads this chat's run on another backend."""
         now = int((await self._redis.do(command("TIME")))[0])
         return bool(await self._redis.do(command("ZCOUNT", chat.readers, now, "+inf")))
+
+
+def _batch(events: Sequence[Event]) -> Sequence[Event]:
+    """The first of these, as many as one entry of a log takes."""
+    if len(events) == 1:
+        return events
+    chars = 0
+    for n, event in enumerate(events[:BATCH]):
+        chars += len(event.text) if isinstance(event, Text | Reasoning) else 0
+        if chars > BATCH_CHARS:
+            return events[: n + 1]
+    return events[:BATCH]
 
 
 def _events(rows: Sequence[tuple[bytes, list[bytes]]], after: int) -> list[Event]:

@@ -42,7 +42,7 @@ QUEUED = "queued"
 TYPES = {
     **dict.fromkeys(("chat", "runs", "versions", "who", "tickets"), "hash"),
     **dict.fromkeys(("messages", "ids", "before", "queue", "unsent"), "list"),
-    **dict.fromkeys(("early", "index", "waiting", "working", "until_"), "zset"),
+    **dict.fromkeys(("early", "index", "queued", "waiting", "working", "until_"), "zset"),
     "events": "stream",
 }
 

@@ -43,7 +43,7 @@ MOST_CHAT_BYTES = (
     2 * 1024 * 1024
 )  # what the messages and versions of a chat weigh; two of the longest replies
 PAGE = 25  # messages per read
-AT_ONCE = 8  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
+AT_ONCE = 4  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
 READ_TRIES = 3
 
 
@@ -242,7 +242,7 @@ class Memory:
         ids, count = await self._redis.do_all(
             [command("ZREVRANGE", key, offset, offset + limit - 1), command("ZCARD", key)]
         )
-        chats = [Chat(owner, _text(one)) for one in ids]
+        chats = [Chat(owner, _unicode(one)) for one in ids]
         asked = [
             one for chat in chats for one in (command("HGETALL", chat.key), command("LLEN", chat.messages))
         ]
@@ -279,7 +279,7 @@ class Memory:
     async def _delete_idle(self, owner: str, chat_ids: list[bytes]) -> int:
         """Deletes those of these chats in which nothing runs; how many are left."""
         answers = await self._redis.do_all(
-            [self._deletion(Chat(owner, _text(one)), spare=True) for one in chat_ids], check=False
+            [self._deletion(Chat(owner, _unicode(one)), spare=True) for one in chat_ids], check=False
         )
         done = (b"deleted", b"unknown")
         gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
@@ -301,7 +301,9 @@ class Memory:
         seconds, _ = await self._redis.do(command("TIME"))
         ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self.life) * 1000))
         if ids:
-            there = await self._redis.do_all([command("EXISTS", Chat(owner, _text(one)).key) for one in ids])
+            there = await self._redis.do_all(
+                [command("EXISTS", Chat(owner, _unicode(one)).key) for one in ids]
+            )
             gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
             if gone:
                 await self._redis.do(command("ZREM", key, *gone))
@@ -328,10 +330,10 @@ def _first_words(asked: Asked) -> str:
 
 
 def _texts(fields: list[bytes]) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in pairs(fields)}
+    return {_unicode(key): _unicode(value) for key, value in pairs(fields)}
 
 
-def _text(value: bytes) -> str:
+def _unicode(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 

@@ -31,10 +31,8 @@ _FULL = "The chat memory (Redis) is full. Delete some chats or raise its memory 
 _REFUSED = "The chat memory (Redis) refused this; the server's log says why."
 # what a read finds where a key holds another type than it should: nothing
 _NOTHING: dict[str, list[bytes] | int | None] = {
-    **{
-        name: []
-        for name in ("HGETALL", "HKEYS", "LRANGE", "XRANGE", "XREVRANGE", "ZREVRANGE", "ZRANGEBYSCORE")
-    },
+    **{name: [] for name in ("HGETALL", "HKEYS", "LRANGE", "XRANGE", "XREVRANGE")},
+    **{name: [] for name in ("ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE")},
     **dict.fromkeys(("LLEN", "HLEN", "ZCARD", "ZCOUNT"), 0),
     "HGET": None,
 }
