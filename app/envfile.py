@@ -84,6 +84,11 @@ def _plain(value: str) -> str:
     return value
 
 
+def variables() -> dict[str, str]:
+    """What may be filled into other files."""
+    return dict(os.environ)
+
+
 def fill(path: str) -> None:
     """Puts the values of the file into the environment where that has none. Raises `ValueError`."""
     for name, value in read(path).items():

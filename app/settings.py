@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     )
     openai_door: bool = Field(True, description="false: no addresses of OpenAI's under /v1/")
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
+    mcp_config: str = Field("", description="File that names MCP servers (mcpServers), for agents to use")
+    mcp_tool_seconds: float = Field(60, gt=0, le=3600, description="Longest call of an MCP tool")
     otel_exporter_otlp_endpoint: str = Field(
         "",
         pattern=r"^(https?://[^\s?#]+)?$",

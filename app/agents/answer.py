@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
 from strands.types.content import Messages
 from strands.types.exceptions import MaxTokensReachedException
 
+from app import envfile
 from app.agents import tracing
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import said_nothing, translated, unwrapped
@@ -23,6 +25,9 @@ from app.agents.tools import TOOLS
 from app.agents.wishes import PLAIN, Wishes, tuned
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from app.agents.mcp import Servers
+
 MOST_MODEL_CALLS = 12  # a model that calls tools for ever is ended here
 
 
@@ -31,6 +36,7 @@ class Answerer:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.agents_dir)
+        self._servers = _servers(settings, self.catalog)
         self._traces = tracing.set_up(settings)
         self._settings = settings
         self._stack = AsyncExitStack()
@@ -39,6 +45,8 @@ class Answerer:
 
     async def __aenter__(self) -> "Answerer":
         self._provider = await open_provider(self._settings, self._stack)
+        if self._servers:
+            await self._stack.enter_async_context(self._servers)
         if self._settings.titles == "model" and self._settings.provider != "demo":
             self.namer = await Namer.opened(self._settings, self._stack)
         return self
@@ -51,11 +59,23 @@ class Answerer:
         """The model this agent answers with. Raises `UnknownAgent`."""
         return self._provider.id_for(self.catalog.get(agent))
 
+    def tools(self, agent: str) -> list[str]:
+        """The names of the tools this agent has now. Raises `UnknownAgent`."""
+        return [str(tool.tool_name) for tool in self._tools(self.catalog.get(agent))]
+
+    def servers(self) -> dict[str, dict[str, Any]]:
+        """State and reason of each MCP server; none where none are set."""
+        return self._servers.about() if self._servers else {}
+
+    def _tools(self, chosen: AgentFile) -> list[Any]:
+        theirs = self._servers.tools_of(chosen.mcp) if self._servers else []
+        return [TOOLS[name] for name in chosen.tools] + theirs
+
     async def room(self, agent: str, wishes: Wishes = PLAIN) -> Room:
         """What the model of this agent can read, and what comes with every request."""
         chosen = self.catalog.get(agent)
         able = await self._provider.abilities(chosen)
-        tools = [json.dumps(TOOLS[name].tool_spec) for name in chosen.tools if able.tools and wishes.tools]
+        tools = [json.dumps(tool.tool_spec) for tool in self._tools(_wished(chosen, wishes)) if able.tools]
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
         return Room(able.window, self._settings.max_tokens, around, bool(tools))
 
@@ -77,7 +97,8 @@ class Answerer:
         chosen = _wished(chosen, wishes)
         tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
-            reason = await _stream(tee, chosen, messages(turns, calls or {}), run, self._settings.backend_id)
+            past, tools = messages(turns, calls or {}), self._tools(chosen)
+            reason = await _stream(tee, chosen, past, run, tools, backend=self._settings.backend_id)
         except MaxTokensReachedException:
             reason = "max_tokens"
         except asyncio.CancelledError as stopped:
@@ -92,17 +113,34 @@ class Answerer:
         return reason
 
 
+def _servers(settings: Settings, catalog: Catalog) -> "Servers | None":
+    """What `MCP_CONFIG` names; nothing of it is loaded without. Raises `ValueError` with one line."""
+    if not settings.mcp_config:
+        if wanting := [agent.name for agent in catalog if agent.mcp]:
+            raise ValueError(f"{wanting[0]}: mcp: set MCP_CONFIG to the file that names the servers")
+        return None
+    from app.agents.mcp import Servers
+
+    servers = Servers(settings, envfile.variables())
+    for agent in catalog:
+        servers.check(agent.name, agent.mcp)
+    return servers
+
+
 def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
     prompt = f"{chosen.prompt}\n\n{wishes.system}" if wishes.system else chosen.prompt
-    return chosen.model_copy(update={"prompt": prompt, "tools": chosen.tools if wishes.tools else []})
+    none: dict[str, Any] = {} if wishes.tools else {"tools": [], "mcp": []}
+    return chosen.model_copy(update={"prompt": prompt, **none})
 
 
-async def _stream(tee: TeeModel, chosen: AgentFile, past: Messages, run: Sink, backend: str) -> str:
+async def _stream(
+    tee: TeeModel, chosen: AgentFile, past: Messages, run: Sink, tools: list[Any], *, backend: str
+) -> str:
     *before, asked = past
     agent = Agent(
         model=tee,
         messages=before,
-        tools=[TOOLS[name] for name in chosen.tools],
+        tools=tools,
         system_prompt=chosen.prompt,
         callback_handler=None,
         conversation_manager=NullConversationManager(),

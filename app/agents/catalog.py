@@ -28,6 +28,7 @@ class AgentFile(BaseModel):
     description: str
     prompt: str
     tools: list[str] = []
+    mcp: list[str] = []
     models: dict[str, str] = {}
 
     @field_validator("prompt")
@@ -118,5 +119,5 @@ def _mistake(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key; there are description, prompt, tools, models"
+        return f"{key}: unknown key; there are description, prompt, tools, mcp, models"
     return f"{key}: {first['msg'].removeprefix('Value error, ')}"

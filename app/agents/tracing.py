@@ -5,7 +5,6 @@ the spans go nowhere: 40 % of what it costs when the history is long.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +26,6 @@ from app import __version__
 from app.clock import ENDING_SECONDS
 from app.settings import Settings
 
-NEW_NAMES = "gen_ai_latest_experimental"
-NO_WORDS = "gen_ai_unredacted_attributes="
 # texts that are no words of anybody; numbers pass as they are
 NAMES = {
     "gen_ai.operation.name",
@@ -88,8 +85,6 @@ def set_up(settings: Settings) -> TracerProvider | None:
     if not settings.otel_exporter_otlp_endpoint:
         tracer._tracer_instance = _NoTracer()  # type: ignore[assignment]  # what `get_tracer` answers; no public way
         return None
-    wished = [NEW_NAMES] if settings.trace_content else [NEW_NAMES, NO_WORDS]
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(wished))
     names = {"service.name": "fastapi-agent-chat", "service.version": __version__}
     provider = TracerProvider(resource=Resource.create(names | {"service.instance.id": settings.backend_id}))
     exporter = _exporter(settings.otel_exporter_otlp_endpoint)

@@ -24,7 +24,7 @@ async def agents(here: Here, _: Owner) -> AgentsBody:
             description=agent.description,
             provider=here.settings.provider,
             model=here.answerer.model_id(agent.name),
-            tools=list(agent.tools),
+            tools=here.answerer.tools(agent.name),
         )
         for agent in here.answerer.catalog
     ]

@@ -1,0 +1,207 @@
+"""MCP servers: their tools are an agent's, a stop reaches them, and whatever one does harms nobody else."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.agents.mcpfile import read_servers
+from tests.conftest import ollama_env
+from tests.world.client import Client, Stream
+from tests.world.cluster import Cluster
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Reply, ToolCall
+from tests.world.processes import ROOT
+from tests.world.waiting import eventually
+
+LOADED = """
+import sys
+from app.backend import Backend
+from app.settings import Settings
+
+Backend(Settings())
+print([name for name in sys.modules if name == "mcp" or name.startswith(("mcp.", "app.agents.mcp"))])
+"""
+FAKE = ROOT / "tests" / "world" / "fakes" / "mcp_server.py"
+AGENT = 'description = "uses servers"\nprompt = "Use them."\nmcp = ["fake", "silent", "missing"]\n'
+
+
+@pytest.fixture(scope="module")
+async def the_served(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
+) -> AsyncIterator[Cluster]:
+    """One backend with a server that works, one that is silent and one that does not exist."""
+    where = tmp_path_factory.mktemp("mcp")
+    (where / "user.toml").write_text(AGENT)
+    (where / "picky.toml").write_text(AGENT.replace('"fake", "silent", "missing"', '"fake.echo"'))
+    servers = {
+        "fake": {"command": sys.executable, "args": [str(FAKE), "${MCP_LOG}"], "type": "stdio"},
+        "silent": {"command": "sleep", "args": ["1000"]},
+        "missing": {"command": "/no/such/program", "transport": "stdio"},
+        "off": {"command": "sleep", "args": ["1000"], "disabled": True},
+    }
+    (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    env = {
+        **ollama_env(the_ollama),
+        "AGENTS_DIR": str(where),
+        "MCP_CONFIG": str(where / "mcp.json"),
+        "MCP_LOG": str(where / "mcp.log"),
+        "AWS_SECRET_ACCESS_KEY": "canary-secret",
+        "MCP_TOOL_SECONDS": "8",
+    }
+    async with Cluster(where, redis_url, env=env, backends=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def served(the_served: Cluster, ollama: FakeOllama) -> Cluster:
+    async with the_served.client() as client:
+        await eventually(lambda: ready(client), within=30)
+    return the_served
+
+
+async def ready(client: Client) -> bool:
+    return "fake_echo" in await tools(client, "user")
+
+
+async def tools(client: Client, agent: str) -> list[str]:
+    listed = (await client.get("/api/v1/agents"))["agents"]
+    return next(list(one["tools"]) for one in listed if one["name"] == agent)
+
+
+async def state(client: Client, server: str) -> dict[str, Any]:
+    (backend,) = [
+        one for one in (await client.get("/api/v1/status"))["backends"] if server in one.get("mcp", {})
+    ]
+    return dict(backend["mcp"][server])
+
+
+def seen(cluster: Cluster, word: str) -> int:
+    return (cluster.where / "mcp.log").read_text().splitlines().count(word)
+
+
+async def use(client: Client, ollama: FakeOllama, chat_id: str, tool: str, **given: Any) -> Stream:
+    ollama.default = Reply(tool=ToolCall(f"fake_{tool}", given), tokens=["over"])
+    return await client.ask(chat_id, "use it", agent="user")
+
+
+def result(stream: Stream) -> tuple[str, str]:
+    last = stream.of("tool")[-1]
+    return last["status"], last.get("output", "")
+
+
+async def test_the_tool_of_a_server_answers_in_a_chat(
+    served: Cluster, ollama: FakeOllama, chat_id: str
+) -> None:
+    async with served.client() as client:
+        stream = await use(client, ollama, chat_id, "echo", text="hello there")
+        assert (stream.outcome, result(stream)) == ("done", ("done", "hello there"))
+        assert await tools(client, "picky") == ["fake_echo"]
+
+
+async def test_servers_that_are_silent_or_missing_say_why_in_the_status(served: Cluster) -> None:
+    async with served.client() as client:
+        assert (await eventually(lambda: lost(client, "missing"), within=30))[
+            "reason"
+        ] == "there is no such program"
+        assert "did not answer" in (await eventually(lambda: lost(client, "silent"), within=60))["reason"]
+        assert (await state(client, "fake"))["state"] == "ready"
+
+
+async def lost(client: Client, server: str) -> dict[str, Any] | None:
+    told = await state(client, server)
+    return told if told["state"] == "lost" else None
+
+
+async def test_a_stop_ends_the_call_and_the_server_sees_it(
+    served: Cluster, ollama: FakeOllama, chat_id: str
+) -> None:
+    before = seen(served, "cancelled")
+    ollama.default = Reply(tool=ToolCall("fake_slow"))
+    async with served.client() as client, client.chat(chat_id, "use it", agent="user") as stream:
+        await stream.until(lambda s: bool(s.of("tool")))
+        await eventually(lambda: seen(served, "call slow"))
+        assert (await client.stop(chat_id, wait=5000))["result"] == "stopped"
+        assert (await stream.rest()).of("tool")[-1]["status"] == "stopped"
+        await eventually(lambda: seen(served, "cancelled") > before)
+        again = await use(client, ollama, chat_id, "echo", text="still here")
+        assert result(again) == ("done", "still here")
+
+
+@pytest.mark.parametrize("harm", ["die", "flood", "garbage", "slow"])
+async def test_a_server_that_goes_wrong_is_an_error_for_the_model_and_comes_back(
+    served: Cluster, ollama: FakeOllama, chat_id: str, harm: str
+) -> None:
+    async with served.client() as client:
+        stream = await use(client, ollama, chat_id, harm)
+        assert stream.outcome == "done"
+        assert result(stream)[0] == "failed"
+        stream = await use(client, ollama, f"{chat_id}-again", "echo", text="back")
+        assert result(stream) == ("done", "back")
+        assert memory(served.backends[1].pid) < 400
+
+
+def memory(pid: int) -> float:
+    """Peak, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+async def test_a_long_answer_is_cut_and_the_environment_of_a_server_has_no_secrets(
+    served: Cluster, ollama: FakeOllama, chat_id: str
+) -> None:
+    async with served.client() as client:
+        await use(client, ollama, chat_id, "long")
+        told = ollama.exchanges[-1].body["messages"][-1]["content"]
+        assert 20_000 <= len(str(told)) < 20_200
+        stream = await use(client, ollama, f"{chat_id}-env", "environment")
+        names = result(stream)[1]
+        assert "PATH" in names
+        assert not [name for name in ("AWS", "REDIS", "MCP_LOG", "OLLAMA") if name in names]
+
+
+def test_without_a_file_nothing_of_it_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{", "Expecting"),
+        ('{"servers": []}', "mcpServers must name"),
+        ('{"mcpServers": {"a b": {"command": "x"}}}', "a server's name"),
+        ('{"mcpServers": {"a": {"type": "http"}}}', "a: needs a url"),
+        ('{"mcpServers": {"a": {"type": "pigeon", "url": "http://x"}}}', "type is stdio, http or sse"),
+        ('{"mcpServers": {"a": {"command": "x", "args": "y"}}}', "a.args"),
+        ('{"mcpServers": {"a": {"command": "${NOT_SET}"}}}', "NOT_SET is not set"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_says_where(tmp_path: Path, written: str, told: str) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(written)
+    with pytest.raises(ValueError, match=r"^MCP_CONFIG: ") as raised:
+        read_servers(str(file), {})
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_forms_of_others_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    servers = {
+        "a": {"url": "http://x/mcp", "headers": {"Authorization": "Bearer ${KEY}"}},
+        "b": {"type": "streamable-http", "url": "${PLACE:-http://y}/mcp"},
+        "c": {"transport": "sse", "url": "http://z"},
+        "d": {"command": "x", "disabled": True},
+    }
+    file.write_text(json.dumps({"mcpServers": servers}))
+    read = read_servers(str(file), {"KEY": "k"})
+    assert [(name, one.kind) for name, one in read.items()] == [("a", "http"), ("b", "http"), ("c", "sse")]
+    assert read["a"].headers == {"Authorization": "Bearer k"}
+    assert read["b"].url == "http://y/mcp"
