@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from app.agents.mcpfile import read_servers
 from tests.conftest import ollama_env
@@ -164,6 +165,71 @@ async def test_a_long_answer_is_cut_and_the_environment_of_a_server_has_no_secre
         assert not [name for name in ("AWS", "REDIS", "MCP_LOG", "OLLAMA") if name in names]
 
 
+class HttpServer:
+    """Streamable HTTP by hand, on one port; `path` tells how it behaves."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.elsewhere = 0
+
+    async def good(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        match asked["method"]:
+            case "initialize":
+                version = asked["params"]["protocolVersion"]
+                info = {"name": "web", "version": "1"}
+                told: Any = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+            case "tools/list":
+                tool = {"name": "add", "description": "adds", "inputSchema": {"type": "object"}}
+                told = {"tools": [tool, {**tool, "name": "huge"}]}
+            case "tools/call":
+                self.calls.append(asked["params"]["name"])
+                size = 100_000_000 if self.calls[-1] == "huge" else 2
+                told = {"content": [{"type": "text", "text": "4" * size}], "isError": False}
+            case _ if "id" in asked:
+                error = {"code": -32601, "message": "no such method"}
+                return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "error": error})
+            case _:
+                return web.Response(status=202)
+        return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": told})
+
+    async def moved(self, _: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async def other(self, _: web.Request) -> web.Response:
+        self.elsewhere += 1
+        return web.Response(text="<html>")
+
+
+async def test_servers_at_an_address_answer_or_say_why_not(
+    where: Path, redis_url: str, ollama: FakeOllama, chat_id: str
+) -> None:
+    server, app = HttpServer(), web.Application()
+    app.add_routes([web.post("/mcp", server.good), web.post("/moved", server.moved)])
+    app.add_routes([web.route("*", "/elsewhere", server.other), web.post("/html", server.other)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    servers = {name: {"url": f"{url}/{path}"} for name, path in (("fake", "mcp"), ("moved", "moved"))}
+    (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    (where / "user.toml").write_text(AGENT.replace('"fake", "silent", "missing"', '"fake", "moved"'))
+    env = {**ollama_env(ollama), "AGENTS_DIR": str(where), "MCP_CONFIG": str(where / "mcp.json")}
+    async with Cluster(where, redis_url, env=env, backends=1) as cluster, cluster.client() as client:
+        await eventually(lambda: listed(client, "fake_add"), within=30)
+        assert result(await use(client, ollama, chat_id, "add")) == ("done", "44")
+        assert (await eventually(lambda: lost(client, "moved"), within=30))["reason"]
+        assert server.elsewhere == 0
+        assert result(await use(client, ollama, f"{chat_id}-2", "huge"))[0] == "failed"
+        assert memory(cluster.backends[1].pid) < 400
+        assert result(await use(client, ollama, f"{chat_id}-3", "add")) == ("done", "44")
+    await runner.cleanup()
+
+
+async def listed(client: Client, tool: str) -> bool:
+    return tool in await tools(client, "user")
+
+
 def test_without_a_file_nothing_of_it_is_loaded() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True
@@ -205,3 +271,20 @@ def test_the_forms_of_others_are_read(tmp_path: Path) -> None:
     assert [(name, one.kind) for name, one in read.items()] == [("a", "http"), ("b", "http"), ("c", "sse")]
     assert read["a"].headers == {"Authorization": "Bearer k"}
     assert read["b"].url == "http://y/mcp"
+
+
+async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None:
+    from app.agents.mcp import Servers
+    from app.doctor.mcp import _asked
+    from app.settings import Settings
+
+    servers = {
+        "fake": {"command": sys.executable, "args": [str(FAKE), str(where / "log")]},
+        "missing": {"command": "/no/such/program"},
+    }
+    (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    settings = Settings.model_validate({"mcp_config": str(where / "mcp.json")})
+    told = await _asked(Servers(settings, {}))
+    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 7)
+    assert (told["missing"]["state"], told["missing"]["reason"]) == ("lost", "there is no such program")
+    assert (where / "log").read_text().splitlines()[0] == "began"

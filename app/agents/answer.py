@@ -75,8 +75,7 @@ class Answerer:
         """What the model of this agent can read, and what comes with every request."""
         chosen = self.catalog.get(agent)
         able = await self._provider.abilities(chosen)
-        usable = able.tools and wishes.tools
-        tools = [json.dumps(tool.tool_spec) for tool in self._tools(chosen) if usable]
+        tools = [json.dumps(tool.tool_spec) for tool in self._tools(_wished(chosen, wishes)) if able.tools]
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
         return Room(able.window, self._settings.max_tokens, around, bool(tools))
 
@@ -98,10 +97,8 @@ class Answerer:
         chosen = _wished(chosen, wishes)
         tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
-            past = messages(turns, calls or {})
-            reason = await _stream(
-                tee, chosen, past, run, self._tools(chosen), backend=self._settings.backend_id
-            )
+            past, tools = messages(turns, calls or {}), self._tools(chosen)
+            reason = await _stream(tee, chosen, past, run, tools, backend=self._settings.backend_id)
         except MaxTokensReachedException:
             reason = "max_tokens"
         except asyncio.CancelledError as stopped:

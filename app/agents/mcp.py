@@ -41,6 +41,7 @@ class Keeper:
         self._seconds = seconds
         self._client: Client | None = None
         self._ready = asyncio.Event()
+        self.tried = asyncio.Event()  # whether it answers is known
         self._lost = asyncio.Event()
 
     async def keep(self) -> None:
@@ -56,6 +57,7 @@ class Keeper:
             if self.state != "lost":
                 logger.warning("server=<{}>, reason=<{}> | MCP server lost", self.name, self.reason)
             self.state, self._client = "lost", None
+            self.tried.set()
             self._ready.clear()
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS[1])
@@ -68,6 +70,7 @@ class Keeper:
             self._client, self.state, self.reason = client, "ready", ""
             patience.reschedule(None)
             self._ready.set()
+            self.tried.set()
             logger.info("server=<{}>, tools=<{}> | MCP server ready", self.name, len(self.tools))
             await self._lost.wait()
             self._ready.clear()
@@ -167,10 +170,20 @@ class Servers:
                     found.setdefault(tool.tool_name, tool)
         return list(found.values())
 
+    async def tried(self) -> None:
+        """Returns when of each it is known whether it answers."""
+        for keeper in self._keepers.values():
+            await keeper.tried.wait()
+
     def about(self) -> dict[str, dict[str, Any]]:
-        """State, reason and number of tools of each."""
+        """State and reason of each, its tools, and how many characters describe them."""
         return {
-            name: {"state": one.state, "reason": one.reason, "tools": len(one.tools)}
+            name: {
+                "state": one.state,
+                "reason": one.reason,
+                "tools": len(one.tools),
+                "characters": sum(len(json.dumps(tool.tool_spec)) for tool in one.tools.values()),
+            }
             for name, one in self._keepers.items()
         }
 

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from app.doctor import floors
 from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
+from app.doctor.mcp import mcp_servers
 from app.doctor.openai import openai_server
 from app.errors import RedisUnavailable
 from app.settings import Settings, load
@@ -65,6 +66,8 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
         yield Finding(
             "ok", "model", "demo: scripted; PROVIDER=ollama, openai or bedrock in .env for a real one"
         )
+    if settings.mcp_config:
+        yield mcp_servers(settings)
     yield _access(settings)
 
 
