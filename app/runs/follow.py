@@ -102,7 +102,7 @@ class Followers:
         while not run.feed.ended:
             try:
                 async with self._filling:
-                    await self._read(run)
+                    await self._catch_up(run)
                 if not run.feed.ended:
                     await self._show([run])
                     await self._explain(run)
@@ -114,7 +114,7 @@ class Followers:
         if not run.feed.ended and (self._tail is None or self._tail.done()):
             self._tail = asyncio.create_task(self._follow_all(), name="tail")
 
-    async def _read(self, run: Followed) -> None:
+    async def _catch_up(self, run: Followed) -> None:
         async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
             run.feed.add(*page)
             await asyncio.sleep(0)  # a long log is not read in one breath
