@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with our own way out: the socket closes at once, running replies may end, then we leave with 0.
+    """Uvicorn with our own way out: the socket closes at once, running replies may end, then we
+    leave with 0.
 
     Uvicorn cuts open streams without a terminal event, or never ends while one is open
     (https://www.uvicorn.org/settings/#timeouts), so the drain runs beside its shutdown.

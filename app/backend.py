@@ -70,7 +70,7 @@ class Backend:
                 "log writer": self._writer.write,
             }
             tasks = [asyncio.create_task(_for_ever(work), name=name) for name, work in works.items()]
-            _say(self.settings)
+            _say_ready(self.settings)
             gc.collect()
             gc.freeze()  # else each full collection walks what start-up left: 0.1 s for every stream
             gc.set_threshold(*COLLECTIONS)
@@ -78,7 +78,7 @@ class Backend:
             await self.chats.close(ENDING_SECONDS)
             await self.readers.close()
             await self.stopping.close()
-            await _end(tasks)
+            await _end_tasks(tasks)
             await self._leave()
 
     async def drain(self, grace: float) -> None:
@@ -172,7 +172,7 @@ async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await asyncio.sleep(1)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:
     """Cancels until they are done: a cancel that lands inside a Redis command can be swallowed."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
@@ -180,7 +180,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(pending, timeout=0.5)
 
 
-def _say(settings: Settings) -> None:
+def _say_ready(settings: Settings) -> None:
     logger.info(
         "backend=<{}>, provider=<{}>, model=<{}>, environment=<{}> | ready",
         *(settings.backend_id, settings.provider, settings.model_id, settings.environment),

@@ -1,4 +1,5 @@
-"""Reads `.env`, by one set of rules wherever the stack runs. Knows no setting, needs only Python itself.
+"""Reads `.env`, by one set of rules wherever the stack runs. Knows no setting, needs only Python
+itself.
 
     # a comment          only at the start of a line, or after a space behind a value
     NAME=value           spaces around both do not count, `export` in front is allowed, so is any case
@@ -33,7 +34,7 @@ def read(path: str) -> dict[str, str]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): it must belong to you") from None
     values = {}
-    for number, line in enumerate(_text(path, data).split("\n"), start=1):
+    for number, line in enumerate(_file_text(path, data).split("\n"), start=1):
         try:
             values.update(_entry(line))
         except ValueError as error:
@@ -41,7 +42,7 @@ def read(path: str) -> dict[str, str]:
     return values
 
 
-def _text(path: str, data: bytes) -> str:
+def _file_text(path: str, data: bytes) -> str:
     """The text, without the mark that some editors put in front, and with the line ends of Unix."""
     try:
         text = data.decode("utf-8-sig")
@@ -67,7 +68,7 @@ def _entry(line: str) -> dict[str, str]:
 def _value(written: str) -> str:
     rest = written.strip()
     if rest[:1] not in ("'", '"'):
-        return _plain(re.split(r"\s+#", written)[0].strip())
+        return _plain_value(re.split(r"\s+#", written)[0].strip())
     found = (_SINGLE if rest[0] == "'" else _DOUBLE).fullmatch(rest)
     if not found:
         raise ValueError(f"the quote {rest[0]} is opened and not closed")
@@ -75,10 +76,10 @@ def _value(written: str) -> str:
         raise ValueError("something stands behind the closing quote")
     if rest[0] == "'":
         return str(found["text"])
-    return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], _plain(found["text"]))
+    return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], _plain_value(found["text"]))
 
 
-def _plain(value: str) -> str:
+def _plain_value(value: str) -> str:
     if _FILLED.search(value):
         raise ValueError("${…} is not filled in here: write the value itself, or '…' around what is meant so")
     return value

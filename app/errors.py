@@ -1,4 +1,5 @@
-"""The few exceptions we raise. `app/api/problems.py` maps each to a status; nobody else knows statuses.
+"""The few exceptions we raise. `app/api/problems.py` maps each to a status; nobody else knows
+statuses.
 
 AppError
 ├── UnknownAgent      the agent asked for has no file
@@ -97,7 +98,8 @@ class RedisUnavailable(AppError):
 class ModelFailure(AppError):
     """`code` is one of the `model_…` codes, or `context_overflow`.
 
-    `retry`: whether asking again can help; `retry_after`: in so many seconds, where the provider said so.
+    `retry`: whether asking again can help; `retry_after`: in so many seconds, where the provider
+    said so.
     """
 
     def __init__(self, code: str, detail: str, *, retry: bool = True, retry_after: int | None = None) -> None:

@@ -1,8 +1,9 @@
-"""Reads `REDIS_URL`: one Redis, one behind Sentinel, or a Redis Cluster. Knows how the URL is written, not
-Redis.
+"""Reads `REDIS_URL`: one Redis, one behind Sentinel, or a Redis Cluster. Knows how the URL is
+written, not Redis.
 
 redis://user:password@host:6379/0                    rediss:// everywhere for TLS
-redis+sentinel://user:password@host1,host2:26379/service/0 redis+cluster://user:password@host1:6379,host2:6379
+redis+sentinel://user:password@host1,host2:26379/service/0
+redis+cluster://user:password@host1:6379,host2:6379
 """
 
 import os

@@ -1,6 +1,7 @@
 """Every setting of a backend, from the environment or `.env`. Nothing else reads the environment.
 
-`python -m app.settings env` prints `.env.example`, `python -m app.settings table` the table of the README.
+`python -m app.settings env` prints `.env.example`, `python -m app.settings table` the table of the
+README.
 """
 
 import re

@@ -22,8 +22,8 @@ _NO_SYSTEM = re.compile(
 
 @dataclass(slots=True)
 class Abilities:
-    """Hopeful until a refusal; shared by all runs of a model. `window`: tokens it can read, 0 when unknown;
-    `known`: need not be asked again.
+    """Hopeful until a refusal; shared by all runs of a model. `window`: tokens it can read, 0 when
+    unknown; `known`: need not be asked again.
     """
 
     tools: bool = True
@@ -32,8 +32,8 @@ class Abilities:
     known: bool = False
 
     def learn(self, words: str, *, tools: bool, system: bool) -> bool:
-        """Whether these words refuse something that was sent (`tools`, `system`) and can be left out from now
-        on.
+        """Whether these words refuse something that was sent (`tools`, `system`) and can be left
+        out from now on.
         """
         if tools and _NO_TOOLS.search(words):
             self.tools = False

@@ -87,8 +87,8 @@ class Answerer:
         wishes: Wishes = PLAIN,
         calls: Mapping[int, Steps] | None = None,
     ) -> str:
-        """Pours the answer to the last of these turns into the run; the model's stop reason. `calls`: see
-        `past`.
+        """Pours the answer to the last of these turns into the run; the model's stop reason.
+        `calls`: see `past`.
 
         Raises `ModelFailure`.
         """

@@ -1,7 +1,8 @@
 """Arithmetic for a model, bounded: no expression takes more than a moment, whatever it says.
 
-It runs on the loop of everybody's replies, so each number stays under thirty digits, also on the way: Python
-would work out `round(7, -20000000)` or `9**9**9` without a pause. Python's own parser reads the expression.
+It runs on the loop of everybody's replies, so each number stays under thirty digits, also on the
+way: Python would work out `round(7, -20000000)` or `9**9**9` without a pause. Python's own parser
+reads the expression.
 """
 
 import ast

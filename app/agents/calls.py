@@ -1,4 +1,5 @@
-"""The tool calls of a model, made fit before they go anywhere: real names, and an object for arguments.
+"""The tool calls of a model, made fit before they go anywhere: real names, and an object for
+arguments.
 
 Knows neither Strands nor the run.
 """

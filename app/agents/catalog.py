@@ -33,7 +33,7 @@ class AgentFile(BaseModel):
 
     @field_validator("prompt")
     @classmethod
-    def _said(cls, value: str) -> str:
+    def _said_wrong(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("must say something")
         return value.strip()
@@ -66,7 +66,7 @@ class Catalog:
         for folder in folders:
             if not folder.is_dir():
                 raise ValueError(f"AGENTS_DIR: there is no folder {folder}")
-        found = {path.stem: _read(path) for folder in folders for path in _files(folder)}
+        found = {path.stem: _read_file(path) for folder in folders for path in _files(folder)}
         self._agents = dict(sorted(found.items(), key=lambda item: (item[0] != "general", item[0])))
 
     def __iter__(self) -> Iterator[AgentFile]:
@@ -88,7 +88,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith((".", "#", "~"))]
 
 
-def _read(path: Path) -> AgentFile:
+def _read_file(path: Path) -> AgentFile:
     if not _NAME.fullmatch(path.stem):
         raise ValueError(f"{path}: an agent's name may hold lower-case letters, digits, - and _")
     content = _content(path)

@@ -1,6 +1,8 @@
-"""What went wrong in a model: a code of the contract, one sentence, and whether asking again can help.
+"""What went wrong in a model: a code of the contract, one sentence, and whether asking again can
+help.
 
-The provider's own words decide where they are known, and never reach a client (see `app.agents.words`).
+The provider's own words decide where they are known, and never reach a client (see
+`app.agents.words`).
 """
 
 import asyncio
@@ -27,7 +29,8 @@ class TruncatedStream(Exception):
 
 
 class ProviderError(Exception):
-    """A server answered with an error: its HTTP status (200 when it came in the stream) and its words.
+    """A server answered with an error: its HTTP status (200 when it came in the stream) and its
+    words.
 
     `retry_after` in seconds, where it said so.
     """
@@ -90,8 +93,8 @@ def unwrapped(error: BaseException) -> BaseException:
 def translated(error: BaseException, *, said: bool = False) -> ModelFailure | None:
     """The failure that this exception means, or None when it is not the model's.
 
-    `said`: something of the reply was there before. A prompt that is too long is too long before the first
-    character; Ollama repeats the overflow of another chat when its engine dies later.
+    `said`: something of the reply was there before. A prompt that is too long is too long before
+    the first character; Ollama repeats the overflow of another chat when its engine dies later.
     """
     if isinstance(error, ModelFailure):
         return error

@@ -1,4 +1,5 @@
-"""Before and behind each tool: what cannot be read is not carried out, and errors are told in plain words.
+"""Before and behind each tool: what cannot be read is not carried out, and errors are told in plain
+words.
 
 Python's, pydantic's and Strands' own words stay here: they help neither the model nor a reader.
 """
@@ -33,13 +34,13 @@ class ToolGuard(HookProvider):
         if event.cancel_message is None and event.selected_tool is None:
             event.result["content"] = [{"text": "There is no such tool."}]
         elif event.exception is not None:
-            event.result["content"] = [{"text": f"Error: {_plain(event.exception)}"}]
+            event.result["content"] = [{"text": f"Error: {_plain_words(event.exception)}"}]
         for part in event.result["content"]:
             if len(part.get("text", "")) > MOST_OUTPUT:
                 part["text"] = part["text"][:MOST_OUTPUT] + "… (cut)"
 
 
-def _plain(error: BaseException) -> str:
+def _plain_words(error: BaseException) -> str:
     """What a tool's exception means, in one line."""
     match error:
         case ValueError(__cause__=ValidationError() as wrong):

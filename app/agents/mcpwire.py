@@ -1,6 +1,7 @@
 """The lines to MCP servers, each with a bound: what a server sends never grows without end here.
 
-The SDK's own line to a program reads a message of any length, and its client of HTTP follows redirects.
+The SDK's own line to a program reads a message of any length, and its client of HTTP follows
+redirects.
 """
 
 import asyncio
@@ -37,11 +38,11 @@ def line_to(server: McpServer, on_lost: Callable[[], None]) -> Any:
         return _program(server, on_lost)
     if server.kind == "sse":
         return sse_client(server.url, server.headers, 10.0, QUIET_SECONDS, _http)
-    return _address(server)
+    return _reachable_address(server)
 
 
 @asynccontextmanager
-async def _address(server: McpServer) -> AsyncGenerator[Any, None]:
+async def _reachable_address(server: McpServer) -> AsyncGenerator[Any, None]:
     async with (
         _http(server.headers) as client,
         streamable_http_client(server.url, http_client=client) as line,
@@ -103,14 +104,14 @@ async def _program(server: McpServer, on_lost: Callable[[], None]) -> AsyncGener
     write, said = anyio.create_memory_object_stream[SessionMessage](0)
     tasks = [
         asyncio.create_task(_hear(process, told, on_lost), name="mcp hear"),
-        asyncio.create_task(_say(process, said), name="mcp say"),
+        asyncio.create_task(_say_line(process, said), name="mcp say"),
     ]
     try:
         yield read, write
     finally:
         for stream in (told, read, write, said):
             stream.close()
-        await _end(process, tasks)
+        await _end_line(process, tasks)
 
 
 async def _hear(process: Process, told: Any, on_lost: Callable[[], None]) -> None:
@@ -126,7 +127,7 @@ async def _hear(process: Process, told: Any, on_lost: Callable[[], None]) -> Non
         told.close()
 
 
-async def _say(process: Process, said: Any) -> None:
+async def _say_line(process: Process, said: Any) -> None:
     assert process.stdin  # noqa: S101  # it is a pipe
     with contextlib.suppress(OSError, anyio.ClosedResourceError):
         async for message in said:
@@ -136,7 +137,7 @@ async def _say(process: Process, said: Any) -> None:
             await process.stdin.drain()
 
 
-async def _end(process: Process, tasks: list[asyncio.Task[None]]) -> None:
+async def _end_line(process: Process, tasks: list[asyncio.Task[None]]) -> None:
     """Ends the program and all that it started: asked, then made to."""
     for task in tasks:
         task.cancel()

@@ -1,7 +1,8 @@
 """One message of a model, put together from its chunks in whatever order and shape they come.
 
-Strands gets it once it is complete, and only what is whole: a block that was begun is ended, a call has a
-name and an object for its arguments, a message that stops for tools has some. Knows neither run nor provider.
+Strands gets it once it is complete, and only what is whole: a block that was begun is ended, a call
+has a name and an object for its arguments, a message that stops for tools has some. Knows neither
+run nor provider.
 """
 
 from collections.abc import Iterable, Iterator
@@ -67,7 +68,7 @@ class ModelMessage:
     def _take_delta(self, delta: Chunk) -> tuple[str, str]:
         text = delta.get("text")
         if isinstance(text, str) and text:
-            self._text().append(text)
+            self._text_block().append(text)
             self.begun = True
             return text, ""
         if thought := _part(delta, "reasoningContent"):
@@ -88,7 +89,7 @@ class ModelMessage:
 
     # blocks: one that was begun goes on, any other begins where it is needed
 
-    def _text(self) -> list[str]:
+    def _text_block(self) -> list[str]:
         if not isinstance(self._open, list):
             self._open = []
             self._blocks.append(self._open)

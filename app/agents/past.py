@@ -21,7 +21,8 @@ def messages(turns: Sequence[Turn], calls: Mapping[int, Steps]) -> Messages:
 
 
 def whole_calls(steps: Steps | None) -> list[dict[str, Any]]:
-    """The steps that a model can be shown again: text, and calls that came to an end and are an object.
+    """The steps that a model can be shown again: text, and calls that came to an end and are an
+    object.
 
     Nothing where no call is followed by text: a result must not be the last word of a reply.
     """

@@ -9,8 +9,8 @@ TURN_WEIGHT = 16  # the marks that a template puts around a message
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The window of a model in tokens (0: unknown), those kept free for its reply, and the weight of the
-    system prompt and the tools that come with every request. `tools`: whether any do.
+    """The window of a model in tokens (0: unknown), those kept free for its reply, and the weight
+    of the system prompt and the tools that come with every request. `tools`: whether any do.
     """
 
     window: int = 0

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 
 class Said:
-    """Parts the text before and after a tool by a blank line, and joins what was torn inside a character.
+    """Parts the text before and after a tool by a blank line, and joins what was torn inside a
+    character.
 
     `chars` counts what was said. Half of a surrogate pair waits for the other half.
     """

@@ -1,8 +1,9 @@
-"""Between Strands and a model, for one run: text and reasoning go to the run at once, to Strands as one.
+"""Between Strands and a model, for one run: text and reasoning go to the run at once, to Strands as
+one.
 
-What can be made good before anything was said is made good here, unseen: a connection that was dead already,
-a model that takes no tools. Strands' messages, tools and hooks work as ever, and a token costs next to
-nothing.
+What can be made good before anything was said is made good here, unseen: a connection that was dead
+already, a model that takes no tools. Strands' messages, tools and hooks work as ever, and a token
+costs next to nothing.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-"""OpenTelemetry spans where somebody collects them, without the words of people unless that is wished.
+"""OpenTelemetry spans where somebody collects them, without the words of people unless that is
+wished.
 
-Strands writes the whole conversation into the attributes of its spans, as JSON, five times a turn, even when
-the spans go nowhere: 40 % of what it costs when the history is long.
+Strands writes the whole conversation into the attributes of its spans, as JSON, five times a turn,
+even when the spans go nowhere: 40 % of what it costs when the history is long.
 """
 
 import asyncio

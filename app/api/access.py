@@ -1,5 +1,5 @@
-"""What every request passes before its route: request id, host name, origin, body, and the headers of every
-answer.
+"""What every request passes before its route: request id, host name, origin, body, and the headers
+of every answer.
 
 Pure ASGI, so that streams pass untouched. API keys are a dependency of the routes, see `keys`.
 """
@@ -84,7 +84,7 @@ class Door:
                     more.append(_PRIVATE)
                 message["headers"] = [*message["headers"], *more]
                 if message["status"] == 401 and b"authorization" in asked:
-                    self._guesses.add()
+                    self._guesses.count()
             await send(message)
 
         return stamped

@@ -1,7 +1,8 @@
-"""AG-UI 1.0: its runs are ours (`runId`), its threads our chats, which become the conversation that is sent.
+"""AG-UI 1.0: its runs are ours (`runId`), its threads our chats, which become the conversation that
+is sent.
 
-What comes in is read by the protocol's package, what goes out is written by hand and checked against it in
-the tests. Its own client's only stop is to hang up.
+What comes in is read by the protocol's package, what goes out is written by hand and checked
+against it in the tests. Its own client's only stop is to hang up.
 """
 
 import json
@@ -76,7 +77,7 @@ class AgUi:
             self._pass(passed)
         self._taken = number
         self._pass(event)
-        frames = [f"data: {json.dumps(one)}\n\n" for one in self._told(event)]
+        frames = [f"data: {json.dumps(one)}\n\n" for one in self._told_event(event)]
         return "".join([*frames[:-1], f"id: {run_id}:{number}\n{frames[-1]}"]) if frames else ""
 
     def _pass(self, event: Event) -> None:
@@ -85,7 +86,7 @@ class AgUi:
         self._thoughts += kind is Reasoning and self._last is not Reasoning
         self._last = kind
 
-    def _told(self, event: Event) -> list[dict[str, Any]]:
+    def _told_event(self, event: Event) -> list[dict[str, Any]]:
         run_id = self._feed.run_id
         match event:
             case Text(text):
@@ -104,10 +105,10 @@ class AgUi:
             case Tool():
                 return _tool(event)
             case End():
-                return [self._end(event)]
+                return [self._run_finished(event)]
         return []
 
-    def _end(self, end: End) -> dict[str, Any]:
+    def _run_finished(self, end: End) -> dict[str, Any]:
         asked, said = end.usage.input_tokens, end.usage.output_tokens
         start = self._feed.events[0]
         made = {"provider": start.provider, "model": start.model} if isinstance(start, Start) else {}

@@ -20,8 +20,8 @@ _FILES = re.compile(r"/api/v1/chat/[^/]+/files")
 
 
 class Refused(Exception):
-    """Why a request may not go on, as a status; `detail` where the status does not say it all; `last` when
-    what comes behind it on this connection can no longer be told apart.
+    """Why a request may not go on, as a status; `detail` where the status does not say it all;
+    `last` when what comes behind it on this connection can no longer be told apart.
     """
 
     def __init__(self, status: int, detail: str | None = None, *, last: bool = False) -> None:
@@ -59,7 +59,7 @@ class Arrivals:
             raise _too_large(most)
         try:
             async with asyncio.timeout(self._seconds):
-                body = await self._read(receive, most)
+                body = await self._read_body(receive, most)
         except TimeoutError:
             raise Refused(408) from None
         if _lost(body, declared, headers):
@@ -68,7 +68,7 @@ class Arrivals:
             raise Refused(422)
         return body
 
-    async def _read(self, receive: Receive, most: int) -> bytes:
+    async def _read_body(self, receive: Receive, most: int) -> bytes:
         pieces: list[bytes] = []
         length, more = 0, True
         try:
@@ -101,8 +101,8 @@ def _lost(body: bytes, declared: bytes, headers: dict[bytes, bytes]) -> bool:
 
 
 def _well_formed(body: bytes) -> bool:
-    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and lone
-    surrogates.
+    """Whether a body that calls itself JSON is: Python's reader would also take NaN, UTF-16 and
+    lone surrogates.
     """
     if not body:
         return True

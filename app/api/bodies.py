@@ -75,7 +75,8 @@ class Ask(BaseModel):
 
 
 class Edit(BaseModel):
-    """What is to change: a title, the agent that answers, what every reply is told, its temperature.
+    """What is to change: a title, the agent that answers, what every reply is told, its
+    temperature.
 
     null takes instructions and temperature back.
     """
@@ -140,7 +141,8 @@ class Deleted(BaseModel):
 
 
 class MessageBody(BaseModel):
-    """One message. A reply tells how it ended, in `facts` who made it and what it used, in `parts` its steps.
+    """One message. A reply tells how it ended, in `facts` who made it and what it used, in `parts`
+    its steps.
 
     A step is `text`, `reasoning` or `tool`; `parts` is left out where there is only text.
     """
@@ -276,8 +278,8 @@ class ChatRow(BaseModel):
 class ChatsBody(BaseModel):
     """A page of chats, newest activity first, and how many there are.
 
-    With `q`: those that hold the words, titles first; `complete` is false when the time was up before all
-    were read.
+    With `q`: those that hold the words, titles first; `complete` is false when the time was up
+    before all were read.
     """
 
     chats: list[ChatRow]

@@ -77,8 +77,8 @@ async def send_message(
 ) -> Response:
     """Send a message; the reply streams back.
 
-    One that names the last event it saw of a run of this chat is repeated by a client library after a cut: it
-    attaches behind that event.
+    One that names the last event it saw of a run of this chat is repeated by a client library after
+    a cut: it attaches behind that event.
     """
     if after and await here.readers.knows(chat, after):
         return _attached(await here.readers.attach(chat, after, only=True), format)

@@ -13,7 +13,7 @@ class Guesses:
     def __init__(self) -> None:
         self._count = 0
 
-    def add(self) -> None:
+    def count(self) -> None:
         """One more; the first is told at once, the others together."""
         self._count += 1
         if self._count == 1:

@@ -1,7 +1,8 @@
-"""Which names this server answers to, and which pages may send to it. Knows headers, no bodies and no routes.
+"""Which names this server answers to, and which pages may send to it. Knows headers, no bodies and
+no routes.
 
-At home nothing is set, and a page somewhere may point its own name to an address of the home network (DNS
-rebinding). A name that only the home network can give is safe from that.
+At home nothing is set, and a page somewhere may point its own name to an address of the home
+network (DNS rebinding). A name that only the home network can give is safe from that.
 """
 
 import re

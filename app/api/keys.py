@@ -28,7 +28,7 @@ async def _owner(
     """The owner whose chats this request may see; empty where no keys are set. Answers 401 otherwise."""
     backend: Backend = request.app.state.backend
     if not backend.settings.keys:
-        asker.set(_address(request))
+        asker.set(_asker_address(request))
         return ""
     found = whose(backend.settings.keys, credentials.credentials) if credentials else None
     if found is None:
@@ -37,7 +37,7 @@ async def _owner(
     return found
 
 
-def _address(request: Request) -> str:
+def _asker_address(request: Request) -> str:
     """Where this request comes from, as Nginx tells it; only to share places fairly."""
     told = request.headers.get("x-forwarded-for", "").split(",")[-1].strip()
     return told[:64] or (request.client.host if request.client else "")

@@ -1,7 +1,7 @@
 """OpenAI's chat completions: agents are models, what the client sends is what the model sees.
 
-A run like any other lies under it; a client that hangs up ends it. Clients stumble over `id:` lines and named
-events, and try to run what `tool_calls` names: so there are none.
+A run like any other lies under it; a client that hangs up ends it. Clients stumble over `id:` lines
+and named events, and try to run what `tool_calls` names: so there are none.
 """
 
 import json
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Kept:
     """The chat that a client names; without `keep` it is one of the run's own. `task`: no person asks."""
 
     id: str
@@ -44,10 +44,10 @@ async def _place(
     x_openwebui_chat_id: Annotated[str | None, Header()] = None,
     x_conversation_id: Annotated[str | None, Header()] = None,
     x_openwebui_task: Annotated[str | None, Header(description="Nothing is kept, no tool used")] = None,
-) -> Place:
+) -> Kept:
     named, task = x_chat_id or x_openwebui_chat_id or x_conversation_id or "", bool(x_openwebui_task)
     keep = bool(named) and not named.startswith("local:") and not task  # Open WebUI's temporary chats
-    return Place(chat_id(named) if keep else uuid.uuid4().hex, keep, task)
+    return Kept(chat_id(named) if keep else uuid.uuid4().hex, keep, task)
 
 
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ async def openai_model(model: str, here: Here, _: Owner) -> Model:
     responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
 )
 async def chat_completions(
-    ask: Ask, request: Request, here: Here, of: Owner, place: Annotated[Place, Depends(_place)]
+    ask: Ask, request: Request, here: Here, of: Owner, place: Annotated[Kept, Depends(_place)]
 ) -> Any:
     """Send a conversation; the reply comes whole, or as OpenAI's chunks with `stream`."""
     _check(ask)
@@ -121,7 +121,7 @@ class Chunks:
         if type(event) is Text:
             return self._chunk(f'{{"content": {quoted(event.text)}}}')
         if type(event) is End:
-            return self._end(event)
+            return self._last_chunks(event)
         thought = event.text if type(event) is Reasoning else tool_line(self._feed, number, event)
         return self._chunk(f'{{"reasoning_content": {quoted(thought)}}}') if thought else ""
 
@@ -129,7 +129,7 @@ class Chunks:
         choice = f'{{"index": 0, "delta": {delta}, "finish_reason": {finish}}}'
         return f'data: {self._head}, "choices": [{choice}]}}\n\n'
 
-    def _end(self, end: End) -> str:
+    def _last_chunks(self, end: End) -> str:
         if end.error:
             error = {"message": end.error.message, "type": "server_error", "param": None}
             told = {"error": error | {"code": end.error.code}}

@@ -1,7 +1,7 @@
 """How bytes become requests: uvicorn's own protocol with the limits it lacks. Knows no routes.
 
-Uvicorn counts no header bytes, waits for a header as long as it takes, and refuses in plain text. Behind
-Nginx none of this happens; without a proxy this is the first line.
+Uvicorn counts no header bytes, waits for a header as long as it takes, and refuses in plain text.
+Behind Nginx none of this happens; without a proxy this is the first line.
 """
 
 import uuid

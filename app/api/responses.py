@@ -101,7 +101,7 @@ async def delete_response(response_id: RunOf, here: Here, of: Owner) -> Forgotte
     if not record["conversation"] and all(one.run_id in (run_id, None) for one in messages):
         with contextlib.suppress(NotFound):
             await here.chats.delete(chat)
-    await here.store.responses.forget(of, run_id)
+    await here.store.responses.drop(of, run_id)
     return Forgotten(id=response_id)
 
 

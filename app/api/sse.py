@@ -1,8 +1,8 @@
-"""The stream of a run as server-sent events, and as the plain text of the older API. The hot path of the
-product.
+"""The stream of a run as server-sent events, and as the plain text of the older API. The hot path
+of the product.
 
-A reader takes all events that are there in one turn of the loop and sends them as one piece; what is slow is
-only ever the one reader. https://html.spec.whatwg.org/multipage/server-sent-events.html
+A reader takes all events that are there in one turn of the loop and sends them as one piece; what
+is slow is only ever the one reader. https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from app.runs.readers import Reading
 Format = Literal["text", "json", "ag-ui"]
 Frame = Callable[[str, int, Event], str]
 
-# one line with a word behind the colon: a blank line behind it makes some clients dispatch an empty message
+# one line with a word behind the colon: a blank line behind it makes some clients dispatch an empty
+# message
 HELLO = b": hello\n"
 HEARTBEAT = b": waiting\n"
 AT_ONCE = 1000  # events made into frames in one go
@@ -128,8 +129,8 @@ class RunStream(Response):
         self._sent_at = asyncio.get_running_loop().time()
 
     async def _attend(self, receive: Receive, writer: "asyncio.Task[Any]") -> None:
-        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the silence of a
-        model.
+        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the
+        silence of a model.
         """
         time = asyncio.get_running_loop().time
         while not await _left(

@@ -34,7 +34,7 @@ async def stop_many(body: BulkBody, here: Here, of: Owner, wait: Wait = 0) -> Bu
         found = await here.stopping.stop_all(chats, wait)
     if all(isinstance(stopped, RedisUnavailable) for stopped in found):
         raise found[0]  # type: ignore[misc]  # they all are
-    results = [_answer(chat, stopped, here) for chat, stopped in zip(chats, found, strict=True)]
+    results = [_stop_answer(chat, stopped, here) for chat, stopped in zip(chats, found, strict=True)]
     successful = sum(answer.status == "accepted" for answer in results)
     return BulkAnswer(
         results=results, total=len(results), successful=successful, failed=len(results) - successful
@@ -45,10 +45,10 @@ async def stop_many(body: BulkBody, here: Here, of: Owner, wait: Wait = 0) -> Bu
 async def stop_chat(chat: OneChat, here: Here, body: StopBody | None = None, wait: Wait = 0) -> StopAnswer:
     """Stop the reply being made in a chat, on whichever backend it is made."""
     run_id, seen = (body.run_id, body.seen) if body else (None, None)
-    return _answer(chat, await here.stopping.stop(chat, run_id, wait, seen), here)
+    return _stop_answer(chat, await here.stopping.stop(chat, run_id, wait, seen), here)
 
 
-def _answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend) -> StopAnswer:
+def _stop_answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend) -> StopAnswer:
     if isinstance(stopped, RedisUnavailable):
         return StopAnswer(
             chat_id=chat.id, status="failed", message=stopped.detail, run_id=None, result=None, stop_ms=None,

@@ -1,7 +1,7 @@
 """What a response of OpenAI's says, as the events of its run tell it.
 
-The events of a response follow from those of its run alone: event n becomes those with the sequence numbers
-n * 16 + k. So they are the same for every reader, on every backend, at every time.
+The events of a response follow from those of its run alone: event n becomes those with the sequence
+numbers n * 16 + k. So they are the same for every reader, on every backend, at every time.
 """
 
 import json
@@ -40,22 +40,22 @@ class Story:
     def all(self, events: Iterable[Event]) -> None:
         """Takes all these events."""
         for event in events:
-            self.take(event)
+            self.tell(event)
 
-    def take(self, event: Event) -> list[dict[str, Any]]:
+    def tell(self, event: Event) -> list[dict[str, Any]]:
         """The events of the response that this event of its run becomes."""
         self._taken += 1
         match event:
             case Start():
-                return [self._told("created"), self._told("in_progress")]
+                return [self._told_end("created"), self._told_end("in_progress")]
             case Text(text):
-                return self._say("message", text)
+                return self._say_in_full("message", text)
             case Reasoning(text):
-                return self._say("reasoning", text)
+                return self._say_in_full("reasoning", text)
             case Tool(status="running"):
                 self._asked[event.tool_use_id] = event.input
             case Tool():
-                return self._say("reasoning", call_line(event, self._asked.get(event.tool_use_id)))
+                return self._say_in_full("reasoning", call_line(event, self._asked.get(event.tool_use_id)))
             case End():
                 return self._over(event)
         return []
@@ -65,7 +65,7 @@ class Story:
         self.all(feed.events[self._taken : number - 1])
         if number <= self._taken:  # the log of a lost backend ends earlier than its reader had seen
             return ""
-        found = enumerate(self.take(feed.events[number - 1]), number * STEP)
+        found = enumerate(self.tell(feed.events[number - 1]), number * STEP)
         return "".join(
             f"event: {one['type']}\ndata: {json.dumps(one | {'sequence_number': sequence})}\n\n"
             for sequence, one in found
@@ -88,7 +88,7 @@ class Story:
         known_of = {name: value for name, value in record.items() if name != "chat_id"}
         return ResponseBody(id=f"resp_{self._run_id}", **known_of, **told)
 
-    def _say(self, kind: str, text: str) -> list[dict[str, Any]]:
+    def _say_in_full(self, kind: str, text: str) -> list[dict[str, Any]]:
         told = [] if kind == self._kind else [*self._close("completed"), *self._open(kind)]
         self._said.append(text)
         more: dict[str, Any] = {"delta": text, **({"logprobs": []} if kind == "message" else {})}
@@ -117,9 +117,9 @@ class Story:
         cut = end.outcome == "done" and finish_of(end) != "stop"
         closing = [*self._close("incomplete" if cut or end.outcome != "done" else "completed")]
         self.status = "incomplete" if cut else ENDED[end.outcome]
-        return [*closing, self._told(self.status)]
+        return [*closing, self._told_end(self.status)]
 
-    def _told(self, kind: str) -> dict[str, Any]:
+    def _told_end(self, kind: str) -> dict[str, Any]:
         return {"type": f"response.{kind}", "response": self.body().model_dump()}
 
     def _part(self, kind: str, more: dict[str, Any]) -> dict[str, Any]:

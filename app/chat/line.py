@@ -1,7 +1,8 @@
-"""The line before a model that makes only so many replies at once, over all backends: who waits, who goes.
+"""The line before a model that makes only so many replies at once, over all backends: who waits,
+who goes.
 
-A run waits inside its turn: it is stored, listed, stoppable and resumable meanwhile. Where Redis does not
-answer there is no line rather than no reply.
+A run waits inside its turn: it is stored, listed, stoppable and resumable meanwhile. Where Redis
+does not answer there is no line rather than no reply.
 """
 
 import asyncio

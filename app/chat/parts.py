@@ -18,8 +18,9 @@ Numbered = tuple[int, Event]
 def parts_of(events: Sequence[Event], outcome: Outcome, times: Times) -> list[Part] | None:
     """The steps of a reply that ended so; None where there is only text.
 
-    `times`: seconds at which events came, by their index, in order: of tools, where the kind changes, and of
-    the end. Without them no step tells how long it took. A tool that still ran is `stopped`, or `failed`.
+    `times`: seconds at which events came, by their index, in order: of tools, where the kind
+    changes, and of the end. Without them no step tells how long it took. A tool that still ran is
+    `stopped`, or `failed`.
     """
     steps = [pair for pair in enumerate(events) if isinstance(pair[1], Text | Reasoning | Tool)]
     if all(type(event) is Text for _, event in steps):

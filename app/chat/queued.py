@@ -1,7 +1,7 @@
 """Starts the messages that wait, one after the other, on any backend.
 
-Whoever ends a run looks for the next one at once; every heartbeat looks for the chats whose backend was lost
-in between. Two may try the same message: START lets one have it.
+Whoever ends a run looks for the next one at once; every heartbeat looks for the chats whose backend
+was lost in between. Two may try the same message: START lets one have it.
 """
 
 import asyncio

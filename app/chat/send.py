@@ -42,10 +42,11 @@ _USED = "This run_id has been used in this chat before. Choose a new one."
 class Question:
     """What somebody sends.
 
-    `replaces` names the run whose question, and all behind it, this one takes the place of; `continues` the
-    run whose reply is to go on, without a text. `chosen`: the agent was named, and not just the usual one.
-    `turns` is the conversation before it where the client brings it: the chat becomes it. Without `text` the
-    model goes on. Without `keep` nothing is stored. `alone`: the run goes on without readers.
+    `replaces` names the run whose question, and all behind it, this one takes the place of;
+    `continues` the run whose reply is to go on, without a text. `chosen`: the agent was named, and
+    not just the usual one. `turns` is the conversation before it where the client brings it: the
+    chat becomes it. Without `text` the model goes on. Without `keep` nothing is stored. `alone`:
+    the run goes on without readers.
     """
 
     text: str
@@ -110,11 +111,11 @@ class Chats:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, chat: Chat, question: Question, *, leaving_ends: bool = False) -> Reading:
-        """Starts a run, or joins the one with this id, and returns a reader of it from its first event.
+        """Starts a run, or joins the one with this id, and returns a reader of it from its first
+        event.
 
-        With `leaving_ends` the run ends when that reader leaves.
-        Raises `UnknownAgent`, `ChatBusy`, `RunIdUsed`, `NotFound`, `NotOpen`, `Overloaded`, `Draining`,
-        `RedisUnavailable`.
+        With `leaving_ends` the run ends when that reader leaves. Raises `UnknownAgent`, `ChatBusy`,
+        `RunIdUsed`, `NotFound`, `NotOpen`, `Overloaded`, `Draining`, `RedisUnavailable`.
         """
         met = await self.send_or_wait(chat, question, leaving_ends=leaving_ends)
         if isinstance(met, Waiting):
@@ -127,7 +128,7 @@ class Chats:
         """As `send`, but a message may wait in the queue of the chat. Raises `QueueFull` too."""
         live = self._described(question)
         if question.on_busy == "queue":
-            await self._store.queues.note(chat)
+            await self._store.queues.list_idle(chat)
         try:
             return await self._sent(chat, question, live, leaving_ends)
         except BaseException:

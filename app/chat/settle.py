@@ -1,5 +1,5 @@
-"""The one writer of endings: for the backend that made a reply, and for any that settles what a dead one
-left.
+"""The one writer of endings: for the backend that made a reply, and for any that settles what a
+dead one left.
 
 A run is never made again silently: its tools may have acted.
 """
@@ -27,8 +27,8 @@ class Ending:
     """What a run said and how it ended.
 
     The log has the first `logged` events, and is left alone where it ends with another number than
-    `expected`. `times`: see `parts`; `facts`: what is told beyond who made it; `bell`: somebody may wait;
-    `seen`: what is kept ends with this event; `before`: the reply that it continues.
+    `expected`. `times`: see `parts`; `facts`: what is told beyond who made it; `bell`: somebody may
+    wait; `seen`: what is kept ends with this event; `before`: the reply that it continues.
     """
 
     events: Sequence[Event]
@@ -52,7 +52,8 @@ class Settler:
     async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> tuple[str, RunRecord | None]:
         """Writes an ending, as far as whoever stopped it had seen it.
 
-        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is gone).
+        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is
+        gone).
         """
         written = await self._write(chat, live, ending)
         if written.seen is not None:
@@ -89,8 +90,8 @@ class Settler:
         return False
 
     async def settle_process(self, process: str) -> None:
-        """Settles every run of a process that has died, then forgets it; one that cannot be settled now
-        stays.
+        """Settles every run of a process that has died, then forgets it; one that cannot be settled
+        now stays.
         """
         left = 0
         for one in await self._store.leases.held(process):

@@ -1,7 +1,8 @@
-"""The stop line: a stop is recorded, the backend that holds the run ends it, and we tell what became of it.
+"""The stop line: a stop is recorded, the backend that holds the run ends it, and we tell what
+became of it.
 
-A stop that nobody has taken after 1.5 s means that the backend is lost; then the run is settled on its
-behalf.
+A stop that nobody has taken after 1.5 s means that the backend is lost; then the run is settled on
+its behalf.
 """
 
 import asyncio
@@ -32,8 +33,8 @@ HEARD = 256  # bells remembered: a run can end before the stop that ended it is 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What became of a stop. `stop_ms` is the time from its being recorded to the end of the run; `unsent`:
-    the messages that waited and are handed back.
+    """What became of a stop. `stop_ms` is the time from its being recorded to the end of the run;
+    `unsent`: the messages that waited and are handed back.
     """
 
     result: Result
@@ -179,8 +180,8 @@ class Awaited:
             event.set()
 
     async def wait(self, chat: Chat, run: LiveRun, seconds: float) -> RunRecord | None:
-        """The record of a run that has ended, within so many seconds; None when it has not come, `GONE` when
-        nobody knows any more.
+        """The record of a run that has ended, within so many seconds; None when it has not come,
+        `GONE` when nobody knows any more.
 
         One waits for a run at a time.
         """

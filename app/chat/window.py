@@ -1,8 +1,9 @@
-"""Which turns of a chat go to the model: the newest that may and that fit. Pure; the same on every backend.
+"""Which turns of a chat go to the model: the newest that may and that fit. Pure; the same on every
+backend.
 
-The window moves in steps: it grows with each turn, and when it is full its older half goes at once. So most
-prompts begin as the one before did, and a model's server has read that beginning already. Where the window
-began last, and how many tokens its prompt had, the facts of the replies tell.
+The window moves in steps: it grows with each turn, and when it is full its older half goes at once.
+So most prompts begin as the one before did, and a model's server has read that beginning already.
+Where the window began last, and how many tokens its prompt had, the facts of the replies tell.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,8 @@ LEAST, MOST = 0.2, 1.5  # what a count may make of it
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Role and text of what goes to the model; `left_out`: messages that did not fit into its window.
+    """Role and text of what goes to the model; `left_out`: messages that did not fit into its
+    window.
 
     `calls`: the steps of the turns that used tools, by index, where the model takes tools.
     """

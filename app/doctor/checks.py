@@ -1,8 +1,8 @@
-"""`python -m app doctor`: looks at this machine, the settings and what they point to, and says what repairs
-it.
+"""`python -m app doctor`: looks at this machine, the settings and what they point to, and says what
+repairs it.
 
-Asks Redis through the service's own connection, so with the same login; Ollama and AWS as a stranger would.
-Secrets are never printed.
+Asks Redis through the service's own connection, so with the same login; Ollama and AWS as a
+stranger would. Secrets are never printed.
 """
 
 import asyncio

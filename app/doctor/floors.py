@@ -1,6 +1,7 @@
 """Whether programs and packages are as new as `floors.toml` wants them. Asks nobody.
 
-`python -m app.doctor.floors` looks at uv.lock, `python -m app.doctor.floors nginx 1.30.7` at one version.
+`python -m app.doctor.floors` looks at uv.lock, `python -m app.doctor.floors nginx 1.30.7` at one
+version.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""What `doctor` finds on this machine without asking anybody: page size, memory, programs, the public port.
+"""What `doctor` finds on this machine without asking anybody: page size, memory, programs, the
+public port.
 
 Knows nothing of Redis and models.
 """
@@ -128,17 +129,17 @@ def _program(name: str, repair: str) -> Finding:
 
 
 def _too_old(program: str, where: str) -> str | None:
-    version = re.search(r"(?:nginx/|v=)([\d.]+)", _said(where, "-v"))
-    owner = _said("dpkg", "-S", where).partition(":")[0]
-    package = _said("dpkg-query", "-W", "-f", "${Version}", owner) if owner else ""
+    version = re.search(r"(?:nginx/|v=)([\d.]+)", _output_of(where, "-v"))
+    owner = _output_of("dpkg", "-S", where).partition(":")[0]
+    package = _output_of("dpkg-query", "-W", "-f", "${Version}", owner) if owner else ""
     return floors.behind(program, version[1], package or None) if version else None
 
 
 def _engine() -> Finding:
     if shutil.which("docker") is None:
         return Finding("ok", "docker", "not here: the stack runs without it")
-    engine = _said("docker", "version", "--format", "{{.Server.Version}}")
-    compose = _said("docker", "compose", "version", "--short")
+    engine = _output_of("docker", "version", "--format", "{{.Server.Version}}")
+    compose = _output_of("docker", "compose", "version", "--short")
     if not engine:
         detail = "the engine does not answer you: the stack runs without it"
         return Finding("warn", "docker", detail, "sudo systemctl start docker; sudo usermod -aG docker $USER")
@@ -154,7 +155,7 @@ def _engine() -> Finding:
     return Finding("ok", "docker", f"engine {engine}, Compose {compose}")
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ASK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):

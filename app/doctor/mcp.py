@@ -22,7 +22,7 @@ def mcp_servers(settings: Settings) -> Finding:
         servers = Servers(settings, envfile.variables())
     except ValueError as error:
         return Finding("FAIL", "mcp", str(error).removeprefix("MCP_CONFIG: "), "correct that file")
-    told = asyncio.run(_asked(servers))
+    told = asyncio.run(_states(servers))
     away = [
         f"{name}: {one['reason'] or 'it starts'}" for name, one in told.items() if one["state"] != "ready"
     ]
@@ -35,7 +35,7 @@ def mcp_servers(settings: Settings) -> Finding:
     return Finding("ok", "mcp", f"{len(told)} server(s), {tokens} tokens of descriptions")
 
 
-async def _asked(servers: "Servers") -> dict[str, dict[str, Any]]:
+async def _states(servers: "Servers") -> dict[str, dict[str, Any]]:
     async with servers:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,11 +1,11 @@
-"""Makes the text of a model safe to stream, before it is numbered: line ends, lone surrogates, forged
-endings.
+"""Makes the text of a model safe to stream, before it is numbered: line ends, lone surrogates,
+forged endings.
 """
 
 import re
 
-# a terminal frame reads `[DONE]`, `[STOPPED]` or `[ERROR] …`; split behind the bracket, no line of one event
-# can
+# a terminal frame reads `[DONE]`, `[STOPPED]` or `[ERROR] …`; split behind the bracket, no line of
+# one event can
 _FORGED = re.compile(r"(?<=\[)(?=(?:DONE|STOPPED|ERROR)\])")
 
 

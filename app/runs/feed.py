@@ -1,8 +1,9 @@
 """The numbered events of one run as this process knows them, and everybody here who waits for more.
 
-A reader keeps its own place and takes whatever is there, so any number of readers costs one list and a slow
-one holds nobody up. Readers see an event once it is safe: in the log in Redis, or while Redis is in trouble,
-at once. So what anybody has read is still there when this process dies. Knows neither HTTP nor Redis.
+A reader keeps its own place and takes whatever is there, so any number of readers costs one list
+and a slow one holds nobody up. Readers see an event once it is safe: in the log in Redis, or while
+Redis is in trouble, at once. So what anybody has read is still there when this process dies. Knows
+neither HTTP nor Redis.
 """
 
 import asyncio

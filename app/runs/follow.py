@@ -1,7 +1,8 @@
-"""Feeds of runs that are not made here, filled from their logs: of live ones elsewhere, and of ended ones.
+"""Feeds of runs that are not made here, filled from their logs: of live ones elsewhere, and of
+ended ones.
 
-The readers here share one feed per run. A new one is filled page by page; then one read at a time brings
-the news of all live ones, so a thousand readers cost Redis one connection.
+The readers here share one feed per run. A new one is filled page by page; then one read at a time
+brings the news of all live ones, so a thousand readers cost Redis one connection.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The seam between a reply that was cut and what goes on with it. Pure.
 
-Only what stands there already is left out: white space, and a code fence that is opened a second time.
-Nothing is put in that nobody said, but the blank line between text before and after a tool.
+Only what stands there already is left out: white space, and a code fence that is opened a second
+time. Nothing is put in that nobody said, but the blank line between text before and after a tool.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""Carries the events of all runs held here into their logs in Redis: one task, one round trip for all of
-them.
+"""Carries the events of all runs held here into their logs in Redis: one task, one round trip for
+all of them.
 
-What is in the log is shown to the readers here; those on other backends are behind by one round at the most.
+What is in the log is shown to the readers here; those on other backends are behind by one round at
+the most.
 """
 
 import asyncio
@@ -93,8 +94,8 @@ class LogWriter:
             run.feed.show()
 
     async def _rest(self, runs: int) -> None:
-        """Lets events gather after a round of so many runs; neither a reply alone nor one that begins waits
-        for it.
+        """Lets events gather after a round of so many runs; neither a reply alone nor one that
+        begins waits for it.
         """
         if runs > 1:
             with contextlib.suppress(TimeoutError):

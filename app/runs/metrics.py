@@ -1,4 +1,5 @@
-"""What this backend has counted, for Prometheus. Nothing is done per token; no label names a person or an id.
+"""What this backend has counted, for Prometheus. Nothing is done per token; no label names a person
+or an id.
 
 Each backend has a registry of its own: quantiles are sums of buckets over all of them.
 """

@@ -1,5 +1,5 @@
-"""Who reads a run, from any backend: while it is made here, while it is made elsewhere, and after it has
-ended.
+"""Who reads a run, from any backend: while it is made here, while it is made elsewhere, and after
+it has ended.
 """
 
 import re
@@ -41,8 +41,8 @@ class Readers:
     async def attach(self, chat: Chat, last_event_id: str | None, *, only: bool = False) -> Reading | None:
         """A reader behind this event of its run; None when there is nothing to send.
 
-        Without an event, or where its run is not kept, a reader of the live or last run from its first event,
-        unless `only` the run named counts.
+        Without an event, or where its run is not kept, a reader of the live or last run from its
+        first event, unless `only` the run named counts.
         """
         run_id, after = _seen(last_event_id)
         run = self._runs.get(chat.name)

@@ -1,4 +1,5 @@
-"""The reply being made: the sink into which an agent pours what it says. Knows nothing of tasks and of Redis.
+"""The reply being made: the sink into which an agent pours what it says. Knows nothing of tasks and
+of Redis.
 
 It keeps the clocks that bound a model's silence and the budget that bounds its flood.
 """

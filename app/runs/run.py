@@ -1,8 +1,8 @@
-"""One run in this process: the task that makes a reply, and what cuts it. Knows neither HTTP, Redis nor
-Strands.
+"""One run in this process: the task that makes a reply, and what cuts it. Knows neither HTTP, Redis
+nor Strands.
 
-A reader may leave, lag or return without changing it. It ends when its model is through or when it is cut,
-and what cut it first decides how it ended.
+A reader may leave, lag or return without changing it. It ends when its model is through or when it
+is cut, and what cut it first decides how it ended.
 """
 
 import asyncio

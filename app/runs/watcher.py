@@ -1,4 +1,5 @@
-"""Watches over the runs held here: their stops, their deadlines, their readers. One task for all of them.
+"""Watches over the runs held here: their stops, their deadlines, their readers. One task for all of
+them.
 
 A bell makes it look at once; without one it looks every `STOP_POLL_MS`, with one MGET for all runs.
 """

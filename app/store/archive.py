@@ -14,7 +14,8 @@ from app.store.wire.script import Script, command
 
 TRIES = 20
 
-# `tail`: run id, line, and whether it begins a run, of each message. A second time it finds its own chat
+# `tail`: run id, line, and whether it begins a run, of each message. A second time it finds its own
+# chat
 PUT_IN = Script(
     LIVES
     + """
@@ -57,7 +58,8 @@ class Archive:
     async def put_in(
         self, chat: Chat, title: str, agent: str, times: tuple[int, int], messages: Sequence[Message]
     ) -> Chat:
-        """Puts a chat in, its newest messages that may be kept; under another id when its own is taken.
+        """Puts a chat in, its newest messages that may be kept; under another id when its own is
+        taken.
 
         `times`: created and updated, in milliseconds. Answers the chat as it is now.
         """

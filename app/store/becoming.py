@@ -1,8 +1,9 @@
-"""A chat becomes a conversation that a client brings: two scripts beside START and UNDO of `scripts`.
+"""A chat becomes a conversation that a client brings: two scripts beside START and UNDO of
+`scripts`.
 
-What the chat has already, from its beginning on, stays as it is, with its runs and facts; from the first
-difference on the brought turns take its place. No message is decoded: the turns are compared as they are
-written. What stood there is kept for as long as the start may be taken back.
+What the chat has already, from its beginning on, stays as it is, with its runs and facts; from the
+first difference on the brought turns take its place. No message is decoded: the turns are compared
+as they are written. What stood there is kept for as long as the start may be taken back.
 """
 
 from app.store.pieces import DECODED, NOW, NUMBERS
@@ -10,7 +11,8 @@ from app.store.wire.script import Script
 
 UNDO_SECONDS = 240  # > UNDO_FOR_SECONDS of app/clock
 
-# runs behind START in the same exchange; the turns are the tail, the question of the run stays the last line
+# runs behind START in the same exchange; the turns are the tail, the question of the run stays the
+# last line
 BECOME = Script(
     NOW
     + DECODED

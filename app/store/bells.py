@@ -1,9 +1,10 @@
-"""The bells: pub/sub messages that only wake. What they tell can also be read in Redis, so a lost one costs
-one poll.
+"""The bells: pub/sub messages that only wake. What they tell can also be read in Redis, so a lost
+one costs one poll.
 
-One connection per process listens; when it breaks or goes silent it is made anew, and every run held is
-checked. Their texts are written and read here: `stop <name> <value of the stop key>`, followed by the number
-of the last event seen where it is known, `turn <attempt>` and `ended <attempt>`.
+One connection per process listens; when it breaks or goes silent it is made anew, and every run
+held is checked. Their texts are written and read here: `stop <name> <value of the stop key>`,
+followed by the number of the last event seen where it is known, `turn <attempt>` and `ended
+<attempt>`.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ from app.store.wire.script import Command, command
 
 
 class Bells:
-    """Calls `on_stop(name, value)`, `on_end(attempt)`, and `on_gap()` after each time some may have been
-    lost.
+    """Calls `on_stop(name, value)`, `on_end(attempt)`, and `on_gap()` after each time some may have
+    been lost.
     """
 
     def __init__(self, connection: Connection, process: str) -> None:

@@ -13,8 +13,8 @@ from app.store.records import LiveRun, Message
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
-# puts a version back in its place; what stood there becomes one. `swapped` remembers the last, so that the
-# same swap twice is one
+# puts a version back in its place; what stood there becomes one. `swapped` remembers the last, so
+# that the same swap twice is one
 SWAP = Script(
     NOW
     + LIVES
@@ -43,7 +43,8 @@ return {'swapped'}
     lasting=True,
 )
 
-# makes a chat that is not there yet; the same fork twice is one. The tail: run ids and their records
+# makes a chat that is not there yet; the same fork twice is one. The tail: run ids and their
+# records
 FORK = Script(
     NOW
     + LIVES

@@ -1,5 +1,5 @@
-"""Commands that go along with others, described as plain functions; `Connection.do` and `do_all` carry them
-out.
+"""Commands that go along with others, described as plain functions; `Connection.do` and `do_all`
+carry them out.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The event log of a run in Redis, from which any backend can replay and follow it.
 
-One entry holds the events of one batch; its id is the number of the last one, so Redis refuses a batch sent
-twice.
+One entry holds the events of one batch; its id is the number of the last one, so Redis refuses a
+batch sent twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -26,9 +26,9 @@ local function last_number(key)
 end
 """
 
-# writes the pairs of number and event from ARGV[from] on, leaving out what the log has, and answers the
-# number it ends with then. Nothing is written where that would leave a gap: the log has lost its end with a
-# primary that died
+# writes the pairs of number and event from ARGV[from] on, leaving out what the log has, and answers
+# the number it ends with then. Nothing is written where that would leave a gap: the log has lost
+# its end with a primary that died
 WRITE_EVENTS = """
 local function write_events(key, from)
   local last, fields = last_number(key), {}
@@ -76,8 +76,8 @@ class EventLog:
         self._redis = connection
 
     def append(self, chat: Chat, run_id: str, events: Sequence[Event], first: int) -> Command:
-        """Describes how events, numbered from `first`, are appended; it answers what number the log ends
-        with.
+        """Describes how events, numbered from `first`, are appended; it answers what number the log
+        ends with.
 
         That is less than `first` when the log has lost its end, and -1 when the run was settled.
         """

@@ -2,8 +2,8 @@
 
 It reads as long as it may and says whether that was everything.
 
-A chat's messages come as one piece and are searched as they lie in Redis, in JSON; only where the words are
-found is a message decoded. Between two slices the loop has its turn.
+A chat's messages come as one piece and are searched as they lie in Redis, in JSON; only where the
+words are found is a message decoded. Between two slices the loop has its turn.
 """
 
 import asyncio

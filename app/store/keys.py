@@ -1,4 +1,5 @@
-"""Every key in Redis: the data model. `{…}` is a cluster hash tag, so the keys of one chat live together.
+"""Every key in Redis: the data model. `{…}` is a cluster hash tag, so the keys of one chat live
+together.
 
 | key | type | holds | lives |
 |---|---|---|---|
@@ -24,12 +25,13 @@
 | `{queue}:…` | | who waits for a model that is busy, see `queue` | 1 h |
 | `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
 
-Messages (with their parts) and versions share one budget of 2 MB a chat, counted in `bytes`: the oldest versions go
-first, then the oldest messages. What a hash holds besides is bounded by 4,000 characters of instructions.
+Messages (with their parts) and versions share one budget of 2 MB a chat, counted in `bytes`: the
+oldest versions go first, then the oldest messages. What a hash holds besides is bounded by 4,000
+characters of instructions.
 
-Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`. `REDIS_PREFIX` stands
-before every key and channel. While a run lives the keys of its chat have no end: a clock may jump.
-"""  # noqa: E501  # one row a key
+Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`.
+`REDIS_PREFIX` stands before every key and channel. While a run lives the keys of its chat have no
+end: a clock may jump."""  # noqa: E501  # one row a key
 
 from dataclasses import dataclass
 
@@ -38,7 +40,8 @@ from app.clock import LEASE_SECONDS
 BACKENDS = "backends"
 QUEUED = "queued"
 
-# what a script's keys are, by the names it has for them: what stands there in another type is none of ours
+# what a script's keys are, by the names it has for them: what stands there in another type is none
+# of ours
 TYPES = {
     **dict.fromkeys(("chat", "runs", "versions", "who", "tickets"), "hash"),
     **dict.fromkeys(("messages", "ids", "before", "queue", "unsent"), "list"),

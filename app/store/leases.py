@@ -1,7 +1,8 @@
 """Which backends live and which runs they hold.
 
-The lease of a run is the heartbeat of the process that makes it: one key per process, however many runs it
-holds. A process is known by an id made when it starts, since a restarted container keeps its name.
+The lease of a run is the heartbeat of the process that makes it: one key per process, however many
+runs it holds. A process is known by an id made when it starts, since a restarted container keeps
+its name.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""The chats: messages, titles, who runs in them. Every change of a chat is one script, fenced by the run's
-id.
+"""The chats: messages, titles, who runs in them. Every change of a chat is one script, fenced by
+the run's id.
 
 Times come from Redis alone, so the clocks of the backends may differ.
 """
@@ -67,11 +67,11 @@ class Memory:
     async def start(
         self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]
     ) -> tuple[Started | Known | LiveRun | Waiting | OtherAgent, list[Any]]:
-        """Takes the chat for a run and stores its message, or says what is in the way; `also` goes along,
-        first.
+        """Takes the chat for a run and stores its message, or says what is in the way; `also` goes
+        along, first.
 
-        Raises `NotFound` when the question that is to be replaced is not kept, `NotOpen` when the reply that
-        is to go on cannot, `QueueFull`.
+        Raises `NotFound` when the question that is to be replaced is not kept, `NotOpen` when the
+        reply that is to go on cannot, `QueueFull`.
         """
         keeps = self._keeps and run.keep
         script = START(
@@ -144,8 +144,8 @@ class Memory:
         await self._redis.do(command("ZADD", key, at, chat.id) if at else command("ZREM", key, chat.id))
 
     async def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> Written:
-        """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the process
-        that asks.
+        """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the
+        process that asks.
         """
         channel, bell = self._bells.end_bell(run)
         keeps = self._keeps and run.keep

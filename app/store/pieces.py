@@ -1,8 +1,8 @@
 """Pieces of Lua that the scripts are made of.
 
-A question and all behind it that are taken off a chat become a version: `<run id> <place>` says which
-question stands there now and where, counted from the first message ever, and `<version>:lines` what stood
-there.
+A question and all behind it that are taken off a chat become a version: `<run id> <place>` says
+which question stands there now and where, counted from the first message ever, and
+`<version>:lines` what stood there.
 """
 
 NOW = """
@@ -63,8 +63,8 @@ local function run_at(place)
 end
 """
 
-# the index in the list of the question of a run, if it still stands there; a run that continued a reply has
-# the question of that one (`of`)
+# the index in the list of the question of a run, if it still stands there; a run that continued a
+# reply has the question of that one (`of`)
 PLACE = """
 local function place_of(id)
   local record = decoded(redis.call('HGET', runs, id))
@@ -74,7 +74,8 @@ local function place_of(id)
 end
 """
 
-# takes the messages from a place on off the chat and keeps them as a version of the question `stands`
+# takes the messages from a place on off the chat and keeps them as a version of the question
+# `stands`
 CUT = """
 local function cut(place, stands)
   local lines = redis.call('LRANGE', messages, place, -1)
@@ -93,7 +94,8 @@ local function cut(place, stands)
 end
 """
 
-# puts the lines of a version back to the end of the chat; its siblings are versions of its question again
+# puts the lines of a version back to the end of the chat; its siblings are versions of its question
+# again
 PUT_BACK = """
 local function put_back(version, stood)
   local lines = redis.call('HGET', versions, version .. ':lines') or ''

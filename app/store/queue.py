@@ -1,9 +1,10 @@
-"""Turns at a model that makes only so many replies at once, over all backends: who waits, who works.
+"""Turns at a model that makes only so many replies at once, over all backends: who waits, who
+works.
 
-Fair by owner: a ticket is the one that was served last, or one more than the owner's own last, whichever is
-higher, so somebody with ten waiting stands behind the first of everybody else. Who waits or works renews its
-place; a place that is not renewed is free again, whoever looks next. Without Redis there is no queue: callers
-let `RedisUnavailable` pass as their turn.
+Fair by owner: a ticket is the one that was served last, or one more than the owner's own last,
+whichever is higher, so somebody with ten waiting stands behind the first of everybody else. Who
+waits or works renews its place; a place that is not renewed is free again, whoever looks next.
+Without Redis there is no queue: callers let `RedisUnavailable` pass as their turn.
 
 | key | type | holds |
 |---|---|---|
@@ -78,8 +79,8 @@ end
 """
 )
 
-# `turn`, `waiting` with position and number ahead, `full`, or `limited` when the owner has too many; a second
-# time for the same attempt it answers where that stands
+# `turn`, `waiting` with position and number ahead, `full`, or `limited` when the owner has too
+# many; a second time for the same attempt it answers where that stands
 ENTER = Script(
     NOW
     + _SWEEP
@@ -167,8 +168,8 @@ return kept
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an attempt stands. `position`: 1 is the next in line, 0 its turn; `ahead`: who waits or works
-    before it.
+    """Where an attempt stands. `position`: 1 is the next in line, 0 its turn; `ahead`: who waits or
+    works before it.
     """
 
     state: Literal["turn", "waiting", "full", "limited", "unknown"]

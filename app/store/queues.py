@@ -1,8 +1,8 @@
 """The queues of the chats: messages that wait until the reply before them has ended.
 
-A queue is the list `chat:{…}:queue`; START takes the first message off it in the step in which its run gets
-the chat, so none is started twice or lost. The chats with a queue are noted in `queued` before the first
-message waits, and any backend looks there for those in which nothing runs.
+A queue is the list `chat:{…}:queue`; START takes the first message off it in the step in which its
+run gets the chat, so none is started twice or lost. The chats with a queue are noted in `queued`
+before the first message waits, and any backend looks there for those in which nothing runs.
 """
 
 import uuid
@@ -18,8 +18,8 @@ from app.store.wire.script import Script, command
 FORGET_MS = 60_000  # a chat stays noted so long without a queue: a message may be on its way into it
 MOST_LOOKED_AT = 200
 
-# takes a message out of the queue; the last one taken is kept with the token of who took it, who may ask
-# again
+# takes a message out of the queue; the last one taken is kept with the token of who took it, who
+# may ask again
 TAKE_BACK = Script(
     WAITING
     + """
@@ -53,7 +53,7 @@ class Queues:
     def __init__(self, connection: Connection) -> None:
         self._redis = connection
 
-    async def note(self, chat: Chat) -> None:
+    async def list_idle(self, chat: Chat) -> None:
         """Says that a message may soon wait in this chat."""
         await self._redis.do(touch_name(QUEUED, chat.name))
 

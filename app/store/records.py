@@ -46,10 +46,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start the run.
+    """A run as the chat knows it. `process` is one life of a backend, `attempt` one try to start
+    the run.
 
-    Without `keep` neither its question nor its reply is stored. `continues`: what it says joins the last
-    message, the reply of an earlier run.
+    Without `keep` neither its question nor its reply is stored. `continues`: what it says joins the
+    last message, the reply of an earlier run.
     """
 
     run_id: str
@@ -74,8 +75,8 @@ class LiveRun:
 
     @classmethod
     def read(cls, text: str | bytes | None) -> "LiveRun | None":
-        """None where nothing runs, or what stands there cannot be read; what another version adds is left
-        out.
+        """None where nothing runs, or what stands there cannot be read; what another version adds
+        is left out.
         """
         try:
             return cls(**(_UNTOLD | _known(cls, json.loads(text)))) if text else None
@@ -87,9 +88,10 @@ class LiveRun:
 class RunRecord:
     """What a chat keeps of each run: the digest of its message and, once it has ended, how.
 
-    `backend` held the run, `writer` is the process that wrote the ending down; of a stopped one `stop_ms` is
-    the time from the stop being recorded by `answered_by` to the end. One that continued a reply names its
-    first run in `of`; `open`: the reply can be continued. Written by the scripts START and END.
+    `backend` held the run, `writer` is the process that wrote the ending down; of a stopped one
+    `stop_ms` is the time from the stop being recorded by `answered_by` to the end. One that
+    continued a reply names its first run in `of`; `open`: the reply can be continued. Written by
+    the scripts START and END.
     """
 
     digest: str = ""
@@ -122,10 +124,11 @@ GONE = RunRecord(outcome="stopped")  # the run has ended and its chat was delete
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run has the chat; `history` ends with its own message, or with the reply that it continues (empty
-    where nothing is remembered).
+    """The run has the chat; `history` ends with its own message, or with the reply that it
+    continues (empty where nothing is remembered).
 
-    `crowded` when there are more chats now than may be kept; `instructions` and `temperature` are the chat's.
+    `crowded` when there are more chats now than may be kept; `instructions` and `temperature` are
+    the chat's.
     """
 
     at_ms: int
@@ -162,8 +165,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """A chat as one read shows it. `fields` is the hash in Redis; `versions` by the run id of the question
-    that stands in their place.
+    """A chat as one read shows it. `fields` is the hash in Redis; `versions` by the run id of the
+    question that stands in their place.
     """
 
     fields: dict[str, str]
@@ -179,11 +182,12 @@ class ChatState:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a run: text and digest, the run whose question it takes the place of, or the one whose
-    reply is to go on, without a text. `chosen`: the agent was named, and not just the usual one.
+    """What is asked of a run: text and digest, the run whose question it takes the place of, or the
+    one whose reply is to go on, without a text. `chosen`: the agent was named, and not just the
+    usual one.
 
-    `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it is.
-    `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
+    `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it
+    is. `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
     """
 
     text: str
@@ -198,11 +202,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class LastWords:
-    """What ends a run: the reply, and from number `first` on the events that its log may lack, the end last.
+    """What ends a run: the reply, and from number `first` on the events that its log may lack, the
+    end last.
 
-    With `expected` they are written only when the log ends with that number. `bell` when somebody may wait.
-    `seen`: the reply goes as far as this event, since whoever stopped it had seen no more; `open`: it can be
-    continued.
+    With `expected` they are written only when the log ends with that number. `bell` when somebody
+    may wait. `seen`: the reply goes as far as this event, since whoever stopped it had seen no
+    more; `open`: it can be continued.
     """
 
     reply: Message
@@ -216,8 +221,9 @@ class LastWords:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of an ending: `ended`; `moved` and `gap` (the log is not as expected); `seen`, when the
-    reply must go as far as that event; `lost` with the record another wrote (none: the chat is gone).
+    """What became of an ending: `ended`; `moved` and `gap` (the log is not as expected); `seen`,
+    when the reply must go as far as that event; `lost` with the record another wrote (none: the
+    chat is gone).
     """
 
     answer: str

@@ -26,6 +26,6 @@ class Responses:
         kept = await self._redis.do(command("GETEX", response(owner, run_id), *self._lives))
         return dict(json.loads(kept)) if kept else None
 
-    async def forget(self, owner: str, run_id: str) -> None:
+    async def drop(self, owner: str, run_id: str) -> None:
         """The run cannot be found by its id alone any more."""
         await self._redis.do(command("DEL", response(owner, run_id)))

@@ -1,9 +1,10 @@
-"""The scripts that change a chat. Each is atomic, fenced by the id of the run, and may run twice: the second
-time it finds its work done and answers the same. None decodes a message; each is bounded by a constant.
+"""The scripts that change a chat. Each is atomic, fenced by the id of the run, and may run twice:
+the second time it finds its work done and answers the same. None decodes a message; each is bounded
+by a constant.
 
-`first` in the chat's hash counts the messages dropped at its beginning, so `place` in a run's record, the
-place of its question counted from the first message ever, is found again; `bytes` is what its messages and
-versions weigh.
+`first` in the chat's hash counts the messages dropped at its beginning, so `place` in a run's
+record, the place of its question counted from the first message ever, is found again; `bytes` is
+what its messages and versions weigh.
 """
 
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
@@ -167,8 +168,8 @@ return {{'ended'}}
     lasting=True,
 )
 
-# takes back a start whose answer never reached us, all of it; answers whether the chat is still there, and
-# its time
+# takes back a start whose answer never reached us, all of it; answers whether the chat is still
+# there, and its time
 UNDO = Script(
     LIVES
     + NUMBERS
@@ -197,8 +198,8 @@ return {{1, updated_at}}
     args="run_id attempt stored life",
 )
 
-# `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running chat are
-# forgotten at once, so that none begins when the run has been stopped
+# `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running
+# chat are forgotten at once, so that none begins when the run has been stopped
 DELETE = Script(
     DECODED
     + HOLDER

@@ -1,9 +1,9 @@
-"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and says the
-same.
+"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and
+says the same.
 
-`stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is read
-first, acted on, and only then consumed (GETDEL, after a comparison in the same script), so a reply lost on
-the way loses no stop.
+`stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is
+read first, acted on, and only then consumed (GETDEL, after a comparison in the same script), so a
+reply lost on the way loses no stop.
 """
 
 import contextlib
@@ -31,8 +31,9 @@ HOUR_SECONDS = 3600
 MOST_EARLY = 1000
 MOST_NOTED = 1000
 
-# answers what the stop meets; `run_id` may be empty. The first stop of a live run leaves beside it when and
-# by whom it was taken and the last event seen (pcall: a full Redis takes the stop all the same)
+# answers what the stop meets; `run_id` may be empty. The first stop of a live run leaves beside it
+# when and by whom it was taken and the last event seen (pcall: a full Redis takes the stop all the
+# same)
 LOOK = Script(
     NOW
     + DECODED

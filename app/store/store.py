@@ -87,8 +87,8 @@ class Store:
         return int(count)
 
     async def let_go(self, chat: Chat, run: LiveRun) -> bool:
-        """Takes a run that has ended off the list of its process, and consumes a stop meant for it; whether a
-        message waits in the chat.
+        """Takes a run that has ended off the list of its process, and consumes a stop meant for it;
+        whether a message waits in the chat.
         """
         waiting = command("EXISTS", chat.queue)
         *_, waits = await self.redis.do_all([release(run), take_stop(chat, run.run_id), waiting])

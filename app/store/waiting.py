@@ -1,4 +1,5 @@
-"""A message that waits in a chat until the reply before it has ended, as it stands in the queue there.
+"""A message that waits in a chat until the reply before it has ended, as it stands in the queue
+there.
 
 What the scripts need to know of the queue stands here too. They never read a message: an entry is
 `<run id> <milliseconds> <JSON>`.
@@ -21,8 +22,8 @@ local function waits(id)
 end
 """
 
-# of START. `line`: empty for a message that does not wait, `last` for one that may, `first` for one that is
-# to go ahead of those that wait, `head` for one that waited and whose turn has come
+# of START. `line`: empty for a message that does not wait, `last` for one that may, `first` for one
+# that is to go ahead of those that wait, `head` for one that waited and whose turn has come
 LINE_UP = f"""
 local turn, entry = waits(run_id)
 if not repeated then
@@ -45,7 +46,8 @@ if not repeated then
 end
 """
 
-# of START, once the run has the chat: its entry is kept beside it until it ends, to be put back by UNDO
+# of START, once the run has the chat: its entry is kept beside it until it ends, to be put back by
+# UNDO
 LEAVE_LINE = """
   if turn then
     redis.call('LREM', queue, 1, entry)
@@ -60,8 +62,8 @@ local waited = redis.call('HGET', chat, 'waited')
 if waited then redis.call('LPUSH', queue, waited) end
 """
 
-# of LOOK: a stop hands back what waits. It is kept for a minute, so that the same stop, sent again because
-# its answer was lost, hands it back again
+# of LOOK: a stop hands back what waits. It is kept for a minute, so that the same stop, sent again
+# because its answer was lost, hands it back again
 HAND_BACK = """
 local function hand_back(id)
   if id == '' and redis.call('EXISTS', queue) == 1 then

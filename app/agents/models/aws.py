@@ -1,7 +1,7 @@
 """The client for Bedrock: made when it is needed, and made anew when the credentials have changed.
 
-A wrong set-up of AWS is so a failure of each message, told in a sentence, and never keeps the service from
-coming up. Credentials come from the usual AWS chain and nowhere else.
+A wrong set-up of AWS is so a failure of each message, told in a sentence, and never keeps the
+service from coming up. Credentials come from the usual AWS chain and nowhere else.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""AWS Bedrock without threads: Strands builds the request, aiobotocore signs and carries it, we read the
-answer.
+"""AWS Bedrock without threads: Strands builds the request, aiobotocore signs and carries it, we
+read the answer.
 
-A cancelled task closes the connection at once, where Strands' own model reads on in a thread. Left out
-against it: guardrail redaction and native structured output, which no setting turns on.
+A cancelled task closes the connection at once, where Strands' own model reads on in a thread. Left
+out against it: guardrail redaction and native structured output, which no setting turns on.
 """
 
 import json
@@ -167,8 +167,8 @@ def profiles(model_id: str, region: str) -> list[str]:
 
 
 def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
-    """What these messages tell; text that came together stays together, and comes before what is wrong behind
-    it.
+    """What these messages tell; text that came together stays together, and comes before what is
+    wrong behind it.
     """
     text = ""
     try:

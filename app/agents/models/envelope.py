@@ -1,7 +1,8 @@
-"""Reads a run of chunks that differ in their text alone, without parsing what is the same in all of them.
+"""Reads a run of chunks that differ in their text alone, without parsing what is the same in all of
+them.
 
-A chunk of OpenAI's format is two hundred bytes around a word; parsing those costs more than all the rest of a
-token. Pure; whatever does not fit is left to whoever parses it whole.
+A chunk of OpenAI's format is two hundred bytes around a word; parsing those costs more than all the
+rest of a token. Pure; whatever does not fit is left to whoever parses it whole.
 """
 
 import json

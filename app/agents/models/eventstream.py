@@ -1,4 +1,5 @@
-"""Messages of an AWS event stream, from the pieces in which the network brings them, both checksums verified.
+"""Messages of an AWS event stream, from the pieces in which the network brings them, both checksums
+verified.
 
 botocore's own parser builds several objects per message and walks the service model for each: 16 µs a token,
 as much as all the rest of a reply together.

@@ -1,7 +1,7 @@
 """What the models reached by plain HTTP share: one session per process, and the lines of an answer.
 
-An answer is read in the pieces in which the network brings them: all whole lines of a piece at once, which is
-what makes a token cheap. Knows no provider.
+An answer is read in the pieces in which the network brings them: all whole lines of a piece at
+once, which is what makes a token cheap. Knows no provider.
 """
 
 import json
@@ -55,8 +55,8 @@ async def first_bytes(content: aiohttp.StreamReader, most: int) -> bytes:
 
 
 def loaded(lines: list[bytes]) -> Iterator[Any]:
-    """The JSON of all lines at once, which is much cheaper; one by one where one is broken, so that those
-    before it count.
+    """The JSON of all lines at once, which is much cheaper; one by one where one is broken, so that
+    those before it count.
     """
     try:
         yield from json.loads(b"[%b]" % b",".join(lines))

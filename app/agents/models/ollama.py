@@ -1,7 +1,7 @@
 """Ollama through one HTTP session per process, read in the pieces in which the network brings them.
 
-Strands' own model builds a client (and its TLS context) per call and passes each token through httpx and
-pydantic; this one keeps its formatting of requests and reads the answer, NDJSON, itself.
+Strands' own model builds a client (and its TLS context) per call and passes each token through
+httpx and pydantic; this one keeps its formatting of requests and reads the answer, NDJSON, itself.
 """
 
 import contextlib

@@ -1,8 +1,9 @@
-"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, SGLang, LM Studio, LiteLLM, Ollama.
+"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, SGLang, LM Studio, LiteLLM,
+Ollama.
 
-Strands' own model needs OpenAI's package, builds a client per call and takes a torn answer for a whole one;
-this one asks and reads by itself. What the server is (its window, whether its model takes tools) it asks the
-server, where that tells.
+Strands' own model needs OpenAI's package, builds a client per call and takes a torn answer for a
+whole one; this one asks and reads by itself. What the server is (its window, whether its model
+takes tools) it asks the server, where that tells.
 """
 
 import asyncio
@@ -167,7 +168,7 @@ async def _chunks(response: aiohttp.ClientResponse, answer: Answer) -> AsyncGene
             yield {"progress": {}}  # a sign of life
         if answer.error:
             raise answer.error
-        if answer.whole and not ended:
+        if answer.arrived and not ended:
             ended = True
             for chunk in _ending(answer):
                 yield chunk

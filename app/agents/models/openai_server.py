@@ -14,8 +14,8 @@ UNKNOWN_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server tells of itself: its window in tokens (0: unknown), whether the model takes tools, and
-    whether it is one that can tell how far it has read a prompt.
+    """What a server tells of itself: its window in tokens (0: unknown), whether the model takes
+    tools, and whether it is one that can tell how far it has read a prompt.
     """
 
     window: int = 0

@@ -1,7 +1,7 @@
 """OpenAI's chat completions as lines: how a turn is asked, and what the pieces of an answer say.
 
-Pure; knows no network. The format is that of https://platform.openai.com/docs/api-reference/chat, with what
-llama.cpp, vLLM, SGLang, LM Studio and LiteLLM do differently.
+Pure; knows no network. The format is that of https://platform.openai.com/docs/api-reference/chat,
+with what llama.cpp, vLLM, SGLang, LM Studio and LiteLLM do differently.
 """
 
 import json
@@ -115,7 +115,7 @@ class Answer:
         return self._think.held_back()
 
     @property
-    def whole(self) -> bool:
+    def arrived(self) -> bool:
         """Whether the server has ended the answer, and not only the connection."""
         return self.done or self.finish is not None
 

@@ -18,10 +18,11 @@ async def _knows(_: Model, able: Abilities) -> None:
 
 @dataclass(slots=True)
 class Provider:
-    """The models of one provider: one Strands model per model id, built when first used, shared by all runs.
+    """The models of one provider: one Strands model per model id, built when first used, shared by
+    all runs.
 
-    `model_id` answers for agents that name no model of their own; `ask` finds out what a model takes, and
-    sets `known` when it need not be asked again.
+    `model_id` answers for agents that name no model of their own; `ask` finds out what a model
+    takes, and sets `known` when it need not be asked again.
     """
 
     name: str

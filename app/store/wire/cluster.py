@@ -1,8 +1,8 @@
-"""A Redis Cluster: knows which node owns which keys, sends each command there, and learns anew when that has
-changed.
+"""A Redis Cluster: knows which node owns which keys, sends each command there, and learns anew when
+that has changed.
 
-redis-py has a cluster client too. Its pipelines (8.1) close the connections to all nodes when one node fails,
-so the death of one would stop the replies of all; here the others do not notice.
+redis-py has a cluster client too. Its pipelines (8.1) close the connections to all nodes when one
+node fails, so the death of one would stop the replies of all; here the others do not notice.
 """
 
 import asyncio
@@ -57,7 +57,8 @@ class Cluster:
     async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]:
         """The answers in order, errors among them.
 
-        Nodes work at the same time; unless `each_alone`, that of the first command does so before the others.
+        Nodes work at the same time; unless `each_alone`, that of the first command does so before
+        the others.
         """
         answers: list[Any] = [ConnectionError("not sent")] * len(commands)
         for pause in (0, *PAUSES):

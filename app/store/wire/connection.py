@@ -1,8 +1,9 @@
-"""The one door to Redis: the choice of the set-up, deadlines, scripts, and its errors turned into ours.
+"""The one door to Redis: the choice of the set-up, deadlines, scripts, and its errors turned into
+ours.
 
-Every command that passes here may run twice (a reply can be lost after the command was carried out), so
-everything that must not is a script guarded by the id of its run. That is why a plain retry is enough, also
-after a failover.
+Every command that passes here may run twice (a reply can be lost after the command was carried
+out), so everything that must not is a script guarded by the id of its run. That is why a plain
+retry is enough, also after a failover.
 """
 
 import asyncio
@@ -81,9 +82,11 @@ class Connection:
         return (await self.do_all([one]))[0]
 
     async def do_all(self, commands: Sequence[Command], *, check: bool = True) -> list[Any]:
-        """Carries out commands in one round trip, in order; without `check` errors are left in the list.
+        """Carries out commands in one round trip, in order; without `check` errors are left in the
+        list.
 
-        On a cluster the order holds for the first command against all others, and with `check` only.
+        On a cluster the order holds for the first command against all others, and with `check`
+        only.
         """
         if not commands:
             return []
@@ -109,7 +112,8 @@ class Connection:
         return results
 
     async def _heal(self, words: Sequence[Words], results: list[Any]) -> list[Any]:
-        """Answers for commands whose keys hold another type: reads find nothing, writes make them anew.
+        """Answers for commands whose keys hold another type: reads find nothing, writes make them
+        anew.
 
         Scripts look after their keys themselves.
         """

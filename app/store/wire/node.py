@@ -1,5 +1,5 @@
-"""One Redis as a set of redis-py clients, reached directly or through Sentinels. Knows no key and no error of
-ours.
+"""One Redis as a set of redis-py clients, reached directly or through Sentinels. Knows no key and
+no error of ours.
 
 The deadlines are set here and win over the URL.
 """
@@ -44,8 +44,8 @@ class Node:
         self.bells = Redis(connection_pool=pool(max_connections=2, **_patience(ANSWER_SECONDS)))
 
     async def execute(self, commands: Sequence[Words], *, each_alone: bool = False) -> list[Any]:  # noqa: ARG002
-        """Runs commands in order in one round trip; the answers as Redis sends them (RESP2), errors among
-        them.
+        """Runs commands in order in one round trip; the answers as Redis sends them (RESP2), errors
+        among them.
         """
         wait = self._replicated and any(isinstance(command, Lasting) for command in commands)
         sent = [*commands, ("WAIT", 1, int(REPLICA_SECONDS * 1000))] if wait else commands
@@ -108,19 +108,19 @@ def direct(place: Place, address: Address | None = None) -> Pool:
 
 
 async def _exchange(pool: BlockingConnectionPool, commands: Sequence[Words], seconds: float) -> list[Any]:
-    """One round trip. redis-py's pipeline does the same with a timer for every answer, at up to twice the
-    price.
+    """One round trip. redis-py's pipeline does the same with a timer for every answer, at up to
+    twice the price.
     """
     async with asyncio.timeout(seconds):
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
-            return [await _answer(connection) for _ in commands]
+            return [await _read_answer(connection) for _ in commands]
         finally:
             await pool.release(connection)
 
 
-async def _answer(connection: AbstractConnection) -> Any:
+async def _read_answer(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response()
     except ResponseError as error:

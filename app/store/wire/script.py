@@ -41,10 +41,10 @@ def command(*words: Any) -> Command:
 class Script:
     """A Lua script with named keys and arguments, and the SHA-1 by which Redis knows it.
 
-    `keys` and `args` are names, separated by spaces; the script finds each as a local of that name. With
-    `tail` it takes any number of further values, the first of them at `ARGV[tail]`. All its keys share a hash
-    tag; one that holds another type than it should is removed first. What a `lasting` one has answered
-    survives the death of a primary that has a replica.
+    `keys` and `args` are names, separated by spaces; the script finds each as a local of that name.
+    With `tail` it takes any number of further values, the first of them at `ARGV[tail]`. All its
+    keys share a hash tag; one that holds another type than it should is removed first. What a
+    `lasting` one has answered survives the death of a primary that has a replica.
     """
 
     def __init__(
