@@ -275,7 +275,7 @@ def test_the_forms_of_others_are_read(tmp_path: Path) -> None:
 
 async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None:
     from app.agents.mcp import Servers
-    from app.doctor.mcp import _asked
+    from app.doctor.mcp import _states
     from app.settings import Settings
 
     servers = {
@@ -284,7 +284,7 @@ async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None
     }
     (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     settings = Settings.model_validate({"mcp_config": str(where / "mcp.json")})
-    told = await _asked(Servers(settings, {}))
+    told = await _states(Servers(settings, {}))
     assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 7)
     assert (told["missing"]["state"], told["missing"]["reason"]) == ("lost", "there is no such program")
     assert (where / "log").read_text().splitlines()[0] == "began"
