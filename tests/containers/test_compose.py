@@ -91,7 +91,7 @@ def test_a_wrong_setting_is_one_line_and_stops_nothing(stack: Stack) -> None:
     wrong = stack.make("restart", check=False, PROVIDER="nonsense")
     assert wrong.returncode != 0
     assert [line for line in wrong.stderr.splitlines() if not line.startswith("make")] == [
-        "Wrong setting: PROVIDER: Input should be 'demo', 'ollama' or 'bedrock'"
+        "Wrong setting: PROVIDER: Input should be 'demo', 'ollama', 'openai' or 'bedrock'"
     ]
     assert stack.names() == ALL
 
