@@ -137,7 +137,8 @@ def test_a_body_has_the_limit_of_its_address(open_front: Open, path: str, most: 
         assert client.post(path, content=b"x" * most * 1024).status_code == 200
         refused = client.post(path, content=b"x" * (most * 1024 + 1), headers=FRIEND)
         assert refused.status_code == 413
-        assert_problem(refused, "too_large")
+        kind = "application/json" if path.startswith("/v1/") else "application/problem+json"
+        assert_problem(refused, "too_large", kind)
     assert front.seen(path) == 1
 
 

@@ -226,8 +226,8 @@ def test_with_no_backend_the_answer_says_when_to_come_back(front: Front, client:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def assert_problem(answer: httpx.Response, code: str) -> None:
-    assert answer.headers["Content-Type"] == "application/problem+json"
+def assert_problem(answer: httpx.Response, code: str, kind: str = "application/problem+json") -> None:
+    assert answer.headers["Content-Type"] == kind
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.json()["code"] == code
     assert answer.json()["status"] == answer.status_code

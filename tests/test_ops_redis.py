@@ -16,7 +16,7 @@ from tests.world.waiting import eventually
 # As docs/cloud.md tells people to make it.
 USER = (
     "user chat on >secret ~chat:* ~chats* ~stop:* ~alive:* ~held:* ~backends ~queued ~files* ~stopped "
-    "&bells* +@all -@admin -@dangerous +info"
+    "&*bells* +@all -@admin -@dangerous +info"
 )
 
 

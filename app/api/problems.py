@@ -132,9 +132,21 @@ def install(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         schema = describe()
         schema["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        for path, operations in schema["paths"].items():
+            if path.startswith("/v1/"):
+                _as_plain_json(operations)
         return schema
 
     app.openapi = described  # type: ignore[method-assign]  # the way FastAPI documents
+
+
+def _as_plain_json(operations: dict[str, Any]) -> None:
+    """Under `/v1/` an error is plain JSON, as the clients of that door read it."""
+    for operation in operations.values():
+        for answer in operation["responses"].values():
+            content = answer.get("content", {})
+            if problem_schema := content.pop(ProblemResponse.media_type, None):
+                content["application/json"] = problem_schema
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

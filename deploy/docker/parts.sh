@@ -49,9 +49,14 @@ choose_name() {
 
 # The settings of the shell and of .env, for this shell and in run/docker.yml: deploy/given.py, here or in the image.
 settle() { # keep | forget: what the running stack was started with
+    rm -rf run/before && mkdir -p run/before
+    cp -p run/docker-given.json run/docker-exports run/docker.yml run/before 2>/dev/null || true
     given "$1" || exit 2
     remember
 }
+
+# A setting that was refused is not remembered.
+forget_refused() { cp -p run/before/* run 2>/dev/null || true; }
 
 # As the running stack has them, or is about to.
 remember() {
@@ -117,8 +122,10 @@ summary() {
 # The image of this checkout, and that it can be started with these settings and agents at all: one line if not.
 prepare() {
     quietly compose build backend1 || die "The image does not build"
-    wrong=$(compose run --rm --no-deps -T -e HTTP_BIND -e TRUSTED_PROXIES backend1 python -m app check 2>&1) ||
+    wrong=$(compose run --rm --no-deps -T -e HTTP_BIND -e TRUSTED_PROXIES backend1 python -m app check 2>&1) || {
+        forget_refused
         die "$(echo "$wrong" | grep -m 1 'Wrong setting' || echo "$wrong" | tail -n 3)"
+    }
 }
 
 running() { # SERVICE...: whether all of them do
