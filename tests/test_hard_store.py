@@ -166,6 +166,25 @@ async def test_an_event_of_another_version_passes_through(
     assert stream.end["outcome"] == "done"
 
 
+async def test_what_is_out_of_turn_in_a_log_is_passed_over_and_holds_up_nobody(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama, redis_url: str
+) -> None:
+    ollama.default = HELD
+    async with connected(redis_url) as redis, cluster.client(1) as one, cluster.client(2) as two:
+        async with one.chat(chat_id, "hello") as made, two.attach(chat_id) as followed:
+            await followed.until_text(HELD_TEXT)
+            key = f"chat:{{{chat_id}}}:events:{made.run_id}"
+            await redis.xadd(key, {"9999": 'hologram {"depth": 3}', "odd": "x"}, id="9999-0")
+            assert (await one.stop(chat_id, wait=5000))["result"] == "stopped"
+            await made.rest()
+            await followed.rest()
+        async with two.attach(chat_id) as replayed:
+            await replayed.rest()
+    for stream in (made, followed, replayed):
+        assert len(stream.terminals) == 1
+        assert stream.text == HELD_TEXT
+
+
 async def _pairs(redis: Any, key: str) -> AsyncIterator[tuple[int, str]]:
     for _, fields in await redis.xrange(key):
         for number, text in fields.items():

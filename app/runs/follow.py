@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from app.clock import FOLLOW_RETRY_SECONDS, KEPT_SECONDS, SHOWN_SECONDS, SILENCE_SECONDS
+from app.clock import FOLLOW_RETRY_SECONDS, KEPT_SECONDS, NEWS_SECONDS, SHOWN_SECONDS, SILENCE_SECONDS
 from app.errors import RedisUnavailable
 from app.events import LOST, End, Usage
 from app.runs.feed import Feed
@@ -111,6 +111,9 @@ class Followers:
             except RedisUnavailable as error:
                 logger.warning("run_id=<{}>, error=<{}> | log not readable", run.feed.run_id, error.detail)
                 await asyncio.sleep(FOLLOW_RETRY_SECONDS)
+            except Exception:  # noqa: BLE001  # the root of a task that readers wait for
+                logger.exception("run_id=<{}> | following failed and begins again", run.feed.run_id)
+                await asyncio.sleep(FOLLOW_RETRY_SECONDS)
         run.current, run.filling = True, None
         if not run.feed.ended and (self._tail is None or self._tail.done()):
             self._tail = asyncio.create_task(self._follow_all(), name="tail")
@@ -125,8 +128,10 @@ class Followers:
     async def _follow_all(self) -> None:
         """Brings the news of all live runs that are followed, until there are none."""
         while runs := [run for run in self._runs.values() if run.current and not run.feed.ended]:
+            began = time.monotonic()
             try:
-                await self._news_of(runs)
+                if not await self._news_of(runs):  # else what is odd in a log would be read without a pause
+                    await asyncio.sleep(max(0, began + NEWS_SECONDS - time.monotonic()))
                 now = time.monotonic()
                 await self._show([run for run in runs if now - run.shown_at > SHOWN_SECONDS])
                 for run in runs:
@@ -136,13 +141,18 @@ class Followers:
             except RedisUnavailable as error:
                 logger.warning("runs=<{}>, error=<{}> | logs not readable", len(runs), error.detail)
                 await asyncio.sleep(FOLLOW_RETRY_SECONDS)
+            except Exception:  # noqa: BLE001  # the root of a task that many readers wait for
+                logger.exception("following failed and goes on")
+                await asyncio.sleep(FOLLOW_RETRY_SECONDS)
 
-    async def _news_of(self, runs: list[Followed]) -> None:
+    async def _news_of(self, runs: list[Followed]) -> bool:
+        came = False
         wanted = [(run.chat, run.feed.run_id, len(run.feed.events)) for run in runs]
         for run, events in zip(runs, await self._store.log.news(wanted), strict=True):
             if events and not run.feed.ended:
                 run.feed.add(*events)
-                run.news_at = time.monotonic()
+                run.news_at, came = time.monotonic(), True
+        return came
 
     async def _explain(self, run: Followed) -> None:
         """Why nothing comes: the run goes on in silence, or has ended while its log was lost."""

@@ -95,15 +95,17 @@ class EventLog:
 
     async def pages(self, chat: Chat, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
         """The events behind number `after`, page by page."""
+        place = f"({after}"
         while True:
-            read = command("XRANGE", chat.events(run_id), f"({after}", "+", "COUNT", PAGE)
+            read = command("XRANGE", chat.events(run_id), place, "+", "COUNT", PAGE)
             rows = await self._redis.do(read)
             found = _events(rows, after)
             if found:
+                after += len(found)
                 yield found
             if len(rows) < PAGE:
                 return
-            after = int(rows[-1][0].split(b"-")[0])
+            place = f"({rows[-1][0].decode()}"
 
     async def read(self, chat: Chat, run_id: str) -> list[Event]:
         """All events in the log, from number 1; empty when there is none (any more)."""
@@ -146,8 +148,16 @@ def _batch(events: Sequence[Event]) -> Sequence[Event]:
 
 
 def _events(rows: Sequence[tuple[bytes, list[bytes]]], after: int) -> list[Event]:
-    """The events of these entries with a number above `after`; one that cannot be read keeps its number."""
-    return [_event(value) for _, fields in rows for number, value in pairs(fields) if int(number) > after]
+    """The events of these entries that go on behind number `after`.
+
+    One that cannot be read keeps its number; what has a number out of turn is none of ours.
+    """
+    found: list[Event] = []
+    for _, fields in rows:
+        for number, value in pairs(fields):
+            if number.isdigit() and int(number) == after + len(found) + 1:
+                found.append(_event(value))
+    return found
 
 
 def _event(value: bytes) -> Event:
