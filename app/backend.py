@@ -50,6 +50,7 @@ class Backend:
         self._watcher = Watcher(self.store, self.runs)
         self.readers = Readers(self.store, self.runs)
         self._settler = Settler(self.store, self.metrics)
+        self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self._line = Line(self.store, settings)
         turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line)

@@ -316,3 +316,15 @@ async def test_many_readers_of_one_long_reply_cost_one_connection(
 
     texts = await asyncio.gather(*(read(n) for n in range(60)))
     assert set(texts) == {first.text}
+
+
+async def test_a_dead_backends_run_that_is_on_no_list_any_more_is_settled_for_its_reader(
+    store: Store, client: Client, chat_id: str, redis_url: str
+) -> None:
+    chat, run = Chat("", chat_id), a_run(store, "run-lost1")  # of a process that never gave a sign of life
+    met, _ = await store.memory.start(chat, run, Asked("hello", "d", None), [])
+    assert isinstance(met, Started)
+    async with client.attach(chat_id) as stream:
+        await stream.rest()
+    assert stream.end["error"]["code"] == "backend_lost"
+    assert (await client.chat_info(chat_id))["status"] == "active"

@@ -8,6 +8,7 @@ brings the news of all live ones, so a thousand readers cost Redis one connectio
 import asyncio
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -17,6 +18,7 @@ from app.errors import RedisUnavailable
 from app.events import LOST, End, Usage
 from app.runs.feed import Feed
 from app.store.keys import Chat
+from app.store.records import LiveRun
 from app.store.store import Store
 
 MOST_KEPT = 16  # feeds of ended runs that wait for another reader
@@ -42,6 +44,7 @@ class Followers:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.on_lost: Callable[[Chat, LiveRun], Awaitable[object]] = _nobody
         self._runs: dict[tuple[str, str], Followed] = {}
         self._tail: asyncio.Task[None] | None = None
         self._filling = asyncio.Semaphore(FILLS)
@@ -158,6 +161,8 @@ class Followers:
         """Why nothing comes: the run goes on in silence, or has ended while its log was lost."""
         live = (await self._store.memory.state(run.chat)).live
         if live and live.run_id == run.feed.run_id:
+            if await self._store.leases.gone(live.process):  # and nobody has it on a list any more
+                await self.on_lost(run.chat, live)
             return
         async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
             run.feed.add(*page)
@@ -181,3 +186,7 @@ class Followers:
             await self._store.log.drop_reader(run.chat, run.reader)
         except RedisUnavailable:
             logger.debug("reader=<{}> | lapses by itself", run.reader)
+
+
+async def _nobody(_: Chat, __: LiveRun) -> None:
+    """Until somebody who can settle is named."""

@@ -36,7 +36,7 @@ class Readers:
     def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store
         self._runs = runs
-        self._followers = Followers(store)
+        self.followers = Followers(store)
 
     async def attach(self, chat: Chat, last_event_id: str | None, *, only: bool = False) -> Reading | None:
         """A reader behind this event of its run; None when there is nothing to send.
@@ -63,7 +63,7 @@ class Readers:
 
     def reading_here(self) -> int:
         """How many read on this backend."""
-        return sum(run.feed.readers for run in self._runs) + self._followers.reading()
+        return sum(run.feed.readers for run in self._runs) + self.followers.reading()
 
     async def knows(self, chat: Chat, last_event_id: str | None) -> bool:
         """Whether this is an event of a run of this chat."""
@@ -72,11 +72,11 @@ class Readers:
 
     def send_away(self) -> None:
         """Lets the readers of runs made elsewhere go; they come back on another backend."""
-        self._followers.abandon()
+        self.followers.abandon()
 
     async def close(self) -> None:
         """Ends every follower."""
-        await self._followers.close()
+        await self.followers.close()
 
     async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
         if after >= await self._store.log.last_number(chat, run_id):
@@ -85,8 +85,8 @@ class Readers:
         return self._of_followed(chat, run_id, after)
 
     def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:
-        feed = self._followers.follow(chat, run_id)
-        return Reading(feed, after, lambda: self._followers.left(chat, run_id))
+        feed = self.followers.follow(chat, run_id)
+        return Reading(feed, after, lambda: self.followers.left(chat, run_id))
 
 
 def _seen(last_event_id: str | None) -> tuple[str, int]:
