@@ -28,10 +28,6 @@ LEAVE_SECONDS = 2.0  # for a program to end by itself
 QUIET_SECONDS = 300.0
 
 
-class TooMuch(Exception):
-    """A server sent a message beyond all measure."""
-
-
 def line_to(server: McpServer, on_lost: Callable[[], None]) -> Any:
     """The transport to this server, for the SDK's client; `on_lost` is called when a program's line ends."""
     if server.kind == "stdio":

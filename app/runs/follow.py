@@ -164,8 +164,7 @@ class Followers:
             if await self._store.leases.gone(live.process):  # and nobody has it on a list any more
                 await self.on_lost(run.chat, live)
             return
-        async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
-            run.feed.add(*page)
+        await self._catch_up(run)
         if not run.feed.ended:
             run.feed.add(await self._unlogged_end(run))
 
