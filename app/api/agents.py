@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.bodies import AgentBody, AgentNames, AgentsBody
+from app.api.bodies.service import AgentBody, AgentNames, AgentsBody
 from app.api.here import Here
 from app.api.keys import Owner
 

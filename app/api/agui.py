@@ -14,13 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
 from app.agents.wishes import Wishes
-from app.api.bodies import AgentName, ChatId, RunId
+from app.api.bodies.fields import AgentName, ChatId, RunId
 from app.api.doors import ASSISTANT, given, system_of
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream
-from app.chat.send import Question
+from app.chat.question import Question
 from app.errors import Unsupported
 from app.events import End, Event, Reasoning, Start, Text, Tool
 from app.runs.feed import Feed

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 
 from app.api.agui import AgUi
-from app.api.bodies import (
+from app.api.bodies.chats import (
     Ask,
     ChatBody,
     ChatRow,
@@ -19,13 +19,11 @@ from app.api.bodies import (
     Exported,
     ForkAt,
     Forked,
-    RunningBody,
-    Status,
     Swap,
     Swapped,
-    WaitingBody,
-    with_versions,
 )
+from app.api.bodies.fields import Status
+from app.api.bodies.messages import RunningBody, WaitingBody, with_versions
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
 from app.api.problems import answers
@@ -34,7 +32,7 @@ from app.api.sse import FRAMES, Format, RunStream
 from app.backend import Backend
 from app.chat import branch
 from app.chat.export import markdown
-from app.chat.send import Question
+from app.chat.question import Question
 from app.errors import NotFound
 from app.events import iso
 from app.runs.readers import Reading

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
-from app.api.bodies import ChatId
+from app.api.bodies.fields import ChatId
 from app.api.here import Here
 from app.backend import Backend
 from app.errors import NoSuchModel, UnknownAgent, Unsupported

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
 
-from app.api.bodies import AgentName, ChatId, MessageBody, RunId
+from app.api.bodies.fields import AgentName, ChatId, RunId
+from app.api.bodies.messages import MessageBody
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app import __version__
-from app.api.bodies import Alive, Health, RedisStatus, StatusBody
+from app.api.bodies.service import Alive, Health, RedisStatus, StatusBody
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers

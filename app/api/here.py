@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from app.api.bodies import ChatId
+from app.api.bodies.fields import ChatId
 from app.api.keys import Owner
 from app.backend import Backend
 from app.store.keys import Chat

@@ -5,14 +5,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.bodies import OlderAsk, OlderReply
+from app.api.bodies.service import OlderAsk, OlderReply
 from app.api.chats import check_length
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
 from app.api.whole import told_failure, whole
-from app.chat.send import Question
+from app.chat.question import Question
 from app.events import reply_text
 from app.store.keys import Chat
 

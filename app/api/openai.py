@@ -21,7 +21,7 @@ from app.api.openai_bodies import Ask, Choice, Completion, Counted, Model, Model
 from app.api.problems import answers
 from app.api.sse import RunStream
 from app.api.whole import told_failure, whole
-from app.chat.send import Question
+from app.chat.question import Question
 from app.errors import Unsupported
 from app.events import End, Event, Reasoning, Text, Usage, reply_text
 from app.runs.feed import Feed

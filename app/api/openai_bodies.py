@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.api.bodies import ChatId
+from app.api.bodies.fields import ChatId
 from app.api.doors import Finish, Part, words
 
 CREATED = 1767225600  # of the models; the same on every backend

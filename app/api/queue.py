@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.bodies import QueuedBody, RunId, TakenBack
+from app.api.bodies.chats import QueuedBody, TakenBack
+from app.api.bodies.fields import RunId
 from app.api.here import Here, OneChat
 from app.api.problems import answers
 from app.store.waiting import Waiting

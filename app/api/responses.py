@@ -17,7 +17,7 @@ from app.api.sse import RunStream
 from app.api.story import STEP, Story
 from app.api.whole import told_failure, whole
 from app.backend import Backend
-from app.chat.send import Question
+from app.chat.question import Question
 from app.errors import NotFound, Unsupported
 from app.events import End, Event, Failure, Text, Usage
 from app.runs.readers import Reading

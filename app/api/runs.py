@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.bodies import RunBody, RunsBody
+from app.api.bodies.runs import RunBody, RunsBody
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.bodies import BulkAnswer, BulkBody, StopAnswer, StopBody, Unsent
+from app.api.bodies.chats import Unsent
+from app.api.bodies.runs import BulkAnswer, BulkBody, StopAnswer, StopBody
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
 from app.api.problems import answers

@@ -5,17 +5,16 @@ How a run lives once it has begun is in `turn`, who reads it in `runs/readers`.
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import uuid
-from collections.abc import Coroutine, Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
 
 from loguru import logger
 
-from app.agents.wishes import PLAIN, Wishes, wished
+from app.agents.wishes import wished
 from app.chat.naming import Naming
+from app.chat.question import Question
 from app.chat.queued import Next
 from app.chat.stop import Stopping
 from app.chat.turn import Turns
@@ -30,71 +29,11 @@ from app.store.waiting import Waiting
 from app.store.wire.script import command
 
 TRIES = 5
-GO_ON = "Go on."  # what the model is told where the conversation ends with its own words
 
 _BUSY = "A reply is being made in this chat. Stop it first, or send with on_busy=replace."
 _UNCLEAR = "It is not clear yet whether this reply has begun. Send the same message again."
 _UNSTOPPED = "The reply in this chat could not be stopped. Try again in a few seconds."
 _USED = "This run_id has been used in this chat before. Choose a new one."
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody sends.
-
-    `replaces` names the run whose question, and all behind it, this one takes the place of;
-    `continues` the run whose reply is to go on, without a text. `chosen`: the agent was named, and
-    not just the usual one. `turns` is the conversation before it where the client brings it: the
-    chat becomes it. Without `text` the model goes on. Without `keep` nothing is stored. `alone`:
-    the run goes on without readers.
-    """
-
-    text: str
-    agent: str
-    run_id: str
-    on_busy: Literal["reject", "replace", "queue"] = "reject"
-    replaces: str | None = None
-    continues: str | None = None
-    chosen: bool = True
-    turns: tuple[tuple[str, str], ...] | None = None
-    keep: bool = True
-    alone: bool = False
-    wishes: Wishes = PLAIN
-    line: Literal["", "last", "first", "head"] = ""
-
-    @property
-    def digest(self) -> str:
-        """Tells this text, and what comes with it, from others, without keeping it."""
-        brought = json.dumps([self.turns, asdict(self.wishes)]) if self.turns is not None else ""
-        asked = f"\0{self.continues}" if self.continues else self.text
-        return hashlib.sha256(f"{asked}{brought}".encode()).hexdigest()[:32]
-
-    def history(self, remembered: list[Message]) -> list[Message]:
-        """What the model is to see: what was brought, else what is remembered."""
-        if self.turns is None:
-            return remembered or [Message("user", self.text)]
-        return as_turns([*self.turns, ("user", self.text or GO_ON)])
-
-    def for_memory(self) -> Asked:
-        """As the memory takes it. What replaces something, or brings its conversation, cannot wait."""
-        waits = not self.replaces and not self.continues and self.turns is None
-        line = {"reject": "", "replace": "first", "queue": "last"}[self.on_busy] if waits else ""
-        waiting = Waiting(self.run_id, self.text, self.agent).kept()
-        return Asked(
-            self.text, self.digest, self.replaces, self.turns, self.line or line, waiting,  # type: ignore[arg-type]  # one of the table
-            self.continues, self.chosen,
-        )  # fmt: skip
-
-
-def as_turns(turns: Iterable[tuple[str, str]]) -> list[Message]:
-    """The turns as a model takes them: none empty, those of one role behind each other as one."""
-    found: list[Message] = []
-    for role, text in turns:
-        if found and found[-1].role == role:
-            found[-1] = Message(role, f"{found[-1].content}\n\n{text}")
-        elif text.strip():
-            found.append(Message(role, text))
-    return found
 
 
 class Chats:

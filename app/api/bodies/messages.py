@@ -1,0 +1,90 @@
+"""What stands in a chat: its messages with their versions, the reply being made, what waits."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.events import iso
+from app.store.records import ChatState, LiveRun, Message, Version
+from app.store.waiting import Waiting
+
+
+class MessageBody(BaseModel):
+    """One message. A reply tells how it ended, in `facts` who made it and what it used, in `parts`
+    its steps.
+
+    A step is `text`, `reasoning` or `tool`; `parts` is left out where there is only text.
+    """
+
+    role: str
+    content: str
+    created_at: str
+    outcome: str | None = None
+    run_id: str | None = None
+    facts: dict[str, Any] | None = None
+    parts: list[dict[str, Any]] | None = None
+    versions: list["VersionBody"] | None = None
+
+    @classmethod
+    def of(cls, message: Message) -> "MessageBody":
+        """Only what there is to tell is set."""
+        names = ("outcome", "run_id", "facts", "parts")
+        told = {name: getattr(message, name) for name in names}
+        return cls(
+            role=message.role,
+            content=message.content,
+            created_at=iso(message.created_ms),
+            **{key: value for key, value in told.items() if value is not None},
+        )
+
+
+class VersionBody(BaseModel):
+    """What stood in the place of a question, and behind it, before."""
+
+    version: int
+    created_at: str
+    messages: list[MessageBody]
+
+    @classmethod
+    def of_version(cls, version: Version) -> "VersionBody":
+        """`created_at` is the time of its question."""
+        messages = [MessageBody.of(message) for message in version.messages]
+        return cls(version=version.number, created_at=messages[0].created_at, messages=messages)
+
+
+def with_versions(state: ChatState) -> list[MessageBody]:
+    """The messages of a chat; a question that took the place of others has their versions."""
+    found = [MessageBody.of(message) for message in state.messages]
+    for body in found:
+        if body.role == "user" and (versions := state.versions.get(body.run_id or "")):
+            body.versions = [VersionBody.of_version(version) for version in versions]
+    return found
+
+
+class RunningBody(BaseModel):
+    """The reply being made in a chat."""
+
+    run_id: str
+    agent: str
+    backend: str
+    started_at: str
+    continues: bool = Field(False, description="What it says joins the last message")
+
+    @classmethod
+    def of(cls, live: LiveRun) -> "RunningBody":
+        return cls(
+            run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms),
+            **({"continues": True} if live.continues else {}),
+        )  # fmt: skip
+
+
+class WaitingBody(BaseModel):
+    """A message that waits for the reply before it."""
+
+    run_id: str
+    message: str
+    created_at: str
+
+    @classmethod
+    def of(cls, waiting: Waiting) -> "WaitingBody":
+        return cls(run_id=waiting.run_id, message=waiting.text, created_at=iso(waiting.created_ms))
