@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import Any
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", re.IGNORECASE)
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 _HOST_NAME = re.compile(r"[^\s:/]+|\[[0-9A-Fa-f:.]+\]")
 _LISTENS_ON = re.compile(r"(?<=://)(0\.0\.0\.0|\[::\])(?=[:/]|$)")
@@ -52,6 +53,28 @@ def ollama(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
         raise ValueError("must look like http://127.0.0.1:11434")
     return url.rstrip("/")
+
+
+def openai(text: str) -> str:
+    """The base URL of an OpenAI-compatible server, without a key and without a slash at the end."""
+    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", text):
+        raise ValueError("must look like http://127.0.0.1:8080/v1 (a key belongs into OPENAI_API_KEY)")
+    return text.rstrip("/")
+
+
+def origins(text: str) -> str:
+    """Origins of other sites by commas, or `*`."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in parts):
+        raise ValueError("must be origins, as in https://app.example: no path, no slash at the end")
+    return text
+
+
+def region(text: str) -> str:
+    """The name of an AWS region."""
+    if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", text):
+        raise ValueError("must look like us-west-2")
+    return text
 
 
 def _with_port(text: str) -> str:

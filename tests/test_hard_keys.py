@@ -84,7 +84,7 @@ async def test_a_key_of_another_type_never_hinders_a_turn(
 
                 if not middle:
                     await spoil()
-                    for read in (store.memory.read(chat), store.memory.listed("", 10, 0)):
+                    for read in (store.memory.read(chat), store.shelf.listed("", 10, 0)):
                         await read
                 await one_more_turn(store, chat, spoil if middle else None)
                 replies = [m.content for m in (await store.memory.read(chat)).messages]
@@ -93,7 +93,7 @@ async def test_a_key_of_another_type_never_hinders_a_turn(
                     assert replies[-1:] == ["the reply"], (name, kind, middle)
                 assert (await store.memory.state(chat)).live is None
                 gone = "unknown" if (name, middle) == ("chat", True) else "deleted"
-                assert await store.memory.delete(chat) == gone
+                assert await store.shelf.delete(chat) == gone
 
 
 @pytest.mark.parametrize("value", NUMBERS)
@@ -133,7 +133,7 @@ async def test_a_run_that_cannot_be_read_holds_no_chat(
                 case "stop":
                     assert (await store.stops.request(chat, "run-lost1")).what == "idle"
                 case "delete":
-                    assert await store.memory.delete(chat) == "deleted"
+                    assert await store.shelf.delete(chat) == "deleted"
                 case "start":
                     await one_more_turn(store, chat)
 
@@ -153,7 +153,7 @@ async def test_what_another_version_adds_to_a_run_or_its_record_is_left_out(
     record = await store.memory.record(chat, "run-00001")
     assert record
     assert record.digest == "d"
-    assert await store.memory.delete(chat) == "running"
+    assert await store.shelf.delete(chat) == "running"
     await store.memory.undo(chat, a_run(store, "run-00001"), Asked("hello", "d", None))
 
 

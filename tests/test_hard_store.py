@@ -264,7 +264,7 @@ async def test_a_prefix_keeps_two_stacks_on_one_database_apart(redis_url: str, c
         keys = [key.decode() async for key in redis.scan_iter(f"*{chat_id}*")]
         assert keys
         assert all(key.startswith("a:") for key in keys)
-        assert await ours.memory.delete(chat) == "deleted"
+        assert await ours.shelf.delete(chat) == "deleted"
 
 
 async def test_a_clock_that_jumps_ends_no_running_reply(
@@ -300,7 +300,7 @@ async def test_a_large_chat_is_cut_by_its_weight_and_no_script_takes_long(
         ].__class__ is Started
         await store.memory.undo(chat, a_run(store, "run-new01"), Asked("x", "d", None))
         assert [entry["command"] for entry in await redis.slowlog_get()] == []
-        await store.memory.delete(chat)
+        await store.shelf.delete(chat)
 
 
 async def test_many_readers_of_one_long_reply_cost_one_connection(

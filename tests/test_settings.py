@@ -62,13 +62,14 @@ def test_a_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
 
 def test_the_example_file_and_the_readme_table_are_generated(tmp_path: Path) -> None:
     assert (
-        run("app.settings", "env", cwd=tmp_path).stdout.strip() == (ROOT / ".env.example").read_text().strip()
+        run("app.doctor.listing", "env", cwd=tmp_path).stdout.strip()
+        == (ROOT / ".env.example").read_text().strip()
     )
-    assert run("app.settings", "table", cwd=tmp_path).stdout.strip() in (ROOT / "README.md").read_text()
+    assert run("app.doctor.listing", "table", cwd=tmp_path).stdout.strip() in (ROOT / "README.md").read_text()
 
 
 def test_every_setting_has_one_line_of_meaning(tmp_path: Path) -> None:
-    lines = run("app.settings", "env", cwd=tmp_path).stdout.splitlines()
+    lines = run("app.doctor.listing", "env", cwd=tmp_path).stdout.splitlines()
     names = [re.match(r"# ([A-Z_]+)=", line) for line in lines]
     assert sum(name is not None for name in names) > 40
     for place, name in enumerate(names):

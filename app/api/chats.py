@@ -190,7 +190,7 @@ async def list_chats(
         page = hits.found[offset : offset + limit]
         listed = [_row(here, hit.chat_id, hit.fields, hit.length, excerpt=hit.excerpt) for hit in page]
         return ChatsBody(chats=listed, count=len(hits.found), complete=hits.complete)
-    rows, count = await here.store.memory.listed(of, limit, offset)
+    rows, count = await here.store.shelf.listed(of, limit, offset)
     return ChatsBody(chats=[_row(here, *row) for row in rows], count=count)
 
 

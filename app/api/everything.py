@@ -145,7 +145,7 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
             done.errors.append(BadLine(line=number, detail=error.detail))
         await asyncio.sleep(0)
     done.imported, done.failed = len(done.chats), len(done.errors)
-    await here.store.memory.evict(of)
+    await here.store.shelf.evict(of)
     return done
 
 

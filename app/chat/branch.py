@@ -71,6 +71,6 @@ async def _evict(store: Store, chat: Chat) -> None:
     """The new chat is made all the same; the next start tries again."""
     try:
         async with asyncio.timeout(1):
-            await store.memory.evict(chat.owner)
+            await store.shelf.evict(chat.owner)
     except (RedisUnavailable, TimeoutError):
         logger.debug("chat_id=<{}> | more chats than may be kept, for now", chat.id)

@@ -113,7 +113,7 @@ class Chats:
     async def delete(self, chat: Chat) -> None:
         """Stops what runs and forgets the chat. Raises `NotFound`, `RedisUnavailable`."""
         for _ in range(TRIES):
-            answer = await self._store.memory.delete(chat)
+            answer = await self._store.shelf.delete(chat)
             if answer == "unknown":
                 raise NotFound("There is no such chat.")
             if answer == "deleted":
@@ -155,7 +155,7 @@ class Chats:
             self._keep(self._store.memory.forget_before(chat, live))
         self._runs.add(run)
         if met.crowded:
-            self._keep(self._store.memory.evict(chat.owner))
+            self._keep(self._store.shelf.evict(chat.owner))
         first = question.turns is None and question.keep and len(met.history) == 1
         self._keep(self._live(run, question.text, question.history(met.history), first=first))
         return run

@@ -108,6 +108,11 @@ class Chat:
     def stop(self) -> str:
         return f"stop:{self.name}"
 
+    def keys(self) -> dict[str, str]:
+        """What every script that changes a chat takes."""
+        names = ("messages", "runs", "ids", "versions", "queue")
+        return {"chat": self.key, **{name: f"{self.key}:{name}" for name in names}}
+
     def before(self, attempt: str) -> str:
         return f"{self.key}:before:{attempt}"
 

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loguru import logger
-
 from app.errors import NotFound, NotOpen, QueueFull
 from app.settings import Settings
 from app.store.becoming import BECOME, UNBECOME, UNDO_SECONDS
@@ -17,6 +15,7 @@ from app.store.bells import Bells
 from app.store.commands import touch
 from app.store.eventlog import numbered
 from app.store.keys import Chat, index
+from app.store.lines import read_versions, readable, texts
 from app.store.records import (
     Asked,
     ChatState,
@@ -27,18 +26,14 @@ from app.store.records import (
     OtherAgent,
     RunRecord,
     Started,
-    Version,
     Written,
 )
-from app.store.scripts import DELETE, END, START, SURPLUS, UNDO
+from app.store.scripts import END, START, UNDO
 from app.store.titles import title_of
 from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.wire.connection import Connection
-from app.store.wire.node import pairs
 from app.store.wire.script import Command, command
 
-DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
-EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
 MOST_CHAT_BYTES = (
     2 * 1024 * 1024
 )  # what the messages and versions of a chat weigh; two of the longest replies
@@ -59,7 +54,6 @@ class Memory:
         self._replay = settings.replay_ttl_seconds
         self.life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
         self._most = settings.memory_max_conversations
-        self._evicting: set[str] = set()
         self._reading = asyncio.Semaphore(AT_ONCE)
 
     # a run: started, taken back, ended
@@ -75,7 +69,7 @@ class Memory:
         """
         keeps = self._keeps and run.keep
         script = START(
-            **self._keys(chat), early=chat.early, events=chat.events(run.run_id),
+            **chat.keys(), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
             chosen="1" if asked.chosen else "", title=title_of(_first_words(asked)) if keeps else "",
@@ -107,7 +101,7 @@ class Memory:
             case [b"started", at_ms, stopped, lines, instructions, temperature]:
                 warmth = float(temperature) if temperature else None
                 told = instructions.decode()
-                return Started(int(at_ms), bool(stopped), _readable(lines), crowded, told, warmth)
+                return Started(int(at_ms), bool(stopped), readable(lines), crowded, told, warmth)
             case [b"agent", name]:
                 return OtherAgent(name.decode())
             case [b"closed"]:
@@ -133,9 +127,7 @@ class Memory:
             chat=chat.key, messages=chat.messages, before=chat.before(run.attempt),
             attempt=run.attempt, stored=stored,
         )  # fmt: skip
-        script = UNDO(
-            **self._keys(chat), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self.life
-        )
+        script = UNDO(**chat.keys(), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self.life)
         undone, *before = (await self._redis.do_all([back, script]))[1]
         if not undone or not keeps:
             return
@@ -151,7 +143,7 @@ class Memory:
         keeps = self._keeps and run.keep
         script = END(
             *numbered(words.events, words.first),
-            **self._keys(chat), events=chat.events(run.run_id), early=chat.early,
+            **chat.keys(), events=chat.events(run.run_id), early=chat.early,
             run_id=run.run_id, writer=writer, outcome=words.reply.outcome or "",
             open="1" if words.open else "", backend=run.backend,
             reply=words.reply.body() if keeps else "", keep=self._keep, most_bytes=MOST_CHAT_BYTES,
@@ -168,22 +160,11 @@ class Memory:
                 return Written(answer.decode(), RunRecord.read(record))
         return Written(row[0].decode())
 
-    @staticmethod
-    def _keys(chat: Chat) -> dict[str, str]:
-        return {
-            "chat": chat.key,
-            "messages": chat.messages,
-            "runs": chat.runs,
-            "ids": chat.ids,
-            "versions": chat.versions,
-            "queue": chat.queue,
-        }
-
     # reading
 
     async def state(self, chat: Chat) -> ChatState:
         """The chat without its messages; no fields when it is unknown."""
-        return ChatState(_texts(await self._redis.do(command("HGETALL", chat.key))))
+        return ChatState(texts(await self._redis.do(command("HGETALL", chat.key))))
 
     async def read(self, chat: Chat) -> ChatState:
         """The chat with all its kept messages, read in pages."""
@@ -206,12 +187,12 @@ class Memory:
                 [command("HGETALL", chat.key), page, command("LRANGE", chat.queue, 0, -1), *also]
             )
             versions = more[0] if more else versions
-            fields = _texts(hashed)
+            fields = texts(hashed)
             if before is not None and any(fields.get(n) != before.get(n) for n in ("first", "version")):
                 return None
             before, lines = fields, lines + found
             if len(found) < PAGE:
-                return ChatState(fields, _readable(lines), read_all(queued), _versions(versions))
+                return ChatState(fields, readable(lines), read_all(queued), read_versions(versions))
 
     def expires_ms(self, fields: Mapping[str, str]) -> int | None:
         """When a chat with these fields is forgotten if nothing happens in it; None where it never is."""
@@ -221,7 +202,7 @@ class Memory:
 
     async def last_message(self, chat: Chat) -> Message | None:
         """The newest message, if it can be read."""
-        found = _readable(await self._redis.do(command("LRANGE", chat.messages, -1, -1)))
+        found = readable(await self._redis.do(command("LRANGE", chat.messages, -1, -1)))
         return found[0] if found else None
 
     async def live(self, chats: Sequence[Chat]) -> list[LiveRun | None]:
@@ -233,93 +214,6 @@ class Memory:
         """What is kept of this run, if it is known."""
         return RunRecord.read(await self._redis.do(command("HGET", chat.runs, run_id)))
 
-    async def listed(
-        self, owner: str, limit: int, offset: int
-    ) -> tuple[list[tuple[str, dict[str, str], int]], int]:
-        """Chats with their fields and message counts, newest activity first, and how many there are."""
-        await self._forget_expired(owner)
-        key = index(owner)
-        ids, count = await self._redis.do_all(
-            [command("ZREVRANGE", key, offset, offset + limit - 1), command("ZCARD", key)]
-        )
-        chats = [Chat(owner, _unicode(one)) for one in ids]
-        asked = [
-            one for chat in chats for one in (command("HGETALL", chat.key), command("LLEN", chat.messages))
-        ]
-        rows = await self._redis.do_all(asked, check=False)
-        found = zip(chats, rows[::2], rows[1::2], strict=True)
-        return [
-            (chat.id, _texts(fields), length)
-            for chat, fields, length in found
-            if isinstance(fields, list) and isinstance(length, int) and fields
-        ], count
-
-    # changing and forgetting
-
-    async def delete(self, chat: Chat) -> str:
-        """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
-        answer: bytes = await self._redis.do(self._deletion(chat))
-        if answer != b"running":
-            await self._redis.do(command("ZREM", index(chat.owner), chat.id))
-        return answer.decode()
-
-    async def evict(self, owner: str) -> None:
-        """Deletes the least recently used chats beyond the most that are kept, never one that runs."""
-        if owner in self._evicting:
-            return
-        self._evicting.add(owner)
-        try:
-            await asyncio.sleep(EVICT_SECONDS)
-            passed = 0
-            while surplus := await self._redis.do(SURPLUS(index=index(owner), most=self._most, skip=passed)):
-                passed += await self._delete_idle(owner, surplus)
-        finally:
-            self._evicting.discard(owner)
-
-    async def _delete_idle(self, owner: str, chat_ids: list[bytes]) -> int:
-        """Deletes those of these chats in which nothing runs; how many are left."""
-        answers = await self._redis.do_all(
-            [self._deletion(Chat(owner, _unicode(one)), spare=True) for one in chat_ids], check=False
-        )
-        done = (b"deleted", b"unknown")
-        gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
-        if gone:
-            await self._redis.do(command("ZREM", index(owner), *gone))
-        return len(chat_ids) - len(gone)
-
-    def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:
-        """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
-        return DELETE(
-            **self._keys(chat), unsent=chat.unsent, early=chat.early, logs=chat.events(""),
-            log_ms=DELETED_LOG_MS, spare=str(int(spare)),
-        )  # fmt: skip
-
-    async def _forget_expired(self, owner: str) -> None:
-        if not self.life:
-            return
-        key = index(owner)
-        seconds, _ = await self._redis.do(command("TIME"))
-        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self.life) * 1000))
-        if ids:
-            there = await self._redis.do_all(
-                [command("EXISTS", Chat(owner, _unicode(one)).key) for one in ids]
-            )
-            gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
-            if gone:
-                await self._redis.do(command("ZREM", key, *gone))
-
-
-def _versions(rows: list[bytes]) -> dict[str, list[Version]]:
-    """The versions that can be read, by the run id of the question that stands there now, oldest first."""
-    fields = {name.decode(): value for name, value in pairs(rows)}
-    found: dict[str, list[Version]] = {}
-    for number in sorted(int(name) for name in fields if name.isdigit()):
-        messages = _readable(fields.get(f"{number}:lines", b"").splitlines())
-        anchor = fields[str(number)].split(b" ")[0].decode()
-        if messages:
-            found.setdefault(anchor, []).append(Version(number, messages))
-    return found
-
 
 def _or_none(number: int | None) -> str | int:
     return "" if number is None else number
@@ -327,24 +221,3 @@ def _or_none(number: int | None) -> str | int:
 
 def _first_words(asked: Asked) -> str:
     return next((text for role, text in asked.turns or () if role == "user"), asked.text)
-
-
-def _texts(fields: list[bytes]) -> dict[str, str]:
-    return {_unicode(key): _unicode(value) for key, value in pairs(fields)}
-
-
-def _unicode(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
-
-
-def _readable(lines: Sequence[bytes]) -> list[Message]:
-    """The messages among these lines that can be read; the others harm only themselves."""
-    found, unread = [], 0
-    for line in lines:
-        try:
-            found.append(Message.read(line))
-        except (ValueError, TypeError):
-            unread += 1
-    if unread:
-        logger.warning("messages=<{}> | not understood here, passed over", unread)
-    return found

@@ -19,6 +19,7 @@ from app.store.memory import Memory
 from app.store.queues import Queues
 from app.store.records import LiveRun
 from app.store.responses import Responses
+from app.store.shelf import Shelf
 from app.store.stops import Stops
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
@@ -52,6 +53,7 @@ class Store:
         self.bells = Bells(self.redis, self.leases.process)
         self.responses = Responses(self.redis, settings)
         self.memory = Memory(self.redis, self.bells, settings)
+        self.shelf = Shelf(self.redis, settings, self.memory.life)
         self.branches = Branches(self.redis, settings, self.memory.life)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis)

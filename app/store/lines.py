@@ -1,0 +1,43 @@
+"""What Redis answers about a chat, made into words and messages; what cannot be read harms only itself."""
+
+from collections.abc import Sequence
+
+from loguru import logger
+
+from app.store.records import Message, Version
+from app.store.wire.node import pairs
+
+
+def read_versions(rows: list[bytes]) -> dict[str, list[Version]]:
+    """The versions that can be read, by the run id of the question that stands there now, oldest first."""
+    fields = {name.decode(): value for name, value in pairs(rows)}
+    found: dict[str, list[Version]] = {}
+    for number in sorted(int(name) for name in fields if name.isdigit()):
+        messages = readable(fields.get(f"{number}:lines", b"").splitlines())
+        anchor = fields[str(number)].split(b" ")[0].decode()
+        if messages:
+            found.setdefault(anchor, []).append(Version(number, messages))
+    return found
+
+
+def texts(fields: list[bytes]) -> dict[str, str]:
+    """The fields of a hash as Redis lists them."""
+    return {as_text(key): as_text(value) for key, value in pairs(fields)}
+
+
+def as_text(value: bytes) -> str:
+    """As UTF-8, whatever is in it."""
+    return value.decode("utf-8", "replace")
+
+
+def readable(lines: Sequence[bytes]) -> list[Message]:
+    """The messages among these lines that can be read; the others harm only themselves."""
+    found, unread = [], 0
+    for line in lines:
+        try:
+            found.append(Message.read(line))
+        except (ValueError, TypeError):
+            unread += 1
+    if unread:
+        logger.warning("messages=<{}> | not understood here, passed over", unread)
+    return found

@@ -1,0 +1,96 @@
+"""The chats of an owner: listed, newest activity first, deleted, and the least recently used evicted."""
+
+import asyncio
+
+from app.settings import Settings
+from app.store.keys import Chat, index
+from app.store.lines import as_text, texts
+from app.store.scripts import DELETE, SURPLUS
+from app.store.wire.connection import Connection
+from app.store.wire.script import Command, command
+
+DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
+EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
+
+
+class Shelf:
+    """Every method raises `RedisUnavailable`."""
+
+    def __init__(self, connection: Connection, settings: Settings, life: int) -> None:
+        self._redis = connection
+        self._life = life
+        self._most = settings.memory_max_conversations
+        self._evicting: set[str] = set()
+
+    async def listed(
+        self, owner: str, limit: int, offset: int
+    ) -> tuple[list[tuple[str, dict[str, str], int]], int]:
+        """Chats with their fields and message counts, newest activity first, and how many there are."""
+        await self._forget_expired(owner)
+        key = index(owner)
+        ids, count = await self._redis.do_all(
+            [command("ZREVRANGE", key, offset, offset + limit - 1), command("ZCARD", key)]
+        )
+        chats = [Chat(owner, as_text(one)) for one in ids]
+        asked = [
+            one for chat in chats for one in (command("HGETALL", chat.key), command("LLEN", chat.messages))
+        ]
+        rows = await self._redis.do_all(asked, check=False)
+        found = zip(chats, rows[::2], rows[1::2], strict=True)
+        return [
+            (chat.id, texts(fields), length)
+            for chat, fields, length in found
+            if isinstance(fields, list) and isinstance(length, int) and fields
+        ], count
+
+    async def delete(self, chat: Chat) -> str:
+        """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
+        answer: bytes = await self._redis.do(self._deletion(chat))
+        if answer != b"running":
+            await self._redis.do(command("ZREM", index(chat.owner), chat.id))
+        return answer.decode()
+
+    async def evict(self, owner: str) -> None:
+        """Deletes the least recently used chats beyond the most that are kept, never one that runs."""
+        if owner in self._evicting:
+            return
+        self._evicting.add(owner)
+        try:
+            await asyncio.sleep(EVICT_SECONDS)
+            passed = 0
+            while surplus := await self._redis.do(SURPLUS(index=index(owner), most=self._most, skip=passed)):
+                passed += await self._delete_idle(owner, surplus)
+        finally:
+            self._evicting.discard(owner)
+
+    async def _delete_idle(self, owner: str, chat_ids: list[bytes]) -> int:
+        """Deletes those of these chats in which nothing runs; how many are left."""
+        answers = await self._redis.do_all(
+            [self._deletion(Chat(owner, as_text(one)), spare=True) for one in chat_ids], check=False
+        )
+        done = (b"deleted", b"unknown")
+        gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
+        if gone:
+            await self._redis.do(command("ZREM", index(owner), *gone))
+        return len(chat_ids) - len(gone)
+
+    def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:
+        """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
+        return DELETE(
+            **chat.keys(), unsent=chat.unsent, early=chat.early, logs=chat.events(""),
+            log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+        )  # fmt: skip
+
+    async def _forget_expired(self, owner: str) -> None:
+        if not self._life:
+            return
+        key = index(owner)
+        seconds, _ = await self._redis.do(command("TIME"))
+        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self._life) * 1000))
+        if ids:
+            there = await self._redis.do_all(
+                [command("EXISTS", Chat(owner, as_text(one)).key) for one in ids]
+            )
+            gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
+            if gone:
+                await self._redis.do(command("ZREM", key, *gone))
