@@ -80,4 +80,5 @@ def region(text: str) -> str:
 def _with_port(text: str) -> str:
     name, slash, path = text.partition("/")
     bare = re.fullmatch(r"\[[^\]]*\]|[^:]*", name)
-    return f"http://{name}{':11434' if bare else ''}{slash}{path}"
+    here = "127.0.0.1" if not name or name.startswith(":") else ""
+    return f"http://{here}{name}{':11434' if bare else ''}{slash}{path}"

@@ -11,6 +11,7 @@ from tests.world.fakes.bedrock import FakeBedrock
 from tests.world.fakes.model import FakeModel
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.openai import FakeOpenAI
+from tests.world.fakes.raw import COUNTS, DONE, START, STOP, begin, ends, given, line, says
 from tests.world.fakes.reply import HELD, Failure, Fault, Reply
 from tests.world.invariants import Witness, assert_invariants
 from tests.world.sides import NUMBER, Side
@@ -138,6 +139,28 @@ async def test_a_model_that_takes_too_long_is_given_up(
     assert (stream.outcome, stream.end["error"]["code"]) == ("failed", "model_timeout")
     await eventually(lambda: fake.open_streams == 0)
     assert len(fake.of("hello")) == 1
+
+
+ALIVE = {  # what comes every 0.1 s for twice as long as the silence between two tokens may be
+    "ollama": [*([says("")] * 20), says("done"), line({"content": ""}, **DONE)],
+    "bedrock": [
+        *(START, begin(name="current_time"), given(input="{")),
+        *([given(input=" ")] * 20),
+        *(given(input="}"), STOP, ends("tool_use"), COUNTS),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ALIVE)
+async def test_what_is_sent_without_words_counts_as_a_sign_of_life(
+    impatient: Cluster, the_ollama: FakeOllama, the_bedrock: FakeBedrock, chat_id: str, name: str
+) -> None:
+    fake: FakeModel = {"ollama": the_ollama, "bedrock": the_bedrock}[name]
+    fake.forget()
+    fake.script.extend([Reply(raw=ALIVE[name], pace=0.1), Reply(tokens=["done"])])
+    async with impatient.client(NUMBER[name]) as client:
+        stream = await client.ask(chat_id, "slowly")
+    assert (stream.outcome, stream.text) == ("done", "done")
 
 
 async def test_without_credentials_the_reply_fails_as_model_auth(impatient: Cluster, chat_id: str) -> None:

@@ -241,6 +241,7 @@ class FakeModel(ABC):
         if reply.raw is not None:
             for data in reply.raw:
                 await send(data)
+                await asyncio.sleep(reply.pace)
             return await self._go_wrong(reply, send, request)
         uses_tool = reply.tool is not None and not self.tool_answered(exchange.body)
         head = [*self.opening(), *(self.thought(text) for text in reply.thinking)]
