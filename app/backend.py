@@ -49,7 +49,7 @@ class Backend:
         self.runs = Runs(settings, self._writer, self.metrics)
         self._watcher = Watcher(self.store, self.runs)
         self.readers = Readers(self.store, self.runs)
-        self._settler = Settler(self.store, self.metrics)
+        self._settler = Settler(self.store, self.metrics, list(settings.keys) or [""])
         self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self._line = Line(self.store, settings)

@@ -209,6 +209,24 @@ async def test_a_run_is_settled_in_time_though_every_list_was_lost(rough: Rough,
             assert [m["content"] for m in await other.messages(chat_id)] == ["hello", HELD_TEXT]
 
 
+async def test_a_run_whose_list_dies_with_its_backend_is_settled_with_nobody_asking(
+    rough: Rough, chat_id: str
+) -> None:
+    rough.ollama.default = HELD
+    async with connect(rough.redis.url) as redis, rough.cluster.client() as client:
+        async with client.chat(chat_id, "hello") as stream:
+            await stream.until_text(HELD_TEXT)
+            await rough.cluster.kill(rough.cluster.number(stream.backend))
+        for key in [key async for key in redis.scan_iter("held:*")]:
+            await redis.delete(key)
+            await redis.rpush(key, "x")
+        await eventually(lambda: settled(redis, chat_id), within=30)
+
+
+async def settled(redis: Any, chat_id: str) -> bool:
+    return await redis.hget(Chat("", chat_id).key, "run") is None
+
+
 async def hash_again(redis: Any, keys: list[str]) -> bool:
     return bool(keys) and all([await redis.type(key) == "hash" for key in keys])
 

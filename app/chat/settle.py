@@ -45,9 +45,10 @@ class Ending:
 class Settler:
     """Writes endings, and settles the runs of processes that have died. Raises `RedisUnavailable`."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, owners: Sequence[str]) -> None:
         self._store = store
         self._metrics = metrics
+        self._owners = owners
 
     async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> tuple[str, RunRecord | None]:
         """Writes an ending, as far as whoever stopped it had seen it.
@@ -94,16 +95,28 @@ class Settler:
         now stays.
         """
         left = 0
-        for one in await self._store.leases.held(process):
+        for chat, live in await self._runs_of(process):
             try:
-                live = (await self._store.memory.state(one.chat)).live
-                if live and live.run_id == one.run_id and live.process == process:
-                    await self.settle(one.chat, live)
+                await self.settle(chat, live)
             except RedisUnavailable as error:
                 left += 1
-                logger.warning("run_id=<{}>, error=<{}> | not settled yet", one.run_id, error.detail)
+                logger.warning("run_id=<{}>, error=<{}> | not settled yet", live.run_id, error.detail)
         if not left:
             await self._store.leases.forget(process)
+
+    async def _runs_of(self, process: str) -> list[tuple[Chat, LiveRun]]:
+        """What is on its list and still runs, and what its list has lost."""
+        listed = await self._store.leases.held(process)
+        chats = [one.chat for one in listed]
+        found = {
+            chat.name: (chat, live)
+            for chat, live in zip(chats, await self._store.memory.live(chats), strict=True)
+            if live and live.process == process
+        }
+        for owner in self._owners:
+            running = await self._store.shelf.running(owner)
+            found |= {chat.name: (chat, live) for chat, live in running if live.process == process}
+        return list(found.values())
 
 
 def opening(chat: Chat, live: LiveRun) -> Start:

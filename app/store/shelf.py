@@ -5,11 +5,13 @@ import asyncio
 from app.settings import Settings
 from app.store.keys import Chat, index
 from app.store.lines import as_text, texts
+from app.store.records import LiveRun
 from app.store.scripts import DELETE, SURPLUS
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, command
 
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
+PAGE = 200  # chats looked at in one exchange
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
 
 
@@ -42,6 +44,18 @@ class Shelf:
             for chat, fields, length in found
             if isinstance(fields, list) and isinstance(length, int) and fields
         ], count
+
+    async def running(self, owner: str) -> list[tuple[Chat, LiveRun]]:
+        """The chats in which something runs, whoever holds it."""
+        found: list[tuple[Chat, LiveRun]] = []
+        ids = await self._redis.do(command("ZRANGE", index(owner), 0, -1))
+        for first in range(0, len(ids), PAGE):
+            chats = [Chat(owner, as_text(one)) for one in ids[first : first + PAGE]]
+            asked = [command("HGET", chat.key, "run") for chat in chats]
+            rows = await self._redis.do_all(asked, check=False)
+            live = [LiveRun.read(row) if isinstance(row, bytes) else None for row in rows]
+            found += [(chat, run) for chat, run in zip(chats, live, strict=True) if run]
+        return found
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
