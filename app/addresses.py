@@ -10,6 +10,8 @@ from typing import Any
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", re.IGNORECASE)
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 _HOST_NAME = re.compile(r"[^\s:/]+|\[[0-9A-Fa-f:.]+\]")
+_TAKEN = {"api", "v1", "static", "docs", "openapi.json", "health", "metrics", "agents"}
+_TAKEN |= {"problem", "openai-problem"}  # Nginx has these to itself
 _LISTENS_ON = re.compile(r"(?<=://)(0\.0\.0\.0|\[::\])(?=[:/]|$)")
 
 
@@ -44,6 +46,16 @@ def host_names(text: str) -> str:
     if any(not _HOST_NAME.fullmatch(part.strip()) for part in text.split(",") if part.strip()):
         raise ValueError("names only, without https:// and without a port, as in chat.example,localhost")
     return text
+
+
+def base_path(text: str) -> str:
+    """A path such as /chat, without a slash at its end; empty for none."""
+    path = f"/{text.strip().strip('/')}".rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
+        raise ValueError("must be a path such as /chat, of letters, digits and . _ ~ -")
+    if (first := path.split("/")[1:2]) and first[0] in _TAKEN:
+        raise ValueError(f"/{first[0]} has addresses of its own here: choose another one, such as /chat")
+    return path
 
 
 def ollama(text: str) -> str:

@@ -26,6 +26,7 @@ def build(settings: Settings) -> tuple[Backend, App]:
         version=__version__,
         summary="Chat with agents; stop them the moment you say so, on any backend.",
         lifespan=lambda _: backend.open(),
+        servers=[{"url": settings.base_path}] if settings.base_path else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

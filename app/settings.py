@@ -28,6 +28,9 @@ class Settings(BaseSettings):
         "",
         description="Addresses or networks of proxies in front, whose X-Forwarded-For is believed",
     )
+    base_path: str = Field(
+        "", description="Path in front of everything, such as /chat, where a proxy gives us only that"
+    )
     host: str = Field("0.0.0.0", description="Address a backend listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port a backend listens on")
     environment: str = Field("production", pattern=r"^[a-z0-9-]{1,32}$", description="A name for the log")
@@ -161,6 +164,7 @@ class Settings(BaseSettings):
 
     _others_forms = model_validator(mode="before")(addresses.others_forms)
     _one_address = field_validator("http_bind")(addresses.one_address)
+    _base_path = field_validator("base_path")(addresses.base_path)
     _networks = field_validator("trusted_proxies")(addresses.networks)
     _host_names = field_validator("allowed_hosts")(addresses.host_names)
     _ollama = field_validator("ollama_host")(addresses.ollama)

@@ -6,6 +6,7 @@
 #   RESOLVER         set: BACKENDS is one name:port, looked up again and again while Nginx runs.
 #                    "auto" takes the name server of this machine
 #   TRUSTED_PROXIES  addresses of proxies in front, whose X-Forwarded-For is believed, also through several
+#   BASE_PATH        a path in front of everything, such as /chat: taken off, and not needed
 #   CORS_ORIGINS     origins that may read what Nginx answers itself, as in the settings of the backends
 #   RUN_DIR          pid file and the rendered configuration                             (/tmp/nginx)
 #   WORKERS          worker processes                                                    (2)
@@ -97,6 +98,15 @@ listen() {
     done
 }
 
+# Below BASE_PATH is what is at the root, however often it stands there: a backend takes off one more. But not the
+# addresses of problems, as nobody is let in to them from outside.
+below() {
+    base=$(printf %s "/${BASE_PATH:-}" | sed 's|//*|/|g; s|/$||' | grep -xE '(/[A-Za-z0-9._~-]+)+' | sed 's/[.]/[.]/g') || true
+    [ -n "$base" ] || return 0
+    echo "        rewrite \"^(?:$base)+(/(?!(?:openai-)?problem\$).+)\$\" \$1;"
+    echo "        if (\$request_method ~ \"^(?:GET|HEAD)\$\") { rewrite \"^$base/?\$\" /; }"
+}
+
 quoted() { # a path inside "..." in nginx.conf, by way of sed
     printf %s "$1" | sed 's/[\\"]/\\&/g; s/[\\&|]/\\&/g'
 }
@@ -108,7 +118,7 @@ fi
 
 mkdir -p "$run"
 { upstreams; proxies; clients; origins; } >"$run/upstream.conf"
-listen >"$run/listen.conf"
+{ listen; below; } >"$run/listen.conf"
 sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen.conf" -e 'd;}' \
     -e "s|@RUN@|$(quoted "$run")|g; s|@HERE@|$(quoted "$here")|g; s|@WORKERS@|${WORKERS:-2}|" "$here/nginx.conf.template" >"$run/nginx.conf"
 # Two descriptors for each stream: as many as this machine allows.

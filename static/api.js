@@ -5,6 +5,7 @@
  */
 
 const DEADLINE_MS = 8000;
+const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what stands in front of every path (BASE_PATH)
 
 /** A request refused or lost; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
 export class Problem extends Error {
@@ -55,8 +56,8 @@ export class Api {
   }
 
   /** The address of an export; with a key it must be fetched, a plain link cannot carry it. */
-  exportPath = (id, format) => `${chatPath(id)}/export?format=${format}`;
-  exported = (id, format) => this.#fetch("GET", this.exportPath(id, format), {}).then((response) => response.blob());
+  exportPath = (id, format) => BASE + exportOf(id, format);
+  exported = (id, format) => this.#fetch("GET", exportOf(id, format), {}).then((response) => response.blob());
 
   async #json(method, path, options = {}) {
     const response = await this.#fetch(method, path, options);
@@ -86,6 +87,7 @@ export class Api {
 }
 
 const chatPath = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
+const exportOf = (id, format) => `${chatPath(id)}/export?format=${format}`;
 
 /** fetch with a deadline for the headers; a failing network becomes a `Problem`, an abort by the caller stays. */
 async function send(path, deadline, signal, options) {
@@ -93,7 +95,7 @@ async function send(path, deadline, signal, options) {
   const timer = deadline ? setTimeout(() => cut.abort(), deadline) : 0;
   signal?.addEventListener("abort", () => cut.abort(), { once: true });
   try {
-    return await fetch(path, { ...options, signal: cut.signal });
+    return await fetch(BASE + path, { ...options, signal: cut.signal });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem({ code: "unreachable" });

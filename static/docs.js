@@ -1,2 +1,3 @@
 // Shows the API description of this server; nothing is fetched from anywhere else.
-globalThis.SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", validatorUrl: null, deepLinking: true });
+const url = new URL("../openapi.json", import.meta.url).href;
+globalThis.SwaggerUIBundle({ url, dom_id: "#api", validatorUrl: null, deepLinking: true });

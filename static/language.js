@@ -20,7 +20,7 @@ export async function learn() {
   const wanted = [recall("language"), ...navigator.languages].map((name) => name.split("-")[0]);
   const found = wanted.find((name) => name in LANGUAGES) ?? "en";
   if (found === "en") return;
-  const answer = await fetch(`/static/languages/${found}.json`).catch(() => null);
+  const answer = await fetch(new URL(`languages/${found}.json`, import.meta.url)).catch(() => null);
   if (!answer?.ok) return;
   sayings = await answer.json();
   tag = found;

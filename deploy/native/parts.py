@@ -59,6 +59,7 @@ def nginx_environment(stack: Stack, settings: Settings) -> dict[str, str]:
         "PATH": SYSTEM_PATH,
         "TRUSTED_PROXIES": settings.trusted_proxies,
         "CORS_ORIGINS": settings.cors_origins,
+        "BASE_PATH": settings.base_path,
         "NGINX": stack.nginx or "",
         "RUN_DIR": str(ROOT / RUN / "nginx"),
         "LISTEN": f"{address}:{stack.http_port}" if address else str(stack.http_port),

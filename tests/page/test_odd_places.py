@@ -136,6 +136,6 @@ async def test_the_home_screen_finds_a_name_and_an_icon(person: Person, chat_id:
     manifest = await person.value("fetch('/static/manifest.json').then((it) => it.json())")
     assert manifest["name"]
     for icon in manifest["icons"]:
-        assert await person.page.evaluate("src => fetch(src).then((it) => it.ok)", icon["src"])
+        assert await person.page.evaluate("src => fetch(`/static/${src}`).then((it) => it.ok)", icon["src"])
     policy = await person.value("fetch('/').then((it) => it.headers.get('content-security-policy'))")
     assert "manifest-src 'self'" in policy

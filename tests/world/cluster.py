@@ -50,7 +50,7 @@ class Cluster:
             n: self._backend(n, {"REDIS_URL": redis_url, **(env or {}), **(env_of or {}).get(n, {})})
             for n in self.numbers
         }
-        self.nginx = self._nginx((env or {}).get("CORS_ORIGINS", ""))
+        self.nginx = self._nginx({name: (env or {}).get(name, "") for name in ("CORS_ORIGINS", "BASE_PATH")})
 
     def _backend(self, n: int, env: Mapping[str, str]) -> Program:
         own = {
@@ -63,9 +63,9 @@ class Cluster:
             [sys.executable, "-m", self.module], self.where / f"backend-{n}.log", env={**own, **env}
         )
 
-    def _nginx(self, origins: str) -> Program:
+    def _nginx(self, told: Mapping[str, str]) -> Program:
         env = {
-            "CORS_ORIGINS": origins,
+            **told,
             "LISTEN": f"127.0.0.1:{self.port}",
             "BACKENDS": " ".join(f"127.0.0.1:{port}" for port in self.ports.values()),
             "RUN_DIR": str(self.where / "nginx"),
