@@ -233,5 +233,8 @@ def assert_problem(answer: httpx.Response, code: str) -> None:
     assert problem["request_id"] == answer.headers["X-Request-ID"]
     assert problem["title"]
     assert problem["detail"]
+    if answer.status_code == 422:
+        assert problem["errors"]
+        assert all(one["msg"] and one["loc"] for one in problem["errors"])
     assert CANARY not in answer.text
     assert "Traceback" not in answer.text

@@ -117,8 +117,9 @@ def _openai(told: Problem, extra: dict[str, Any], headers: dict[str, str]) -> JS
 def plain(status: int, told: str | None = None) -> JSONResponse:
     """The error answer for a status; `told` where it needs other words than usual."""
     code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
-    extra: dict[str, Any] = {"errors": []} if status == 422 else {}
-    return problem(status, code, title, told or detail, **extra)
+    detail = told or detail
+    extra: dict[str, Any] = {"errors": [{"loc": ["body"], "msg": detail}]} if status == 422 else {}
+    return problem(status, code, title, detail, **extra)
 
 
 def install(app: FastAPI) -> None:
@@ -184,7 +185,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     if error.status_code == 400:  # FastAPI's answer to a body it cannot read at all
-        return problem(422, "invalid", "Invalid request", "The body cannot be read as JSON.", errors=[])
+        return plain(422, "The body cannot be read as JSON.")
     answer = plain(error.status_code)
     if error.status_code == 405:
         answer.headers["Allow"] = ", ".join(_methods(request))
