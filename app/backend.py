@@ -12,6 +12,7 @@ from loguru import logger
 
 from app import __version__
 from app.agents.answer import Answerer
+from app.chat.approval import Approving
 from app.chat.line import Line
 from app.chat.send import Chats
 from app.chat.settle import Settler
@@ -53,7 +54,8 @@ class Backend:
         self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self._line = Line(self.store, settings)
-        turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line)
+        self.approving = Approving(self.store, settings)
+        turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line, self.approving)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
         self._show_figures()

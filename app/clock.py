@@ -32,6 +32,9 @@ LOOK_SECONDS = 0.1  # between two looks at the record of a run whose bell may be
 # The line before a model
 LINE_SECONDS = 1.0  # < a place's life of 9 s: between two looks at where one stands, each of which renews it
 
+# Persons
+APPROVAL_SECONDS = 1.0  # between two looks at whether a person has answered, each of which asks again
+
 # Runs: logged, read, ended
 OPENING_SECONDS = 0.003  # the first event waits so long for the first words
 TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis

@@ -9,6 +9,7 @@ AppError
 ├── ChatBusy          another run is going in this chat
 ├── QueueFull         as many messages wait in this chat as may
 ├── NotOpen           this reply cannot go on
+├── NotAsked          this tool call waits for nobody's answer any more
 ├── ChatExists        a chat with the id for a new one is there already
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
@@ -63,6 +64,10 @@ class QueueFull(AppError):
 
 class NotOpen(AppError):
     code = "not_open"
+
+
+class NotAsked(AppError):
+    code = "not_asked"
 
 
 class ChatExists(AppError):

@@ -43,13 +43,18 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool call: `running` with its input, then `done` or `failed` with its output, or `stopped`."""
+    """A tool call: `running` with its input, then `done` or `failed` with its output, or `stopped`.
+
+    `asked` comes before where a person must agree, with the input; `parent` is the call of the agent
+    that works for another one, and makes this call.
+    """
 
     tool_use_id: str
     name: str
-    status: Literal["running", "done", "failed", "stopped"]
+    status: Literal["asked", "running", "done", "failed", "stopped"]
     input: Any = None
     output: Any = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ LOST = Failure(
     "The backend that made this reply was lost. What it had written is kept; ask again to go on.",
 )
 
+OPEN = ("asked", "running")  # a tool call that is not over
+
 Event = Start | Text | Reasoning | Tool | Model | Queue | End | Unknown
 
 _NAMES: dict[type, str] = {
@@ -148,7 +155,7 @@ def encode(event: Event) -> str:
         return event.data
     fields = asdict(event)
     if isinstance(event, End | Tool | Model):
-        optional = ("error", "input", "output", "processed", "total")
+        optional = ("error", "input", "output", "parent", "processed", "total")
         fields = {key: value for key, value in fields.items() if value is not None or key not in optional}
     if isinstance(event, End) and event.error:
         fields["error"] = event.error.told()
@@ -183,15 +190,15 @@ def _end(fields: dict[str, Any]) -> End:
 
 
 def unfinished(events: Iterable[Event], status: Literal["failed", "stopped"]) -> list[Tool]:
-    """What ends the tools that still run where these events end."""
-    running: dict[str, str] = {}
+    """What ends the tools that still run, or wait for a person, where these events end."""
+    begun: dict[str, Tool] = {}
     for event in events:
         if type(event) is Tool:
-            if event.status == "running":
-                running[event.tool_use_id] = event.name
+            if event.status in OPEN:
+                begun[event.tool_use_id] = event
             else:
-                running.pop(event.tool_use_id, None)
-    return [Tool(used, name, status) for used, name in running.items()]
+                begun.pop(event.tool_use_id, None)
+    return [Tool(used, one.name, status, parent=one.parent) for used, one in begun.items()]
 
 
 def reply_text(events: Iterable[Event]) -> str:

@@ -147,6 +147,9 @@ class Settings(BaseSettings):
         description="Longest silence before the first token; a small machine reads a long chat slowly",
     )
     token_timeout_seconds: float = Field(60, gt=0, description="Longest silence between two tokens")
+    approval_timeout_seconds: float = Field(
+        600, gt=0, le=86_400, description="A tool that waits for a person is refused after this"
+    )
     shutdown_grace_seconds: float = Field(
         20, ge=0, description="Time for running replies to end after SIGTERM"
     )

@@ -1,4 +1,7 @@
-"""One answer: a Strands agent, built for this turn and thrown away, whose words go straight into the run."""
+"""Answers to what people ask: which agent, with which model and tools, and how a failure is told.
+
+The words of an answer go straight into its run.
+"""
 
 import asyncio
 import json
@@ -6,29 +9,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from strands import Agent
-from strands.agent.conversation_manager import NullConversationManager
-from strands.types.content import Messages
-from strands.types.exceptions import MaxTokensReachedException
-
 from app import envfile
 from app.agents import tracing
+from app.agents.approval import Ask, refuse_all
 from app.agents.catalog import AgentFile, Catalog
-from app.agents.failures import said_nothing, translated, unwrapped
-from app.agents.guard import ToolGuard
+from app.agents.failures import translated, unwrapped
+from app.agents.inner import spec_of
 from app.agents.models.provider import Provider, open_provider
 from app.agents.naming import Namer
 from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
-from app.agents.tee import Sink, TeeModel
+from app.agents.tee import Sink
 from app.agents.tools import TOOLS
-from app.agents.wishes import PLAIN, Wishes, tuned
+from app.agents.wishes import PLAIN, Wishes
+from app.agents.work import Kit, Work
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.agents.mcp import Servers
-
-MOST_MODEL_CALLS = 12  # a model that calls tools for ever is ended here
 
 
 class Answerer:
@@ -61,7 +59,8 @@ class Answerer:
 
     def tools(self, agent: str) -> list[str]:
         """The names of the tools this agent has now. Raises `UnknownAgent`."""
-        return [str(tool.tool_name) for tool in self._tools(self.catalog.get(agent))]
+        chosen = self.catalog.get(agent)
+        return [*(str(tool.tool_name) for tool in self._tools(chosen)), *chosen.agents]
 
     def servers(self) -> dict[str, dict[str, Any]]:
         """State and reason of each MCP server; none where none are set."""
@@ -75,7 +74,10 @@ class Answerer:
         """What the model of this agent can read, and what comes with every request."""
         chosen = self.catalog.get(agent)
         able = await self._provider.abilities(chosen)
-        tools = [json.dumps(tool.tool_spec) for tool in self._tools(_wished(chosen, wishes)) if able.tools]
+        offered = _wished(chosen, wishes)
+        specs = [tool.tool_spec for tool in self._tools(offered)]
+        specs += [spec_of(self.catalog.get(name)) for name in offered.agents]
+        tools = [json.dumps(spec) for spec in specs if able.tools]
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
         return Room(able.window, self._settings.max_tokens, around, bool(tools))
 
@@ -86,21 +88,18 @@ class Answerer:
         run: Sink,
         wishes: Wishes = PLAIN,
         calls: Mapping[int, Steps] | None = None,
+        *,
+        ask: Ask = refuse_all,
     ) -> str:
         """Pours the answer to the last of these turns into the run; the model's stop reason.
-        `calls`: see `past`.
+        `calls`: see `past`; `ask`: whom to ask about tools that wait for a person.
 
         Raises `ModelFailure`.
         """
-        chosen = self.catalog.get(agent)
-        able = await self._provider.abilities(chosen)
-        chosen = _wished(chosen, wishes)
-        tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
+        chosen = _wished(self.catalog.get(agent), wishes)
+        work = Work(Kit(self._settings, self.catalog, self._provider, self._tools), run)
         try:
-            past, tools = messages(turns, calls or {}), self._tools(chosen)
-            reason = await _stream(tee, chosen, past, run, tools, backend=self._settings.backend_id)
-        except MaxTokensReachedException:
-            reason = "max_tokens"
+            return await work.do(chosen, messages(turns, calls or {}), run, ask, wishes)
         except asyncio.CancelledError as stopped:
             raise stopped.with_traceback(
                 None
@@ -108,9 +107,6 @@ class Answerer:
         except Exception as error:
             inner = unwrapped(error)
             raise translated(inner) or inner from error
-        if not tee.said.chars:
-            raise said_nothing(reason, tee.last)
-        return reason
 
 
 def _servers(settings: Settings, catalog: Catalog) -> "Servers | None":
@@ -129,37 +125,5 @@ def _servers(settings: Settings, catalog: Catalog) -> "Servers | None":
 
 def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
     prompt = f"{chosen.prompt}\n\n{wishes.system}" if wishes.system else chosen.prompt
-    none: dict[str, Any] = {} if wishes.tools else {"tools": [], "mcp": []}
+    none: dict[str, Any] = {} if wishes.tools else {"tools": [], "mcp": [], "agents": []}
     return chosen.model_copy(update={"prompt": prompt, **none})
-
-
-async def _stream(
-    tee: TeeModel, chosen: AgentFile, past: Messages, run: Sink, tools: list[Any], *, backend: str
-) -> str:
-    *before, asked = past
-    agent = Agent(
-        model=tee,
-        messages=before,
-        tools=tools,
-        system_prompt=chosen.prompt,
-        callback_handler=None,
-        conversation_manager=NullConversationManager(),
-        retry_strategy=None,
-        load_tools_from_directory=False,
-        hooks=[ToolGuard(tee.unread)],
-        trace_attributes={
-            "gen_ai.conversation.id": run.chat_id,
-            "chat.run_id": run.run_id,
-            "chat.backend": backend,
-        },
-        name=chosen.name,
-    )
-    reason = "end_turn"
-    async for event in agent.stream_async(asked["content"], limits={"turns": MOST_MODEL_CALLS}):
-        if "message" in event:
-            for block in event["message"].get("content", []):
-                if "toolResult" in block:
-                    run.tool(tee.finished(block["toolResult"]))
-        elif "result" in event:
-            reason = str(event["result"].stop_reason)
-    return reason

@@ -7,6 +7,7 @@ Knows neither Strands nor the run.
 import json
 import re
 import uuid
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,11 +39,11 @@ class Call:
             self.arguments.append(given if isinstance(given, str) else as_json(given))
             self.size += len(self.arguments[-1])
 
-    def whole(self, known: set[str]) -> "WholeCall | None":
+    def whole(self, *known: Container[str]) -> "WholeCall | None":
         """The call with an id that is not known yet; None without a name, for then it is none."""
         if not self.name:
             return None
-        if not self.id or self.id in known:
+        if not self.id or any(self.id in ids for ids in known):
             self.id = f"tooluse_{uuid.uuid4().hex[:24]}"
         written = "".join(self.arguments)
         given = read_object(written)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from app.agents.family import check_helpers
 from app.agents.tools import TOOLS
 from app.errors import UnknownAgent
 from app.settings import Settings
@@ -20,7 +21,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class AgentFile(BaseModel):
-    """One agent: what it is for, how it is told to behave, its tools and, by provider, a model of its own."""
+    """One agent: what it is for, how it is told to behave, its tools and, by provider, a model of its own.
+
+    `agents` are others that work for it, as its tools; `approve` names those of all its tools, servers
+    and agents that wait for a person, or is true for all of them.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -29,6 +34,8 @@ class AgentFile(BaseModel):
     prompt: str
     tools: list[str] = []
     mcp: list[str] = []
+    agents: list[str] = []
+    approve: bool | list[str] = []
     models: dict[str, str] = {}
 
     @field_validator("prompt")
@@ -45,6 +52,11 @@ class AgentFile(BaseModel):
             raise ValueError(f"unknown tool {unknown[0]!r}; there are {', '.join(TOOLS)}")
         return list(dict.fromkeys(value))
 
+    @field_validator("mcp", "agents")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        return list(dict.fromkeys(value))
+
     @field_validator("models")
     @classmethod
     def _named(cls, value: dict[str, str]) -> dict[str, str]:
@@ -53,6 +65,18 @@ class AgentFile(BaseModel):
         if empty := [provider for provider, model in value.items() if not model.strip()]:
             raise ValueError(f"{empty[0]} names no model")
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "AgentFile":
+        taken = {name.replace("-", "_") for name in self.tools}
+        if twice := [name for name in self.agents if name.replace("-", "_") in taken]:
+            raise ValueError(f"agents: {twice[0]!r} is the name of a tool")
+        known = {*self.tools, *self.agents, *self.mcp, *(one.split(".")[0] for one in self.mcp)}
+        whole = {one for one in self.mcp if "." not in one}
+        for name in [] if isinstance(self.approve, bool) else self.approve:
+            if name not in known and name.split(".")[0] not in whole:
+                raise ValueError(f"approve: {name!r} is no tool, server or agent of this one")
+        return self
 
 
 class Catalog:
@@ -67,6 +91,7 @@ class Catalog:
             if not folder.is_dir():
                 raise ValueError(f"AGENTS_DIR: there is no folder {folder}")
         found = {path.stem: _read_file(path) for folder in folders for path in _files(folder)}
+        check_helpers(found)
         self._agents = dict(sorted(found.items(), key=lambda item: (item[0] != "general", item[0])))
 
     def __iter__(self) -> Iterator[AgentFile]:
@@ -119,5 +144,5 @@ def _mistake(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key; there are description, prompt, tools, mcp, models"
+        return f"{key}: unknown key; there are description, prompt, tools, mcp, agents, approve, models"
     return f"{key}: {first['msg'].removeprefix('Value error, ')}"

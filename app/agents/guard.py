@@ -1,5 +1,5 @@
-"""Before and behind each tool: what cannot be read is not carried out, and errors are told in plain
-words.
+"""Before and behind each tool: what cannot be read, or what a person refuses, is not carried out, and
+errors are told in plain words.
 
 Python's, pydantic's and Strands' own words stay here: they help neither the model nor a reader.
 """
@@ -10,25 +10,36 @@ from loguru import logger
 from pydantic import ValidationError
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider, HookRegistry
 
+from app.agents.approval import TOLD, Ask
+from app.agents.tee import TeeModel
+
 MOST_OUTPUT = 64 * 1024  # characters of a result that go to the model
 MOST_WORDS = 300
 
 
 class ToolGuard(HookProvider):
-    """For one run. `unread`: the ids of calls whose arguments were no object."""
+    """For one agent of a run: behind `tee`, and with somebody to ask about what waits there."""
 
-    def __init__(self, unread: set[str]) -> None:
-        self._unread = unread
+    def __init__(self, tee: TeeModel, ask: Ask) -> None:
+        self._tee = tee
+        self._ask = ask
 
     def register_hooks(self, registry: HookRegistry, **_: Any) -> None:
         registry.add_callback(BeforeToolCallEvent, self._before)
         registry.add_callback(AfterToolCallEvent, self._after)
 
-    def _before(self, event: BeforeToolCallEvent[Any]) -> None:
-        if event.tool_use["toolUseId"] in self._unread:
+    async def _before(self, event: BeforeToolCallEvent[Any]) -> None:
+        used = event.tool_use["toolUseId"]
+        if used in self._tee.unread:
             event.cancel_tool = (
                 "The arguments are not a JSON object of moderate size. Call it again with one."
             )
+        elif call := self._tee.gated.pop(used, None):
+            verdict = await self._ask(call)
+            if verdict == "allowed":
+                self._tee.begin(call)
+            else:
+                event.cancel_tool = TOLD[verdict]
 
     def _after(self, event: AfterToolCallEvent[Any]) -> None:
         if event.cancel_message is None and event.selected_tool is None:

@@ -34,6 +34,7 @@ class Keeper:
 
     def __init__(self, name: str, server: McpServer, seconds: float) -> None:
         self.name = name
+        self.approve = server.approve
         self.state: State = "starting"
         self.reason = ""
         self.tools: dict[str, McpTool] = {}
@@ -112,6 +113,16 @@ class McpTool(AgentTool):
     @property
     def tool_spec(self) -> ToolSpec:
         return self._spec
+
+    @property
+    def asks(self) -> bool:
+        """Whether every tool of its server waits for a person."""
+        return self._keeper.approve
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        """Its server, and its own name there, as agents name them."""
+        return self._keeper.name, f"{self._keeper.name}.{self._theirs}"
 
     @property
     def tool_type(self) -> str:

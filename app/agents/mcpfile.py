@@ -35,6 +35,7 @@ class McpServer(BaseModel):
     url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
     headers: dict[str, str] = {}
     disabled: bool = False
+    approve: bool = False
 
     @model_validator(mode="before")
     @classmethod

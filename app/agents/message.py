@@ -5,7 +5,7 @@ has a name and an object for its arguments, a message that stops for tools has s
 run nor provider.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,8 @@ class ModelMessage:
     `known`: ids of calls before, which this one may not have again.
     """
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
-        self._known = set(known)
+    def __init__(self, known: Container[str] = ()) -> None:
+        self._known = known
         self.reason: str | None = None
         self.answered = False  # the server has begun to answer
         self.begun = False  # something of it has been shown
@@ -118,11 +118,11 @@ class ModelMessage:
     def calls(self) -> list[WholeCall]:
         """The calls to carry out: none when the message ends for another reason."""
         if self._calls is None:
-            self._calls = []
+            self._calls, own = [], set[str]()
             if self.reason in ("tool_use", "end_turn"):
                 for block in self._blocks:
-                    if isinstance(block, Call) and (call := block.whole(self._known)):
-                        self._known.add(call.id)
+                    if isinstance(block, Call) and (call := block.whole(self._known, own)):
+                        own.add(call.id)
                         self._calls.append(call)
         return self._calls
 

@@ -35,7 +35,12 @@ def whole_calls(steps: Steps | None) -> list[dict[str, Any]]:
 def _whole(step: dict[str, Any]) -> bool:
     if step["type"] == "text":
         return bool(step["text"].strip())
-    return step["type"] == "tool" and step["status"] != "stopped" and isinstance(step["input"], dict)
+    return (
+        step["type"] == "tool"
+        and step["status"] != "stopped"
+        and "parent" not in step
+        and isinstance(step["input"], dict)
+    )
 
 
 def _with_calls(steps: Steps) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ costs next to nothing.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol
 
 from loguru import logger
@@ -35,6 +36,7 @@ class Sink(Protocol):
     def run_id(self) -> str: ...
     @property
     def chat_id(self) -> str: ...
+    def calls(self) -> None: ...
     def asked(self) -> None: ...
     def busy(self) -> None: ...
     def alive(
@@ -42,18 +44,33 @@ class Sink(Protocol):
     ) -> None: ...
     def text(self, text: str) -> None: ...
     def reasoning(self, text: str) -> None: ...
+    def aside(self, chars: int) -> None: ...
     def tool(self, event: Tool) -> None: ...
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None: ...
 
 
 class TeeModel(Model):
-    """Stands before a model for one run. `unread`: calls whose arguments were no object, by their id."""
+    """Stands before a model for one agent of a run.
 
-    def __init__(self, model: Model, able: Abilities, run: Sink) -> None:
+    `names`: those of all calls of the run, by their id; `gates`: of tools that wait for a person.
+    `unread`: calls whose arguments were no object, by their id; `gated`: those that wait.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        able: Abilities,
+        run: Sink,
+        *,
+        names: dict[str, str] | None = None,
+        gates: Container[str] = (),
+    ) -> None:
         self._model = model
         self._able = able
         self._run = run
-        self._names: dict[str, str] = {}
+        self._names = {} if names is None else names
+        self._gates = gates
+        self.gated: dict[str, Tool] = {}
         self.said = Said(run.text)
         self.last = ModelMessage()
         self.unread: set[str] = set()
@@ -75,6 +92,7 @@ class TeeModel(Model):
         *_: Any,
         **more: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
+        self._run.calls()
         self._run.asked()
         self.last = message = await self._heard(messages, tool_specs, system_prompt, more)
         self.said.rest()
@@ -139,11 +157,20 @@ class TeeModel(Model):
     def _announce(self, message: ModelMessage) -> None:
         for call in message.calls():
             self._names[call.id] = call.name
+            told = Tool(call.id, call.name, "asked", call.shown)
             if call.unread is not None:
                 self.unread.add(call.id)
-            self._run.tool(Tool(call.id, call.name, "running", call.shown))
-            self._run.busy()
+            if call.unread is None and call.name in self._gates:
+                self.gated[call.id] = told
+                self._run.busy()
+            else:
+                self.begin(told)
             self.said.part()
+
+    def begin(self, call: Tool) -> None:
+        """This call is carried out now."""
+        self._run.tool(replace(call, status="running"))
+        self._run.busy()
 
     def finished(self, result: dict[str, Any]) -> Tool:
         """The event for the result of a tool call."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from app.api import (
     agents,
     agui,
+    approvals,
     chats,
     everything,
     figures,
@@ -21,7 +22,21 @@ from app.api import (
     stops,
 )
 
-DOORS = (chats, queue, everything, stops, runs, agents, older, openai, responses, agui, health, figures)
+DOORS = (
+    chats,
+    queue,
+    everything,
+    stops,
+    approvals,
+    runs,
+    agents,
+    older,
+    openai,
+    responses,
+    agui,
+    health,
+    figures,
+)
 
 __all__ = ["pages", "routers"]
 

@@ -109,6 +109,8 @@ async def attach(
 async def read_chat(chat: OneChat, here: Here) -> ChatBody:
     """Status and messages of a chat; an unknown one is new."""
     state = await here.store.memory.read(chat)
+    live = state.live
+    (asked,) = await here.store.approvals.waiting([(chat, live)]) if live else [[]]
     return ChatBody(
         chat_id=chat.id,
         status=_status(state.fields, len(state.messages)),
@@ -116,7 +118,7 @@ async def read_chat(chat: OneChat, here: Here) -> ChatBody:
         title=state.fields.get("title") or None,
         message_count=len(state.messages),
         messages=with_versions(state),
-        run=RunningBody.of(state.live) if state.live else None,
+        run=RunningBody.of(live, asked) if live else None,
         queued=[WaitingBody.of(one) for one in state.queued],
         created_at=_time(state.fields, "created_at"),
         updated_at=_time(state.fields, "updated_at"),

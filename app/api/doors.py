@@ -11,7 +11,7 @@ from app.api.bodies.fields import ChatId
 from app.api.here import Here
 from app.backend import Backend
 from app.errors import NoSuchModel, UnknownAgent, Unsupported
-from app.events import End, Event, Tool
+from app.events import OPEN, End, Event, Tool
 from app.runs.feed import Feed
 
 SHOWN = 300  # characters of a tool's input and output in its line
@@ -81,18 +81,25 @@ def given(messages: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], .
 
 
 def tool_line(feed: Feed, number: int, event: Event) -> str:
-    """One line that tells a tool call that is over, and nothing for other events."""
+    """One line that tells a tool call that is over or waits for a person, and nothing for other events."""
     if type(event) is not Tool or event.status == "running":
         return ""
-    begun = (one for one in feed.events[:number] if type(one) is Tool and one.status == "running")
+    if event.status == "asked":
+        return asked_line(feed.chat_id, event)
+    begun = (one for one in feed.events[:number] if type(one) is Tool and one.status in OPEN)
     return call_line(event, next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None))
+
+
+def asked_line(chat_id: str, event: Tool) -> str:
+    """One line that tells that a person must agree, and where."""
+    body = json.dumps({"tool_use_id": event.tool_use_id, "approve": True})
+    return f"\n{_call(event, event.input)} waits for approval: POST /api/v1/chat/{chat_id}/approve {body}\n"
 
 
 def call_line(event: Tool, asked: Any) -> str:
     """One line that tells this call, with what it was asked."""
-    shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
     result = f"= {_short(event.output or '')}" if event.status == "done" else event.status
-    return f"\n{event.name}({shown}) {result}\n"
+    return f"\n{_call(event, asked)} {result}\n"
 
 
 def finish_of(end: End) -> Finish:
@@ -100,6 +107,11 @@ def finish_of(end: End) -> Finish:
     if end.stop_reason == "max_tokens":
         return "length"
     return "content_filter" if end.stop_reason in ("content_filtered", "guardrail_intervened") else "stop"
+
+
+def _call(event: Tool, asked: Any) -> str:
+    shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
+    return f"{event.name}({shown})"
 
 
 def _short(value: Any) -> str:

@@ -23,15 +23,13 @@ async def live_runs(here: Backend, of: str) -> list[RunBody]:
     """The caller's live runs, oldest first."""
     held = [one for one in await here.store.leases.all_held() if one.chat.owner == of]
     found = await here.store.memory.live([one.chat for one in held])
+    live = [(one.chat, run) for one, run in zip(held, found, strict=True) if run and run.run_id == one.run_id]
+    asked = await here.store.approvals.waiting(live)
     runs = [
         RunBody(
-            run_id=live.run_id,
-            chat_id=one.chat.id,
-            agent=live.agent,
-            backend=live.backend,
-            started_at=iso(live.started_ms),
+            run_id=run.run_id, chat_id=chat.id, agent=run.agent, backend=run.backend,
+            started_at=iso(run.started_ms), asked=len(calls),
         )
-        for one, live in zip(held, found, strict=True)
-        if live and live.run_id == one.run_id
-    ]
+        for (chat, run), calls in zip(live, asked, strict=True)
+    ]  # fmt: skip
     return sorted(runs, key=lambda run: run.started_at)

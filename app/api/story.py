@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from app.api.doors import call_line, finish_of
+from app.api.doors import asked_line, call_line, finish_of
 from app.api.openai_bodies import ResponseBody
 from app.events import End, Event, Reasoning, Start, Text, Tool, Usage
 from app.runs.feed import Feed
@@ -52,6 +52,9 @@ class Story:
                 return self._say_in_full("message", text)
             case Reasoning(text):
                 return self._say_in_full("reasoning", text)
+            case Tool(status="asked"):
+                self._asked[event.tool_use_id] = event.input
+                return self._say_in_full("reasoning", asked_line(self._record.get("chat_id", ""), event))
             case Tool(status="running"):
                 self._asked[event.tool_use_id] = event.input
             case Tool():

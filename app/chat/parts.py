@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from app.events import Event, Outcome, Reasoning, Text, Tool
+from app.events import OPEN, Event, Outcome, Reasoning, Text, Tool
 
 MOST_BYTES = 64 * 1024
 CAPS = (16_000, 8000, 4000, 2000, 1000, 500, 200, 50)
@@ -19,8 +19,8 @@ def parts_of(events: Sequence[Event], outcome: Outcome, times: Times) -> list[Pa
     """The steps of a reply that ended so; None where there is only text.
 
     `times`: seconds at which events came, by their index, in order: of tools, where the kind
-    changes, and of the end. Without them no step tells how long it took. A tool that still ran is
-    `stopped`, or `failed`.
+    changes, and of the end. Without them no step tells how long it took. A tool that still ran, or
+    waited for a person, is `stopped`, or `failed`.
     """
     steps = [pair for pair in enumerate(events) if isinstance(pair[1], Text | Reasoning | Tool)]
     if all(type(event) is Text for _, event in steps):
@@ -33,9 +33,10 @@ def parts_of(events: Sequence[Event], outcome: Outcome, times: Times) -> list[Pa
         else:
             found.append(_spoken(list(group), times))
     for began, part in calls.values():
-        if part["status"] == "running":
+        if part["status"] in OPEN:
+            if part["status"] == "running":
+                part["seconds"] = _seconds(times, began, max(times, default=None))
             part["status"] = "stopped" if outcome == "stopped" else "failed"
-            part["seconds"] = _seconds(times, began, max(times, default=None))
     return fitted(found)
 
 
@@ -64,16 +65,21 @@ def _take_calls(
     numbered: Iterable[tuple[int, Any]], found: list[Part], calls: dict[str, tuple[int, Part]], times: Times
 ) -> None:
     for at, event in numbered:
-        if event.status != "running" and event.tool_use_id in calls:
-            began, part = calls[event.tool_use_id]
+        began, part = calls.get(event.tool_use_id, (at, {}))
+        if not part or (event.status in OPEN and part["status"] != "asked"):
+            part = {"type": "tool", "tool_use_id": event.tool_use_id, "name": event.name}
+            part |= {"status": event.status, "input": event.input, "output": event.output, "seconds": None}
+            part |= {"parent": event.parent} if event.parent else {}
+            calls[event.tool_use_id] = (at, part)
+            found.append(part)
+        elif event.status == "running":  # how long a person thought is not the tool's time
+            part["status"] = event.status
+            calls[event.tool_use_id] = (at, part)
+        else:
+            if part["status"] == "running":
+                ended = at if at in times else max(times, default=None)
+                part["seconds"] = _seconds(times, began, ended)
             part["status"], part["output"] = event.status, event.output
-            ended = at if at in times else max(times, default=None)
-            part["seconds"] = _seconds(times, began, ended)
-            continue
-        part = {"type": "tool", "tool_use_id": event.tool_use_id, "name": event.name}
-        part |= {"status": event.status, "input": event.input, "output": event.output, "seconds": None}
-        calls[event.tool_use_id] = (at, part)
-        found.append(part)
 
 
 def _cut(part: Part, most: int) -> Part:

@@ -6,11 +6,13 @@ Whatever throws in it, it ends as failed with what can be written, and its place
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loguru import logger
 
 from app.agents.answer import Answerer
 from app.chat import window
+from app.chat.approval import Approving
 from app.chat.joined import to_go_on
 from app.chat.line import Line
 from app.chat.settle import Ending, Settler, opening
@@ -35,6 +37,7 @@ class Turns:
     answerer: Answerer
     settler: Settler
     line: Line
+    approving: Approving
 
     async def live(self, run: Run, history: list[Message]) -> bool:
         """One turn; whether a message waits behind it. Never raises but when it is cancelled."""
@@ -79,7 +82,10 @@ class Turns:
         run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
         run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
         async with self.line.turn(run):
-            return await self.answerer.answer(run.live.agent, seen.turns, run.reply, run.wishes, seen.calls)
+            return await self.answerer.answer(
+                run.live.agent, seen.turns, run.reply, run.wishes, seen.calls,
+                ask=partial(self.approving.ask, run),
+            )  # fmt: skip
 
     async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:
         error: Failure | None = None

@@ -1,7 +1,7 @@
 """The reply being made: the sink into which an agent pours what it says. Knows nothing of tasks and
 of Redis.
 
-It keeps the clocks that bound a model's silence and the budget that bounds its flood.
+It keeps the budget that bounds its flood; the clocks that bound a model's silence are in `patience`.
 """
 
 import math
@@ -13,6 +13,7 @@ from app.events import Event, Failure, Model, Phase, Queue, Reasoning, Text, Too
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
 from app.runs.joint import Joint
+from app.runs.patience import Patience
 from app.runs.scale import Scale, weight
 from app.settings import Settings
 
@@ -43,13 +44,11 @@ class Reply:
         self.times: dict[int, float] = {}  # when events came, by index: of tools, and where the kind changes
         self.sent_turns = self.sent_chars = self.left_out = 0  # of the chat, to the model
         self.prompt_tokens: int | None = None  # as the model counted its first prompt
-        self._settings = settings
+        self.patience = Patience(settings)
         self._on_event = on_event
         self._on_flood = on_flood
-        self._run_from = self.started  # the run's own clock
         self._stood = (0, 0)
         self.waited: float | None = None  # in front of a busy model, in seconds
-        self._deadline = (self.started + settings.run_timeout_seconds, "")
         self._cleaner = Cleaner()
         self._joint = Joint("")
         self._usage = Usage(0, 0, True)
@@ -67,8 +66,7 @@ class Reply:
 
     def queued(self, position: int, ahead: int, waited_ms: int) -> None:
         """It waits for its turn; told when its place changes. No clock runs meanwhile."""
-        self._deadline = (math.inf, "")
-        self._run_from = math.inf
+        self.patience.stand()
         if (position, ahead) != self._stood and not self.closed:
             self._stood = (position, ahead)
             self.feed.events.append(Queue(position, ahead, waited_ms))
@@ -76,9 +74,8 @@ class Reply:
 
     def called(self) -> None:
         """It is its turn: its clocks begin."""
-        self._run_from = time.monotonic()
-        self.waited = self._run_from - self.started
-        self._deadline = (self._run_deadline, "")
+        self.patience.begin()
+        self.waited = self.patience.turn_from - self.started
 
     # what an agent calls
 
@@ -92,20 +89,23 @@ class Reply:
         """The id of its chat, for traces."""
         return self.feed.chat_id
 
+    def calls(self) -> None:
+        """The model is about to be asked."""
+
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
         self._begun = False
-        self._await_model()
+        self.patience.await_model(begun=False)
 
     def busy(self) -> None:
         """A tool works; it has deadlines of its own."""
-        self._deadline = (self._run_deadline, "")
+        self.patience.rest()
 
     def alive(
         self, phase: Phase | None = None, processed: int | None = None, total: int | None = None
     ) -> None:
         """The model works though it says nothing that is shown: its clock begins anew."""
-        self._await_model()
+        self.patience.await_model(begun=self._begun)
         if phase is None or self._begun or self.closed:
             return
         told, now = Model(phase, processed, total), time.monotonic()
@@ -130,6 +130,11 @@ class Reply:
         self._joint.apart()
         self._put(event, len(str(event.input or "")) + len(str(event.output or "")) + 100)
 
+    def aside(self, chars: int) -> None:
+        """So many characters were said by an agent that works for this one; they are not shown."""
+        self._text_chars += chars
+        self._count(chars)
+
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the token counts of one model call; None where it did not tell."""
         exact = self._usage.exact and input_tokens is not None and output_tokens is not None
@@ -143,12 +148,12 @@ class Reply:
     @property
     def waits(self) -> bool:
         """Whether it waits for its turn."""
-        return self._run_from == math.inf
+        return self.patience.turn_from == math.inf
 
     @property
     def first_seconds(self) -> float | None:
         """From its turn to its first token; None when none came."""
-        return None if self.first_token is None else max(0.0, self.first_token - self._run_from)
+        return None if self.first_token is None else max(0.0, self.first_token - self.patience.turn_from)
 
     def tools_used(self) -> list[tuple[str, str, float]]:
         """Name, status and seconds of each tool call; those that did not end were stopped."""
@@ -173,14 +178,6 @@ class Reply:
         asked, said = self.sent_chars // 4, self._text_chars // 4
         return Usage(max(counted.input_tokens, asked), max(counted.output_tokens, said), False)
 
-    def overdue(self, now: float) -> Failure | None:
-        """Why the run has waited too long, if it has."""
-        at, why = self._deadline
-        if now < min(at, self._run_deadline):
-            return None
-        sentence = why if now >= at and why else "The reply took too long and was ended."
-        return Failure("model_timeout", sentence)
-
     def detach(self) -> None:
         """Forgets whom to tell."""
         self._scale.take_off(self._weight)
@@ -188,28 +185,12 @@ class Reply:
         self._on_event = lambda: None
         self._on_flood = lambda _: None
 
-    @property
-    def _run_deadline(self) -> float:
-        return self._run_from + self._settings.run_timeout_seconds
-
     def _time(self, event: Tool) -> None:
         now = time.monotonic()
         if event.status == "running":
             self._running[event.tool_use_id] = (event.name, now)
         elif begun := self._running.pop(event.tool_use_id, None):
             self._used.append((begun[0], event.status, now - begun[1]))
-
-    def _await_model(self) -> None:
-        settings = self._settings
-        if self._begun:
-            self._await(
-                settings.token_timeout_seconds, "The model stopped sending in the middle of its answer."
-            )
-        else:
-            self._await(settings.first_token_timeout_seconds, "The model did not begin to answer in time.")
-
-    def _await(self, seconds: float, why: str) -> None:
-        self._deadline = (time.monotonic() + seconds, why)
 
     def _say(self, text: str) -> None:
         if text:
@@ -221,17 +202,20 @@ class Reply:
         if self.first_token is None:
             self.first_token = time.monotonic()
         self._begun = True
-        self._await_model()
+        self.patience.await_model(begun=True)
         events = self.feed.events
         if isinstance(event, Tool) or type(events[-1] if events else None) is not type(event):
             self.times[len(events)] = time.monotonic()
         events.extend(_parts(event) if chars * 12 > MOST_EVENT else (event,))
         self._on_event()
-        self._chars += chars
         more = weight(event)
         self._weight += more
         if not self._scale.bears(self._weight, more):
             self._on_flood(CROWDED)
+        self._count(chars)
+
+    def _count(self, chars: int) -> None:
+        self._chars += chars
         if self._chars > MOST_CHARS or len(self.feed.events) > MOST_EVENTS:
             self._on_flood(Failure("model_error", "The reply grew too long and was ended."))
 

@@ -73,7 +73,7 @@ class Watcher:
             return
         self._due = now + self._poll
         for run in self._runs:
-            if failure := run.reply.overdue(now):
+            if failure := run.reply.patience.overdue(now):
                 run.cut(failure)
         await self._check_stops(list(self._runs))
         if self._grace >= 0:
@@ -96,9 +96,10 @@ class Watcher:
         return value == run.run_id or (timestamp_ms(value) is not None and value != run.stale_stop)
 
     async def _check_readers(self, now: float) -> None:
-        unread = [run for run in self._runs if not run.feed.readers and not run.alone]
         for run in self._runs:
-            run.unread_since = (run.unread_since or now) if not run.feed.readers else None
+            kept = run.feed.readers or run.reply.patience.asks_a_person
+            run.unread_since = None if kept else (run.unread_since or now)
+        unread = [run for run in self._runs if run.unread_since is not None and not run.alone]
         if not unread or now < self._readers_due:
             return
         self._readers_due = now + min(READERS_SECONDS, self._grace)

@@ -3,8 +3,8 @@ one costs one poll.
 
 One connection per process listens; when it breaks or goes silent it is made anew, and every run
 held is checked. Their texts are written and read here: `stop <name> <value of the stop key>`,
-followed by the number of the last event seen where it is known, `turn <attempt>` and `ended
-<attempt>`.
+followed by the number of the last event seen where it is known, `turn <attempt>`, `ended
+<attempt>` and `answered <name>`.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ class Bells:
         self.on_stop: Callable[[str, str], None] = lambda *_: None
         self.on_turn: Callable[[str], None] = lambda *_: None
         self.on_end: Callable[[str], None] = lambda *_: None
+        self.on_answer: Callable[[str], None] = lambda *_: None
         self.on_gap: Callable[[], None] = lambda: None
 
     @property
@@ -56,6 +57,10 @@ class Bells:
     def end_bell(self, run: LiveRun) -> tuple[str, str]:
         """Channel and text of the bell that tells all that a run has ended; the script END rings it."""
         return self._channel(None), f"ended {run.attempt}"
+
+    def answer_bell(self, chat: Chat) -> tuple[str, str]:
+        """Channel and text of the bell that tells that a person has answered in this chat."""
+        return self._channel(None), f"answered {chat.name}"
 
     async def listen(self) -> None:
         """Listens until it is cancelled, whatever happens to the link."""
@@ -99,6 +104,8 @@ class Bells:
                 self.on_turn(attempt)
             case ["ended", attempt]:
                 self.on_end(attempt)
+            case ["answered", name]:
+                self.on_answer(name)
 
     def _channel(self, process: str | None) -> str:
         return self._connection.channel(f"bells:{process}" if process else "bells")

@@ -3,7 +3,7 @@ together.
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, swapped, forked, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run, continues, asked, seen | `MEMORY_TTL_MIN` |
+| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, swapped, forked, `may:<tool>` as answered for the chat, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run, continues, asked, seen | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
@@ -11,6 +11,7 @@ together.
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
 | `chat:{name}:unsent` | list | the messages that the last stop handed back | 60 s |
+| `chat:{name}:approvals` | hash | tool calls of a run that wait for a person, and the answers, see `approvals` | `APPROVAL_TIMEOUT_SECONDS` and a minute |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `chat:{name}:before:<attempt>` | list | the messages before a start, while it may be taken back, see `becoming` | 240 s |
@@ -43,7 +44,7 @@ QUEUED = "queued"
 # what a script's keys are, by the names it has for them: what stands there in another type is none
 # of ours
 TYPES = {
-    **dict.fromkeys(("chat", "runs", "versions", "who", "tickets"), "hash"),
+    **dict.fromkeys(("chat", "runs", "versions", "approvals", "who", "tickets"), "hash"),
     **dict.fromkeys(("messages", "ids", "before", "queue", "unsent"), "list"),
     **dict.fromkeys(("early", "index", "queued", "waiting", "working", "until_"), "zset"),
     "events": "stream",
@@ -99,6 +100,10 @@ class Chat:
     @property
     def unsent(self) -> str:
         return f"{self.key}:unsent"
+
+    @property
+    def approvals(self) -> str:
+        return f"{self.key}:approvals"
 
     @property
     def readers(self) -> str:

@@ -210,10 +210,10 @@ local live = redis.call('HMGET', chat, 'run_id', 'run')
 if live[1] and holder(live[2]) then return 'running' end
 for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
 local known = redis.call('EXISTS', chat)
-redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early)
+redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals)
 return known == 1 and 'deleted' or 'unknown'
 """,
-    keys="chat messages runs ids versions queue unsent early logs",
+    keys="chat messages runs ids versions queue unsent early approvals logs",
     args="log_ms spare",
 )
 

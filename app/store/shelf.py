@@ -91,8 +91,8 @@ class Shelf:
     def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:
         """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
         return DELETE(
-            **chat.keys(), unsent=chat.unsent, early=chat.early, logs=chat.events(""),
-            log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+            **chat.keys(), unsent=chat.unsent, early=chat.early, approvals=chat.approvals,
+            logs=chat.events(""), log_ms=DELETED_LOG_MS, spare=str(int(spare)),
         )  # fmt: skip
 
     async def _forget_expired(self, owner: str) -> None:

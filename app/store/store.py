@@ -6,7 +6,20 @@ import uuid
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from app.settings import Settings
-from app.store import archive, becoming, branches, eventlog, find, queue, queues, scripts, stops, titles
+from app.store import (
+    approvals,
+    archive,
+    becoming,
+    branches,
+    eventlog,
+    find,
+    queue,
+    queues,
+    scripts,
+    stops,
+    titles,
+)
+from app.store.approvals import Approvals
 from app.store.archive import Archive
 from app.store.bells import Bells
 from app.store.branches import Branches
@@ -37,6 +50,7 @@ _SCRIPTS = [
         titles,
         find,
         archive,
+        approvals,
     )
     for one in vars(part).values()
     if isinstance(one, Script)
@@ -59,6 +73,7 @@ class Store:
         self.queues = Queues(self.redis)
         self.archive = Archive(self.redis, settings)
         self.finder = Finder(self.redis)
+        self.approvals = Approvals(self.redis, self.bells)
         self.stops = Stops(self.redis, self.bells, settings)
 
     async def __aenter__(self) -> "Store":

@@ -1,10 +1,13 @@
 """What stands in a chat: its messages with their versions, the reply being made, what waits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.api.bodies.approvals import AskedBody
 from app.events import iso
+from app.store.approvals import AskedCall
 from app.store.records import ChatState, LiveRun, Message, Version
 from app.store.waiting import Waiting
 
@@ -69,12 +72,13 @@ class RunningBody(BaseModel):
     backend: str
     started_at: str
     continues: bool = Field(False, description="What it says joins the last message")
+    asked: list[AskedBody] = Field(description="Tool calls that wait for a person")
 
     @classmethod
-    def of(cls, live: LiveRun) -> "RunningBody":
+    def of(cls, live: LiveRun, asked: Sequence[AskedCall]) -> "RunningBody":
         return cls(
             run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms),
-            **({"continues": True} if live.continues else {}),
+            asked=[AskedBody.of(one) for one in asked], **({"continues": True} if live.continues else {}),
         )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class RunBody(BaseModel):
     agent: str
     backend: str
     started_at: str
+    asked: int = Field(description="Tool calls of it that wait for a person")
 
 
 class RunsBody(BaseModel):

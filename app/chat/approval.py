@@ -1,0 +1,99 @@
+"""Asks a person before a tool is carried out, and takes the answer on whichever backend it comes.
+
+The record in Redis decides; the bell only wakes. A run that waits has no clock and needs no reader;
+where nobody answers in time the call is refused.
+"""
+
+import asyncio
+import contextlib
+import time
+
+from loguru import logger
+
+from app.agents.approval import Verdict
+from app.clock import APPROVAL_SECONDS, UNWRITTEN_SECONDS
+from app.errors import NotAsked, NotFound, RedisUnavailable
+from app.events import Tool
+from app.runs.run import Run
+from app.settings import Settings
+from app.store.approvals import Answered, AskedCall, Lasting
+from app.store.keys import Chat
+from app.store.store import Store
+
+KEPT_SECONDS = 60  # an answer that comes too late, or twice, is understood so long
+
+_OVER = "The reply that asked this has ended. Nothing waits any more."
+_LAPSED = "Nobody answered in time, so it was refused. Nothing waits any more."
+_OTHER = "This has been answered otherwise before; the first answer counts."
+
+
+class Approving:
+    """For the runs of this process, and for the answers that come here."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._approvals = store.approvals
+        self._seconds = settings.approval_timeout_seconds
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        store.bells.on_answer = self._ring
+
+    async def ask(self, run: Run, call: Tool) -> Verdict:
+        """Waits until somebody answers, or the time is up. A tool answered for the whole chat is not
+        asked about.
+        """
+        now_ms = int(time.time() * 1000)
+        lapses_ms = now_ms + int(self._seconds * 1000)
+        asked = AskedCall(call.tool_use_id, call.name, run.run_id, call.input, now_ms, lapses_ms, call.parent)
+        answered = asyncio.Event()
+        events = self._waiting.setdefault(run.chat.name, set())
+        events.add(answered)
+        try:
+            with run.reply.patience.person():
+                return await self._verdict(run, call, asked, answered)
+        finally:
+            events.discard(answered)
+            if not events and self._waiting.get(run.chat.name) is events:
+                del self._waiting[run.chat.name]
+
+    async def answer(self, chat: Chat, tool_use_id: str, *, approve: bool, lasting: Lasting) -> AskedCall:
+        """Answers a call that waits; the same answer twice is one.
+
+        Raises `NotFound`, `NotAsked`, `RedisUnavailable`.
+        """
+        wanted: Verdict = "allowed" if approve else "refused"
+        match await self._approvals.answer(chat, tool_use_id, wanted, lasting):
+            case Answered(call=call, answer=answer, lasting=lasts):
+                if (answer, lasts) == (wanted, lasting):
+                    return call
+                raise NotAsked(_LAPSED if answer == "lapsed" else _OTHER)
+            case "over":
+                raise NotAsked(_OVER)
+        raise NotFound("No tool call with this id waits in this chat.")
+
+    async def _verdict(self, run: Run, call: Tool, asked: AskedCall, answered: asyncio.Event) -> Verdict:
+        shown, until = False, time.monotonic() + self._seconds
+        while True:
+            answered.clear()
+            verdict = await self._look(run, asked, until)
+            if verdict != "allowed" and not shown:
+                run.reply.tool(call)
+                shown = True
+            if verdict:
+                logger.info("run_id=<{}>, verdict=<{}> | a person was asked", run.run_id, verdict)
+                return verdict
+            with contextlib.suppress(TimeoutError):
+                left = until - time.monotonic()
+                async with asyncio.timeout(min(APPROVAL_SECONDS, left) if left > 0 else APPROVAL_SECONDS):
+                    await answered.wait()
+
+    async def _look(self, run: Run, asked: AskedCall, until: float) -> Verdict | None:
+        """The answer, if there is one; asked again, in case Redis has lost the question."""
+        life, now = int(self._seconds) + KEPT_SECONDS, time.monotonic()
+        try:
+            return await self._approvals.ask(run.chat, run.live, asked, life=life, lapse=now >= until)
+        except RedisUnavailable as error:
+            logger.warning("run_id=<{}>, error=<{}> | approval not readable", run.run_id, error.detail)
+            return "lapsed" if now >= until + UNWRITTEN_SECONDS else None
+
+    def _ring(self, name: str) -> None:
+        for event in self._waiting.get(name, ()):
+            event.set()
