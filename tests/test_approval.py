@@ -1,4 +1,4 @@
-"""Tools that wait for a person: asked on one backend, answered through any, decided once, whatever happens."""
+"""Tools that wait for a person: asked on one backend, answered through any, decided once."""
 
 import asyncio
 import json

@@ -10,7 +10,7 @@ from ag_ui.core import Event
 from pydantic import TypeAdapter
 
 from app import events as ours
-from app.api.agui import AgUi
+from app.api.agui_frames import AgUi
 from app.runs.feed import Feed
 from tests.world.client import Client
 from tests.world.cluster import Cluster
@@ -132,6 +132,7 @@ async def test_a_failure_is_a_run_error(client: Client, chat_id: str, ollama: Fa
         ({"messages": []}, 400),
         ({"messages": [{"role": "nobody"}]}, 422),
         ({"resume": [{"interruptId": "x", "status": "resolved"}]}, 422),
+        ({"resume": [{"interruptId": "x", "status": "resolved", "payload": {"approved": True}}]}, 404),
     ],
 )
 async def test_what_cannot_be_run_is_refused(

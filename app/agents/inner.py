@@ -17,7 +17,6 @@ from app.agents.tee import Sink
 from app.events import OPEN, Tool
 from app.settings import Settings
 
-MOST_TASK = 64 * 1024  # characters
 TASK = "What it is to do, with everything it must know for that: it sees nothing else of the conversation."
 
 Maker = Callable[[str], "Inner"]
@@ -132,7 +131,7 @@ class SubAgent(AgentTool):
 
     async def stream(self, tool_use: ToolUse, invocation_state: dict[str, Any], **_: Any) -> ToolGenerator:  # noqa: ARG002
         task, inner = _task_of(tool_use["input"]), self._make(tool_use["toolUseId"])
-        well, said = False, f"task: give a text of at most {MOST_TASK} characters"
+        well, said = False, "task: say in a text what is to be done"
         try:
             if task:
                 well, said = True, await self._work.help(self._helper, task, inner, self._ask)
@@ -164,4 +163,4 @@ def spec_of(helper: AgentFile) -> ToolSpec:
 def _task_of(given: Any) -> str:
     """Empty where there is none that can be used."""
     task = given.get("task") if isinstance(given, dict) else None
-    return task.strip() if isinstance(task, str) and len(task) <= MOST_TASK else ""
+    return task.strip() if isinstance(task, str) else ""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 
-from app.api.agui import AgUi
+from app.api.agui_frames import AgUi
 from app.api.bodies.chats import (
     Ask,
     ChatBody,

@@ -119,6 +119,9 @@ class RunStream(Response):
                 await self._put(piece.encode())
             if len(events) == AT_ONCE:
                 await asyncio.sleep(0)  # a long replay is not sent in one breath
+            if getattr(self._frame, "interrupted", False):
+                self._reading.ends = None  # a person is asked: who leaves now is expected back
+                return
             if type(feed.events[sent - 1]) is End:
                 return
 

@@ -86,7 +86,7 @@ class Chats:
                     while True:
                         match await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex)):
                             case Run() as run:
-                                return Reading(run.feed, left=run.cut if leaving_ends else None)
+                                return Reading(run.feed, ends=run.cut if leaving_ends else None)
                             case Known() as known:
                                 if await self._clear(chat, question, known, clear_by):
                                     return await self._join(chat, question, known)

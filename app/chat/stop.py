@@ -55,6 +55,7 @@ class Stopping:
         self._settler = settler
         self._asked = 0
         self._following: dict[str, asyncio.Task[Stopped]] = {}
+        self._later: set[asyncio.Task[None]] = set()
 
     async def stop(
         self, chat: Chat, run_id: str | None, wait_ms: int = 0, seen: int | None = None
@@ -114,9 +115,19 @@ class Stopping:
         """Stops what runs, or this run, and waits until it has ended, settled where its backend is lost."""
         return await self.stop(chat, run_id, wait_ms=5000)
 
+    def stop_later(self, chat: Chat, run_id: str) -> None:
+        """Stops this run, on whichever backend it is made, without anybody who waits for it."""
+        task = asyncio.create_task(self._stop_quietly(chat, run_id), name=f"stop {run_id}")
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _stop_quietly(self, chat: Chat, run_id: str) -> None:
+        with contextlib.suppress(RedisUnavailable):
+            await self.stop(chat, run_id)
+
     async def close(self) -> None:
         """Ends the tasks that follow stops."""
-        tasks = list(self._following.values())
+        tasks: list[asyncio.Task[Any]] = [*self._following.values(), *self._later]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,19 +15,30 @@ _EVENT_ID = re.compile(r"([A-Za-z0-9_-]{8,64}):([0-9]{1,18})")
 
 
 class Reading:
-    """One reader's place in a feed; it counts as a reader until `close`, which calls `left`."""
+    """One reader's place in a feed; it counts as a reader until `close`, which calls `left`.
 
-    def __init__(self, feed: Feed, after: int = 0, left: Callable[[], None] | None = None) -> None:
+    `ends`: its leaving ends the run.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        after: int = 0,
+        left: Callable[[], None] | None = None,
+        ends: Callable[[], None] | None = None,
+    ) -> None:
         self.feed = feed
         self.after = after
+        self.ends = ends
         self._left = left
         feed.readers += 1
 
     def close(self) -> None:
         """The reader is gone."""
         self.feed.readers -= 1
-        if self._left:
-            self._left()
+        for told in (self._left, self.ends):
+            if told:
+                told()
 
 
 class Readers:
