@@ -16,7 +16,7 @@ class Silent:
 
     def _take(self, *_: Any) -> None: ...
 
-    asked = busy = alive = text = reasoning = tool = used = _take
+    asked = busy = alive = text = reasoning = aside = tool = used = _take
 
 
 async def test_a_stopped_answer_is_freed_without_the_garbage_collector() -> None:

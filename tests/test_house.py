@@ -12,6 +12,7 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from app.agents.tee import Sink
 from app.main import build
 from app.settings import Settings
 from app.store.wire.script import Script
@@ -77,8 +78,8 @@ def test_the_doors_are_shut() -> None:
                 assert not allowed or path.relative_to(ROOT / "app").parts[0] in allowed, (path, name)
 
 
-# what Strands' `Model` and a provider's file are asked for
-PRESCRIBED = {"stream", "get_config", "update_config", "structured_output", "open"}
+# what Strands' `Model`, a provider's file, and whatever an agent pours its answer into are asked for
+PRESCRIBED = {"stream", "get_config", "update_config", "structured_output", "open", *vars(Sink)}
 
 
 def test_few_names_stand_for_several_things() -> None:

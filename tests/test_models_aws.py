@@ -34,7 +34,7 @@ class Heard:
 
     def _take(self, *_: Any) -> None: ...
 
-    asked = busy = alive = reasoning = tool = used = phase = _take
+    asked = busy = alive = reasoning = aside = tool = used = phase = _take
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ class Named(Protocol):
 def check_helpers(agents: Mapping[str, Named]) -> None:
     """Raises `ValueError` with one line that names the file and the key."""
     for name in agents:
-        _check(agents, (name,))
+        _descend(agents, (name,))
 
 
-def _check(agents: Mapping[str, Named], path: tuple[str, ...]) -> None:
+def _descend(agents: Mapping[str, Named], path: tuple[str, ...]) -> None:
     for helper in agents[path[-1]].agents:
         if helper not in agents:
             raise ValueError(f"{path[-1]}: agents: there is no agent {helper!r}")
@@ -27,4 +27,4 @@ def _check(agents: Mapping[str, Named], path: tuple[str, ...]) -> None:
             raise ValueError(f"{path[-1]}: agents: in a circle: {' > '.join((*path, helper))}")
         if len(path) > MOST_DEPTH:
             raise ValueError(f"{path[0]}: agents: deeper than {MOST_DEPTH}: {' > '.join((*path, helper))}")
-        _check(agents, (*path, helper))
+        _descend(agents, (*path, helper))

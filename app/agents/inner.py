@@ -30,7 +30,7 @@ class Inner:
         self.patience = asyncio.timeout(None)
         self._outer = outer
         self._settings = settings
-        self._count = count
+        self._count_call = count
         self._said: list[str] = []
         self._begun = False
         self._open: dict[str, Tool] = {}
@@ -41,7 +41,7 @@ class Inner:
         return lambda call_id: cls(outer, call_id, settings, count)
 
     @property
-    def words(self) -> str:
+    def result(self) -> str:
         """All that it has said."""
         return "".join(self._said)
 
@@ -53,11 +53,9 @@ class Inner:
     def chat_id(self) -> str:
         return self._outer.chat_id
 
-    def calls(self) -> None:
-        """A model is about to be asked. Raises `ModelFailure` when that was too often."""
-        self._count()
-
     def asked(self) -> None:
+        """Its model is about to be asked. Raises `ModelFailure` when that was too often."""
+        self._count_call()
         self._begun = False
         self._wait()
 

@@ -36,7 +36,6 @@ class Sink(Protocol):
     def run_id(self) -> str: ...
     @property
     def chat_id(self) -> str: ...
-    def calls(self) -> None: ...
     def asked(self) -> None: ...
     def busy(self) -> None: ...
     def alive(
@@ -92,7 +91,6 @@ class TeeModel(Model):
         *_: Any,
         **more: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
-        self._run.calls()
         self._run.asked()
         self.last = message = await self._heard(messages, tool_specs, system_prompt, more)
         self.said.rest()
@@ -176,7 +174,6 @@ class TeeModel(Model):
         """The event for the result of a tool call."""
         used = result["toolUseId"]
         output = "\n".join(_shown(part) for part in result["content"])
-        self._run.asked()
         status = "failed" if result.get("status") == "error" else "done"
         return Tool(used, self._names.get(used, ""), status, None, output[:MOST_SHOWN])  # type: ignore[arg-type]
 

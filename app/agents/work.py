@@ -81,7 +81,7 @@ class Work:
             if inner.patience.expired():
                 raise failure("timeout") from error
             raise
-        return inner.words
+        return inner.result
 
     def count(self) -> None:
         """Counts a model call of a helper. Raises `ModelFailure` for one too many."""

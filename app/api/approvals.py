@@ -12,7 +12,7 @@ router = APIRouter(prefix="/api/v1", tags=["approval"])
 @router.post("/chat/{chat_id}/approve", responses=answers(404, 409, 413, 503))
 async def approve_call(chat: OneChat, body: Approve, here: Here) -> Approved:
     """Agree to a tool call that waits, or refuse it, on any backend; the first answer counts."""
-    call = await here.approving.answer(chat, body.tool_use_id, approve=body.approve, lasting=body.lasts)
+    call = await here.approving.decide(chat, body.tool_use_id, approve=body.approve, lasting=body.lasts)
     return Approved(
         chat_id=chat.id,
         run_id=call.run_id,

@@ -93,13 +93,15 @@ def tool_line(feed: Feed, number: int, event: Event) -> str:
 def asked_line(chat_id: str, event: Tool) -> str:
     """One line that tells that a person must agree, and where."""
     body = json.dumps({"tool_use_id": event.tool_use_id, "approve": True})
-    return f"\n{_call(event, event.input)} waits for approval: POST /api/v1/chat/{chat_id}/approve {body}\n"
+    return (
+        f"\n{_as_call(event, event.input)} waits for approval: POST /api/v1/chat/{chat_id}/approve {body}\n"
+    )
 
 
 def call_line(event: Tool, asked: Any) -> str:
     """One line that tells this call, with what it was asked."""
     result = f"= {_short(event.output or '')}" if event.status == "done" else event.status
-    return f"\n{_call(event, asked)} {result}\n"
+    return f"\n{_as_call(event, asked)} {result}\n"
 
 
 def finish_of(end: End) -> Finish:
@@ -109,7 +111,7 @@ def finish_of(end: End) -> Finish:
     return "content_filter" if end.stop_reason in ("content_filtered", "guardrail_intervened") else "stop"
 
 
-def _call(event: Tool, asked: Any) -> str:
+def _as_call(event: Tool, asked: Any) -> str:
     shown = ", ".join(map(_short, asked.values())) if isinstance(asked, dict) else _short(asked or "")
     return f"{event.name}({shown})"
 

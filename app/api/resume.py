@@ -50,7 +50,7 @@ async def _answer(here: Backend, chat: Chat, entry: ResumeEntry) -> tuple[str, s
     if not isinstance(approve, bool) or lasts not in ("once", "chat"):
         wrong = {"loc": ("body", "resume", "payload"), "type": "value_error"}
         raise RequestValidationError([wrong | {"msg": 'must be {"approved": true or false}'}])
-    call = await here.approving.answer(chat, entry.interrupt_id, approve=approve, lasting=lasts)
+    call = await here.approving.decide(chat, entry.interrupt_id, approve=approve, lasting=lasts)
     return call.run_id, call.tool_use_id
 
 

@@ -54,13 +54,13 @@ class Approving:
             if not events and self._waiting.get(run.chat.name) is events:
                 del self._waiting[run.chat.name]
 
-    async def answer(self, chat: Chat, tool_use_id: str, *, approve: bool, lasting: Lasting) -> AskedCall:
+    async def decide(self, chat: Chat, tool_use_id: str, *, approve: bool, lasting: Lasting) -> AskedCall:
         """Answers a call that waits; the same answer twice is one.
 
         Raises `NotFound`, `NotAsked`, `RedisUnavailable`.
         """
         wanted: Verdict = "allowed" if approve else "refused"
-        match await self._approvals.answer(chat, tool_use_id, wanted, lasting):
+        match await self._approvals.decide(chat, tool_use_id, wanted, lasting):
             case Answered(call=call, answer=answer, lasting=lasts):
                 if (answer, lasts) == (wanted, lasting):
                     return call
@@ -73,7 +73,7 @@ class Approving:
         shown, until = False, time.monotonic() + self._seconds
         while True:
             answered.clear()
-            verdict = await self._look(run, asked, until)
+            verdict = await self._answer_to(run, asked, until)
             if verdict != "allowed" and not shown:
                 run.reply.tool(call)
                 shown = True
@@ -85,11 +85,11 @@ class Approving:
                 async with asyncio.timeout(min(APPROVAL_SECONDS, left) if left > 0 else APPROVAL_SECONDS):
                     await answered.wait()
 
-    async def _look(self, run: Run, asked: AskedCall, until: float) -> Verdict | None:
+    async def _answer_to(self, run: Run, asked: AskedCall, until: float) -> Verdict | None:
         """The answer, if there is one; asked again, in case Redis has lost the question."""
         life, now = int(self._seconds) + KEPT_SECONDS, time.monotonic()
         try:
-            return await self._approvals.ask(run.chat, run.live, asked, life=life, lapse=now >= until)
+            return await self._approvals.question(run.chat, run.live, asked, life=life, lapse=now >= until)
         except RedisUnavailable as error:
             logger.warning("run_id=<{}>, error=<{}> | approval not readable", run.run_id, error.detail)
             return "lapsed" if now >= until + UNWRITTEN_SECONDS else None

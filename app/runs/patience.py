@@ -38,9 +38,9 @@ class Patience:
     def begin(self) -> None:
         """It is its turn."""
         self.turn_from = time.monotonic()
-        self.rest()
+        self.let_work()
 
-    def rest(self) -> None:
+    def let_work(self) -> None:
         """No model is waited for: a tool works, and has deadlines of its own."""
         self._deadline = (self._last, "")
 
@@ -61,7 +61,7 @@ class Patience:
             self._asking -= 1
             if not self._asking:
                 self._paused += time.monotonic() - self._asked_at
-            self.rest()
+            self.let_work()
 
     def overdue(self, now: float) -> Failure | None:
         """Why the run has waited too long, if it has."""

@@ -89,9 +89,6 @@ class Reply:
         """The id of its chat, for traces."""
         return self.feed.chat_id
 
-    def calls(self) -> None:
-        """The model is about to be asked."""
-
     def asked(self) -> None:
         """The model has been asked; its first token is awaited."""
         self._begun = False
@@ -99,7 +96,7 @@ class Reply:
 
     def busy(self) -> None:
         """A tool works; it has deadlines of its own."""
-        self.patience.rest()
+        self.patience.let_work()
 
     def alive(
         self, phase: Phase | None = None, processed: int | None = None, total: int | None = None
@@ -133,7 +130,7 @@ class Reply:
     def aside(self, chars: int) -> None:
         """So many characters were said by an agent that works for this one; they are not shown."""
         self._text_chars += chars
-        self._count(chars)
+        self._charge(chars)
 
     def used(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the token counts of one model call; None where it did not tell."""
@@ -212,9 +209,9 @@ class Reply:
         self._weight += more
         if not self._scale.bears(self._weight, more):
             self._on_flood(CROWDED)
-        self._count(chars)
+        self._charge(chars)
 
-    def _count(self, chars: int) -> None:
+    def _charge(self, chars: int) -> None:
         self._chars += chars
         if self._chars > MOST_CHARS or len(self.feed.events) > MOST_EVENTS:
             self._on_flood(Failure("model_error", "The reply grew too long and was ended."))

@@ -102,7 +102,7 @@ class Approvals:
         self._redis = connection
         self._bells = bells
 
-    async def ask(
+    async def question(
         self, chat: Chat, run: LiveRun, call: AskedCall, *, life: int, lapse: bool = False
     ) -> Answer | None:
         """What was answered; None while nobody has. Asking again changes nothing, and keeps the question
@@ -115,7 +115,7 @@ class Approvals:
         word = (await self._redis.do(script)).decode().split(" ")[0]
         return "lapsed" if word == "over" else word or None
 
-    async def answer(
+    async def decide(
         self, chat: Chat, tool_use_id: str, answer: Answer, lasting: Lasting
     ) -> Answered | Literal["unknown", "over"]:
         """Answers a call and rings; what counts is the first answer. `over`: its run has ended before."""

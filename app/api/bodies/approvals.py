@@ -21,7 +21,7 @@ class AskedBody(BaseModel):
     lapses_at: str
 
     @classmethod
-    def of(cls, call: AskedCall) -> "AskedBody":
+    def of_call(cls, call: AskedCall) -> "AskedBody":
         return cls(
             tool_use_id=call.tool_use_id, name=call.name, input=call.input, asked_at=iso(call.asked_ms),
             lapses_at=iso(call.lapses_ms), **({"parent": call.parent} if call.parent else {}),

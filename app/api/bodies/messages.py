@@ -78,7 +78,8 @@ class RunningBody(BaseModel):
     def of(cls, live: LiveRun, asked: Sequence[AskedCall]) -> "RunningBody":
         return cls(
             run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms),
-            asked=[AskedBody.of(one) for one in asked], **({"continues": True} if live.continues else {}),
+            asked=[AskedBody.of_call(one) for one in asked],
+            **({"continues": True} if live.continues else {}),
         )  # fmt: skip
 
 
