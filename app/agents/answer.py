@@ -4,14 +4,13 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
 from strands.types.content import Messages
 from strands.types.exceptions import MaxTokensReachedException
 
-from app import envfile
 from app.agents import tracing
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import said_nothing, translated, unwrapped
@@ -21,12 +20,9 @@ from app.agents.naming import Namer
 from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink, TeeModel
-from app.agents.tools import TOOLS
+from app.agents.toolbox import Toolbox
 from app.agents.wishes import PLAIN, Wishes, tuned
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from app.agents.mcp import Servers
 
 MOST_MODEL_CALLS = 12  # a model that calls tools for ever is ended here
 
@@ -35,8 +31,7 @@ class Answerer:
     """Opened once per process by `async with`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.catalog = Catalog(settings.agents_dir)
-        self._servers = _servers(settings, self.catalog)
+        self._toolbox = Toolbox(settings)
         self._traces = tracing.set_up(settings)
         self._settings = settings
         self._stack = AsyncExitStack()
@@ -45,8 +40,7 @@ class Answerer:
 
     async def __aenter__(self) -> "Answerer":
         self._provider = await open_provider(self._settings, self._stack)
-        if self._servers:
-            await self._stack.enter_async_context(self._servers)
+        await self._stack.enter_async_context(self._toolbox)
         if self._settings.titles == "model" and self._settings.provider != "demo":
             self.namer = await Namer.opened(self._settings, self._stack)
         return self
@@ -54,6 +48,11 @@ class Answerer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
         await tracing.flush(self._traces)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The agents as their files are now."""
+        return self._toolbox.catalog
 
     def model_id(self, agent: str) -> str:
         """The model this agent answers with. Raises `UnknownAgent`."""
@@ -63,13 +62,12 @@ class Answerer:
         """The names of the tools this agent has now. Raises `UnknownAgent`."""
         return [str(tool.tool_name) for tool in self._tools(self.catalog.get(agent))]
 
-    def servers(self) -> dict[str, dict[str, Any]]:
-        """State and reason of each MCP server; none where none are set."""
-        return self._servers.about() if self._servers else {}
+    def about(self) -> dict[str, Any]:
+        """The state of what the agents have; see `Toolbox`."""
+        return self._toolbox.whole_state()
 
     def _tools(self, chosen: AgentFile) -> list[Any]:
-        theirs = self._servers.tools_of(chosen.mcp) if self._servers else []
-        return [TOOLS[name] for name in chosen.tools] + theirs
+        return self._toolbox.tools_of(chosen)
 
     async def room(self, agent: str, wishes: Wishes = PLAIN) -> Room:
         """What the model of this agent can read, and what comes with every request."""
@@ -98,7 +96,8 @@ class Answerer:
         tee = TeeModel(tuned(self._provider.model_for(chosen), wishes, self._settings), able, run)
         try:
             past, tools = messages(turns, calls or {}), self._tools(chosen)
-            reason = await _stream(tee, chosen, past, run, tools, backend=self._settings.backend_id)
+            with self._toolbox.in_use():
+                reason = await _stream(tee, chosen, past, run, tools, backend=self._settings.backend_id)
         except MaxTokensReachedException:
             reason = "max_tokens"
         except asyncio.CancelledError as stopped:
@@ -111,20 +110,6 @@ class Answerer:
         if not tee.said.chars:
             raise said_nothing(reason, tee.last)
         return reason
-
-
-def _servers(settings: Settings, catalog: Catalog) -> "Servers | None":
-    """What `MCP_CONFIG` names; nothing of it is loaded without. Raises `ValueError` with one line."""
-    if not settings.mcp_config:
-        if wanting := [agent.name for agent in catalog if agent.mcp]:
-            raise ValueError(f"{wanting[0]}: mcp: set MCP_CONFIG to the file that names the servers")
-        return None
-    from app.agents.mcp import Servers
-
-    servers = Servers(settings, envfile.variables())
-    for agent in catalog:
-        servers.check(agent.name, agent.mcp)
-    return servers
 
 
 def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:
