@@ -26,7 +26,7 @@ def state(place: str, ending: str = "") -> Any:
         if file is path or file.suffix.lower() == ending:
             with contextlib.suppress(OSError):
                 about = file.stat()
-                found.append((file.name, about.st_mtime_ns, about.st_size, about.st_ino))
+                found.append((file.name, about.st_mtime_ns, about.st_size, about.st_ino, about.st_nlink))
     return found
 
 

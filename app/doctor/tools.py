@@ -16,7 +16,7 @@ def own_tools(settings: Settings) -> Finding:
         return Finding("FAIL", "tools", str(error), "correct that file, or the setting")
     files = told.get("tools", {})
     wrong = [f"{name}: {one['reason']}" for name, one in files.items() if one["reason"]]
-    if wrong or (wrong := told.get("mistakes", [])):
+    if wrong := wrong + told.get("mistakes", []):
         return Finding("warn", "tools", "; ".join(wrong), "correct these files; no restart is needed")
     names = [name for one in files.values() for name in one["tools"]]
     network = "with" if settings.tools_network else "without"

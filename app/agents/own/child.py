@@ -105,7 +105,8 @@ def _words(error: BaseException) -> str:
         return "the tool needs more memory than it may have"
     if isinstance(error, ValueError | TimeoutError):
         return f"Error: {plain_words(error)}"
-    traceback.print_exception(error, limit=-3)
+    with contextlib.suppress(OSError, ValueError):  # the tool has closed it
+        traceback.print_exception(error, limit=-3)
     return "Error: the tool failed"
 
 
