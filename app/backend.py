@@ -152,7 +152,7 @@ class Backend:
             "version": __version__,
             "started_at": self._started_at,
             "active_runs": len(self.runs),
-            **({"mcp": servers} if (servers := self.answerer.servers()) else {}),
+            **self.answerer.about(),
             "stop_listener": "listening" if self.store.bells.listening else "polling",
         }
 

@@ -157,6 +157,17 @@ class Settings(BaseSettings):
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
     mcp_config: str = Field("", description="File that names MCP servers (mcpServers), for agents to use")
     mcp_tool_seconds: float = Field(60, gt=0, le=3600, description="Longest call of an MCP tool")
+    tools_dir: str = Field("", description="Folder with your own tools (*.py), for agents to use")
+    tool_timeout_seconds: float = Field(30, gt=0, le=3600, description="Longest call of a tool of yours")
+    tool_memory_mb: int = Field(
+        256, ge=96, le=65_536, description="Memory that one call of a tool of yours may take"
+    )
+    tools_network: bool = Field(False, description="true: tools of yours may reach the network")
+    tools_env: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_, ]*$",
+        description="Names of variables that tools of yours are given, by commas; no others are",
+    )
     otel_exporter_otlp_endpoint: str = Field(
         "",
         pattern=r"^(https?://[^\s?#]+)?$",
@@ -224,6 +235,11 @@ class Settings(BaseSettings):
         """Host names we answer to, lower case."""
         return [f"[{host}]" if host.count(":") > 1 and "[" not in host else host
                 for host in _split(self.allowed_hosts.lower())]  # fmt: skip
+
+    @property
+    def tool_variables(self) -> list[str]:
+        """Names of the environment that go on to the user's tools."""
+        return _split(self.tools_env)
 
     @property
     def origins(self) -> list[str]:

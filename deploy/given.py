@@ -25,7 +25,7 @@ SHELL, FILE, START = "from the shell", "from .env", "as at the start"
 OTHERS = re.compile(r"(AWS|OTEL)_[A-Z0-9_]+(?<!_FILE)(?<!_BUNDLE)")  # what libraries read, but no files
 # In a container these have their own values; the rest means nothing to a backend.
 NOT_INSIDE = {"HOST", "PORT", "BACKEND_ID", "REDIS_HOST", "AGENTS_DIR", "OLLAMA_HOST", "REDIS_PASSWORD"}
-NOT_INSIDE |= {"HTTP_PORT", "HTTP_BIND", "TRUSTED_PROXIES", "AWS_OWNER"}
+NOT_INSIDE |= {"TOOLS_DIR", "MCP_CONFIG", "HTTP_PORT", "HTTP_BIND", "TRUSTED_PROXIES", "AWS_OWNER"}
 LOOPBACK = re.compile(r"^(?:(https?)://)?(127\.\d+\.\d+\.\d+|localhost|0\.0\.0\.0|\[::1?\])(?=[:/]|$)(:\d+)?")
 
 

@@ -78,8 +78,9 @@ def test_the_doors_are_shut() -> None:
                 assert not allowed or path.relative_to(ROOT / "app").parts[0] in allowed, (path, name)
 
 
-# what Strands' `Model`, a provider's file, and whatever an agent pours its answer into are asked for
+# of Strands' `Model` and `AgentTool`, a provider's file, and whatever an agent pours its answer into
 PRESCRIBED = {"stream", "get_config", "update_config", "structured_output", "open", *vars(Sink)}
+PRESCRIBED |= {"tool_name", "tool_spec", "tool_type"}
 
 
 def test_few_names_stand_for_several_things() -> None:

@@ -7,9 +7,8 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from app import envfile
 from app.agents import tracing
 from app.agents.approval import Ask, refuse_all
 from app.agents.catalog import AgentFile, Catalog
@@ -20,21 +19,17 @@ from app.agents.naming import Namer
 from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.tee import Sink
-from app.agents.tools import TOOLS
+from app.agents.toolbox import Toolbox
 from app.agents.wishes import PLAIN, Wishes
 from app.agents.work import Kit, Work
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from app.agents.mcp import Servers
 
 
 class Answerer:
     """Opened once per process by `async with`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.catalog = Catalog(settings.agents_dir)
-        self._servers = _servers(settings, self.catalog)
+        self._toolbox = Toolbox(settings)
         self._traces = tracing.set_up(settings)
         self._settings = settings
         self._stack = AsyncExitStack()
@@ -43,8 +38,7 @@ class Answerer:
 
     async def __aenter__(self) -> "Answerer":
         self._provider = await open_provider(self._settings, self._stack)
-        if self._servers:
-            await self._stack.enter_async_context(self._servers)
+        await self._stack.enter_async_context(self._toolbox)
         if self._settings.titles == "model" and self._settings.provider != "demo":
             self.namer = await Namer.opened(self._settings, self._stack)
         return self
@@ -52,6 +46,11 @@ class Answerer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
         await tracing.flush(self._traces)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The agents as their files are now."""
+        return self._toolbox.catalog
 
     def model_id(self, agent: str) -> str:
         """The model this agent answers with. Raises `UnknownAgent`."""
@@ -62,13 +61,12 @@ class Answerer:
         chosen = self.catalog.get(agent)
         return [*(str(tool.tool_name) for tool in self._tools(chosen)), *chosen.agents]
 
-    def servers(self) -> dict[str, dict[str, Any]]:
-        """State and reason of each MCP server; none where none are set."""
-        return self._servers.about() if self._servers else {}
+    def about(self) -> dict[str, Any]:
+        """The state of what the agents have; see `Toolbox`."""
+        return self._toolbox.whole_state()
 
     def _tools(self, chosen: AgentFile) -> list[Any]:
-        theirs = self._servers.tools_of(chosen.mcp) if self._servers else []
-        return [TOOLS[name] for name in chosen.tools] + theirs
+        return self._toolbox.tools_of(chosen)
 
     async def room(self, agent: str, wishes: Wishes = PLAIN) -> Room:
         """What the model of this agent can read, and what comes with every request."""
@@ -99,7 +97,8 @@ class Answerer:
         chosen = _wished(self.catalog.get(agent), wishes)
         work = Work(Kit(self._settings, self.catalog, self._provider, self._tools), run)
         try:
-            return await work.do(chosen, messages(turns, calls or {}), run, ask, wishes)
+            with self._toolbox.in_use():
+                return await work.do(chosen, messages(turns, calls or {}), run, ask, wishes)
         except asyncio.CancelledError as stopped:
             raise stopped.with_traceback(
                 None
@@ -107,20 +106,6 @@ class Answerer:
         except Exception as error:
             inner = unwrapped(error)
             raise translated(inner) or inner from error
-
-
-def _servers(settings: Settings, catalog: Catalog) -> "Servers | None":
-    """What `MCP_CONFIG` names; nothing of it is loaded without. Raises `ValueError` with one line."""
-    if not settings.mcp_config:
-        if wanting := [agent.name for agent in catalog if agent.mcp]:
-            raise ValueError(f"{wanting[0]}: mcp: set MCP_CONFIG to the file that names the servers")
-        return None
-    from app.agents.mcp import Servers
-
-    servers = Servers(settings, envfile.variables())
-    for agent in catalog:
-        servers.check(agent.name, agent.mcp)
-    return servers
 
 
 def _wished(chosen: AgentFile, wishes: Wishes) -> AgentFile:

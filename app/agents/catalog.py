@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from app.agents.family import check_helpers
 from app.agents.tools import TOOLS
@@ -47,8 +47,8 @@ class AgentFile(BaseModel):
 
     @field_validator("tools")
     @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        if unknown := [name for name in value if name not in TOOLS]:
+    def _known(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if not info.context and (unknown := [name for name in value if name not in TOOLS]):
             raise ValueError(f"unknown tool {unknown[0]!r}; there are {', '.join(TOOLS)}")
         return list(dict.fromkeys(value))
 
@@ -80,19 +80,39 @@ class AgentFile(BaseModel):
 
 
 class Catalog:
-    """The agents by name, `general` first.
+    """The agents by name, `general` first. `more_tools`: there are tools besides ours, not known yet.
 
-    Raises `ValueError` with one line that names the file and the key.
+    Raises `ValueError` with one line that names the file and the key. With the catalog that it takes the
+    place of, a file that is wrong is what it was `before`, and is among the `mistakes`.
     """
 
-    def __init__(self, agents_dir: str) -> None:
+    def __init__(self, agents_dir: str, more_tools: bool = False, before: "Catalog | None" = None) -> None:
         folders = [Path(__file__).parent, *([Path(agents_dir)] if agents_dir else [])]
         for folder in folders:
             if not folder.is_dir():
                 raise ValueError(f"AGENTS_DIR: there is no folder {folder}")
-        found = {path.stem: _read_file(path) for folder in folders for path in _files(folder)}
-        check_helpers(found)
-        self._agents = dict(sorted(found.items(), key=lambda item: (item[0] != "general", item[0])))
+        found: dict[str, AgentFile] = {}
+        kept: dict[str, AgentFile] = {} if before is None else before._agents
+        self.mistakes: list[str] = []
+        for path in [path for folder in folders for path in _files(folder)]:
+            try:
+                found[path.stem] = _read_file(path, more_tools)
+            except ValueError as error:
+                if before is None:
+                    raise
+                self.mistakes.append(str(error))
+                if path.stem in kept:
+                    found[path.stem] = kept[path.stem]
+        try:
+            check_helpers(found)
+        except ValueError as error:
+            if before is None:
+                raise
+            self.mistakes.append(str(error))
+            found = kept
+        self._agents: dict[str, AgentFile] = dict(
+            sorted(found.items(), key=lambda item: (item[0] != "general", item[0]))
+        )
 
     def __iter__(self) -> Iterator[AgentFile]:
         return iter(self._agents.values())
@@ -113,14 +133,14 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith((".", "#", "~"))]
 
 
-def _read_file(path: Path) -> AgentFile:
+def _read_file(path: Path, more_tools: bool) -> AgentFile:
     if not _NAME.fullmatch(path.stem):
         raise ValueError(f"{path}: an agent's name may hold lower-case letters, digits, - and _")
     content = _content(path)
     if "name" in content:
         raise ValueError(f"{path}: name: the name of the file is the name of the agent")
     try:
-        return AgentFile(name=path.stem, **content)
+        return AgentFile.model_validate({"name": path.stem, **content}, context=more_tools or None)
     except ValidationError as error:
         raise ValueError(f"{path}: {_mistake(error)}") from None
 

@@ -6,15 +6,13 @@ Python's, pydantic's and Strands' own words stay here: they help neither the mod
 
 from typing import Any
 
-from loguru import logger
-from pydantic import ValidationError
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider, HookRegistry
 
 from app.agents.approval import TOLD, Ask
+from app.agents.plain import plain_words
 from app.agents.tee import TeeModel
 
 MOST_OUTPUT = 64 * 1024  # characters of a result that go to the model
-MOST_WORDS = 300
 
 
 class ToolGuard(HookProvider):
@@ -45,26 +43,7 @@ class ToolGuard(HookProvider):
         if event.cancel_message is None and event.selected_tool is None:
             event.result["content"] = [{"text": "There is no such tool."}]
         elif event.exception is not None:
-            event.result["content"] = [{"text": f"Error: {_plain_words(event.exception)}"}]
+            event.result["content"] = [{"text": f"Error: {plain_words(event.exception)}"}]
         for part in event.result["content"]:
             if len(part.get("text", "")) > MOST_OUTPUT:
                 part["text"] = part["text"][:MOST_OUTPUT] + "… (cut)"
-
-
-def _plain_words(error: BaseException) -> str:
-    """What a tool's exception means, in one line."""
-    match error:
-        case ValueError(__cause__=ValidationError() as wrong):
-            return "; ".join(f"{_name(one['loc'])}: {one['msg']}" for one in wrong.errors()[:5])[:MOST_WORDS]
-        case ValueError(__cause__=TypeError()):
-            return "the arguments do not fit"
-        case ValueError() if str(error):
-            return str(error).splitlines()[0][:MOST_WORDS]
-        case TimeoutError():
-            return "the tool took too long"
-    logger.warning("error=<{}> | a tool failed", type(error).__name__)
-    return "the tool failed"
-
-
-def _name(place: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in place)[:60] or "arguments"

@@ -4,14 +4,17 @@ Imported only when `MCP_CONFIG` is set. A backend never waits for a server to st
 """
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from loguru import logger
 from mcp.client import Client
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
+from mcp_types import ToolListChangedNotification
 from strands.types.tools import AgentTool, ToolGenerator, ToolSpec, ToolUse
 
 from app.agents.mcpfile import McpServer, read_servers
@@ -20,6 +23,8 @@ from app.settings import Settings
 
 CONNECT_SECONDS = 10.0
 RETRY_SECONDS = (0.5, 30.0)
+LIST_SECONDS = 10.0
+CALM_SECONDS = 1.0  # between two readings of a list that changes
 BACK_SECONDS = 5.0  # a call waits so long for a server that is coming back
 MOST_TOOLS = 64  # of one server
 MOST_SPEC = 16 * 1024  # characters of one tool's description
@@ -38,12 +43,14 @@ class Keeper:
         self.state: State = "starting"
         self.reason = ""
         self.tools: dict[str, McpTool] = {}
-        self._server = server
+        self.server = server
+        self.users = 0  # replies that began with it
         self._seconds = seconds
         self._client: Client | None = None
         self._ready = asyncio.Event()
         self.tried = asyncio.Event()  # whether it answers is known
         self._lost = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def keep(self) -> None:
         """Until it is cancelled."""
@@ -65,16 +72,53 @@ class Keeper:
 
     async def _hold(self, patience: asyncio.Timeout) -> None:
         self._lost.clear()
-        async with Client(line_to(self._server, self._lost.set)) as client:
-            listed = (await client.list_tools()).tools[:MOST_TOOLS]
-            self.tools = {tool.name: McpTool(self, tool) for tool in listed}
+        line = line_to(self.server, self._lost.set)
+        async with Client(line, message_handler=self._heed) as client:
+            await self._list(client)
             self._client, self.state, self.reason = client, "ready", ""
             patience.reschedule(None)
             self._ready.set()
             self.tried.set()
-            logger.info("server=<{}>, tools=<{}> | MCP server ready", self.name, len(self.tools))
-            await self._lost.wait()
-            self._ready.clear()
+            following = asyncio.create_task(self._follow(client), name=f"mcp list {self.name}")
+            try:
+                await self._lost.wait()
+            finally:
+                self._ready.clear()
+                following.cancel()
+                await asyncio.wait([following])
+
+    async def _list(self, client: Client) -> None:
+        listed = (await client.list_tools(cache_mode="refresh")).tools[:MOST_TOOLS]
+        self.tools = {tool.name: McpTool(self, tool) for tool in listed}
+        logger.info("server=<{}>, tools=<{}> | MCP server ready", self.name, len(self.tools))
+
+    async def _heed(self, message: Any) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            self._changed.set()
+
+    async def _follow(self, client: Client) -> None:
+        """Reads the list again when the server says that it has changed, in either way it can."""
+        listening = asyncio.create_task(self._listen(client), name=f"mcp listen {self.name}")
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                async with asyncio.timeout(LIST_SECONDS):
+                    await self._list(client)
+                await asyncio.sleep(CALM_SECONDS)
+        except Exception as error:  # noqa: BLE001  # the root of a task: a server may do anything
+            self.reason = _plain(error)
+            self._lost.set()
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _listen(self, client: Client) -> None:
+        """As servers since 2026-07-28 tell it; the older ones just say so."""
+        with contextlib.suppress(ListenNotSupportedError, SubscriptionLost, MCPError):
+            async with client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._changed.set()
 
     async def call(self, tool: str, given: dict[str, Any]) -> tuple[bool, str]:
         """Whether it went well, and what the tool said. Raises `TimeoutError`."""
@@ -88,7 +132,7 @@ class Keeper:
             try:
                 result = await self._client.call_tool(tool, given)
             except MCPError as error:
-                if self._server.kind != "stdio" or self._lost.is_set():
+                if self.server.kind != "stdio" or self._lost.is_set():
                     self._lost.set()  # a new line costs little, and a dead one looks the same
                 return False, str(error)[:MOST_OUTPUT]
             return not result.is_error, _said(result.content)
@@ -149,25 +193,69 @@ class Servers:
     """
 
     def __init__(self, settings: Settings, variables: Mapping[str, str]) -> None:
-        named = read_servers(settings.mcp_config, variables)
-        self._keepers = {name: Keeper(name, one, settings.mcp_tool_seconds) for name, one in named.items()}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._path = settings.mcp_config
+        self._variables = variables
+        self._seconds = settings.mcp_tool_seconds
+        self._keepers = {name: Keeper(name, one, self._seconds) for name, one in self.named_now().items()}
+        self._retired: list[Keeper] = []
+        self._tasks: dict[Keeper, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> "Servers":
-        self._tasks = [
-            asyncio.create_task(keeper.keep(), name=f"mcp {name}") for name, keeper in self._keepers.items()
-        ]
+        for keeper in self._keepers.values():
+            self._begin(keeper)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def check(self, agent: str, wanted: list[str]) -> None:
-        """Raises `ValueError` when an agent names a server that is none."""
+    def _begin(self, keeper: Keeper) -> None:
+        task = self._tasks[keeper] = asyncio.create_task(keeper.keep(), name=f"mcp {keeper.name}")
+        task.add_done_callback(lambda _: self._tasks.pop(keeper, None))
+
+    def named_now(self) -> dict[str, McpServer]:
+        """The servers as the file names them now. Raises `ValueError` with one line."""
+        return read_servers(self._path, self._variables)
+
+    def adopt(self, named: Mapping[str, McpServer]) -> None:
+        """These from now on: what is as it was stays, and what is gone ends with the last reply that has
+        begun with it.
+        """
+        before = self._keepers
+        same = {name for name, one in named.items() if name in before and before[name].server == one}
+        self._retired += [keeper for name, keeper in before.items() if name not in same]
+        self._keepers = {
+            name: before[name] if name in same else Keeper(name, one, self._seconds)
+            for name, one in named.items()
+        }
+        for name in named.keys() - same:
+            self._begin(self._keepers[name])
+        self._let_go()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """No server of now ends before this does."""
+        mine = list(self._keepers.values())
+        for keeper in mine:
+            keeper.users += 1
+        try:
+            yield
+        finally:
+            for keeper in mine:
+                keeper.users -= 1
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for keeper in [keeper for keeper in self._retired if not keeper.users]:
+            self._retired.remove(keeper)
+            self._tasks[keeper].cancel()
+
+    def check(self, agent: str, wanted: list[str], named: Mapping[str, Any] | None = None) -> None:
+        """Raises `ValueError` when an agent names a server that is none, of these or of ours."""
         for one in wanted:
-            if one.split(".", 1)[0] not in self._keepers:
+            if one.split(".", 1)[0] not in (self._keepers if named is None else named):
                 raise ValueError(f"{agent}: mcp: MCP_CONFIG names no server {one.split('.', 1)[0]!r}")
 
     def tools_of(self, wanted: list[str]) -> list[AgentTool]:

@@ -59,8 +59,11 @@ def read_servers(path: str, variables: Mapping[str, str]) -> dict[str, McpServer
     """
     try:
         file = Path(path)
-        if file.stat().st_size > MOST_BYTES:
+        about = file.stat()
+        if about.st_size > MOST_BYTES:
             raise ValueError("is too large")
+        if not about.st_nlink:  # mounted by itself into a container
+            raise ValueError("was replaced by a new file, which is not seen in here: make restart")
         given = json.loads(file.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError(f"MCP_CONFIG: {path}: nested too deep") from None

@@ -11,6 +11,7 @@ import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -29,11 +30,14 @@ QUIET_SECONDS = 300.0
 
 
 def line_to(server: McpServer, on_lost: Callable[[], None]) -> Any:
-    """The transport to this server, for the SDK's client; `on_lost` is called when a program's line ends."""
+    """The transport to this server, for the SDK's client; `on_lost` is called when a line ends that cannot
+    be made anew by itself.
+    """
     if server.kind == "stdio":
         return _program(server, on_lost)
     if server.kind == "sse":
-        return sse_client(server.url, server.headers, 10.0, QUIET_SECONDS, _http)
+        client = partial(_http, on_end=on_lost)
+        return sse_client(server.url, server.headers, 10.0, QUIET_SECONDS, client)
     return _reachable_address(server)
 
 
@@ -46,38 +50,51 @@ async def _reachable_address(server: McpServer) -> AsyncGenerator[Any, None]:
         yield line
 
 
-def _http(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
+def _http(
+    headers: dict[str, str] | None = None,
+    timeout: Any = None,
+    auth: Any = None,
+    on_end: Callable[[], None] = lambda: None,
+) -> Any:
     return httpx2.AsyncClient(
         headers=headers,
         timeout=timeout or httpx2.Timeout(10.0, read=QUIET_SECONDS),
         auth=auth,
         follow_redirects=False,
         trust_env=False,
-        transport=_Bounded(),
+        transport=_Bounded(on_end),
     )
 
 
 class _Bounded(httpx2.AsyncHTTPTransport):
-    """Cuts an answer, or one event of a stream, that is too long."""
+    """Cuts an answer, or one event of a stream, that is too long; tells when a stream ends."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_end = on_end
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         answer = await super().handle_async_request(request)
-        answer.stream = _Body(answer.stream)
+        answer.stream = _Body(answer.stream, self._on_end if request.method == "GET" else lambda: None)
         return answer
 
 
 class _Body(httpx2.AsyncByteStream):
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, on_end: Callable[[], None]) -> None:
         self._inner = inner
+        self._on_end = on_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in self._inner:
-            cut = chunk.rfind(b"\n")
-            size = len(chunk) - cut - 1 if cut >= 0 and len(chunk) <= MOST_MESSAGE else size + len(chunk)
-            if size > MOST_MESSAGE:
-                raise httpx2.ReadError("the message is too long")
-            yield chunk
+        try:
+            async for chunk in self._inner:
+                cut = chunk.rfind(b"\n")
+                size = len(chunk) - cut - 1 if cut >= 0 and len(chunk) <= MOST_MESSAGE else size + len(chunk)
+                if size > MOST_MESSAGE:
+                    raise httpx2.ReadError("the message is too long")
+                yield chunk
+        finally:
+            self._on_end()
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -23,6 +23,7 @@ from app.doctor import floors
 from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
 from app.doctor.mcp import mcp_servers
 from app.doctor.openai import openai_server
+from app.doctor.tools import own_tools
 from app.errors import RedisUnavailable
 from app.settings import Settings, load
 from app.store.wire.connection import Connection
@@ -68,6 +69,8 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
         )
     if settings.mcp_config:
         yield mcp_servers(settings)
+    if settings.tools_dir:
+        yield own_tools(settings)
     yield _access(settings)
 
 

@@ -66,6 +66,8 @@ remember() {
     AWS_OWNER=$(id -u):$(id -g)
     export AWS_OWNER
     case ${AGENTS_DIR:-} in '~'*) AGENTS_DIR=$HOME${AGENTS_DIR#?} ;; esac
+    case ${TOOLS_DIR:-} in '~'*) TOOLS_DIR=$HOME${TOOLS_DIR#?} ;; esac
+    case ${MCP_CONFIG:-} in '~'*) MCP_CONFIG=$HOME${MCP_CONFIG#?} ;; esac
     case ${PROVIDER:-} in
     [Bb]edrock | BEDROCK) [ ! -d "$HOME/.aws" ] || files="$files -f deploy/docker/aws.yml" ;;
     esac
