@@ -16,17 +16,19 @@ export function actionsOf(page) {
   return {
     newChat: () => page.openNew(),
     open: (id) => (location.hash = `#/chat/${encodeURIComponent(id)}`),
-    send: (text, how) => send(page, text, how),
+    send: (text) => send(page, text),
     stop: () => void page.chat?.stop(),
-    hurry: () => page.chat?.hurry(),
-    again: () => page.chat.again(),
-    replace: () => page.chat.again({ onBusy: "replace" }),
-    takeBack: () => page.view.composer.giveBack(page.chat.takeBack()),
-    unqueue: (id) => told(page.api.unqueue(page.chat.id, id).then(() => page.read(page.chat))),
+    hurry: () => page.chat?.run?.hurry(),
+    again: () => again(page.chat),
+    replace: () => again(page.chat, { onBusy: "replace" }),
+    giveUp: () => page.chat.giveUp(),
+    takeBack: (runId) => told(page.chat.later.takeBack(page.chat.id, runId)),
+    sendNow: (runId) => told(sendNow(page.chat, runId)),
     swap: (version) => told(page.api.swap(page.chat.id, version).then(() => page.read(page.chat))),
     edit: (turn, text) => replace(page, turn, text),
     regenerate: (turn) => regenerate(page, turn),
-    goOn: () => send(page, t("Continue exactly where you stopped.")),
+    goOn: () => (page.chat.goOn(), page.view.transcript.toEnd()),
+    branch: (turn) => told(branch(page, turn)),
     draft: () => page.keepDraft(),
     chooseAgent: (name) => ((page.chat.agent = name), remember("agent", name), page.view.showChat(page.chat)),
     details: (id) => details(page, id),
@@ -44,17 +46,39 @@ export function actionsOf(page) {
   };
 }
 
-function send(page, text, how = "") {
+function send(page, text) {
   if (page.chat.isGone) page.openNew();
-  if (page.chat.isGone) return setTimeout(() => send(page, text, how)); // the address changes a moment later
+  if (page.chat.isGone) return setTimeout(() => send(page, text)); // the address changes a moment later
   if (!page.chat.id) page.settleIn(newChatId());
   const { chat, view } = page;
-  if (how === "wait" && chat.live) chat.queued = text;
-  else chat.send(text, { onBusy: how === "replace" ? "replace" : "reject" });
+  if (chat.state === "idle") chat.send(text);
+  else chat.sendLater(text).catch((problem) => view.toast(sentence(problem)));
   view.showTrouble("");
   page.keepDraft();
   view.showChat(chat);
   view.transcript.toEnd();
+}
+
+/** What was refused once more, as it was but for `other` options. */
+function again(chat, other = {}) {
+  const { message, options, problem } = chat.refused;
+  if (options.isGoingOn) return chat.goOn();
+  const isGone = problem.code === "not_found"; // what it should replace is no longer kept
+  chat.send(message, { ...options, ...(isGone && { replaces: null }), ...other });
+}
+
+/** One that waits goes now, and what is running stops. */
+async function sendNow(chat, runId) {
+  const message = await chat.later.take(chat.id, runId);
+  if (message !== null) chat.send(message, { onBusy: "replace" });
+}
+
+/** A new chat with everything up to this reply. */
+async function branch(page, turn) {
+  const { chat_id: id } = await page.api.fork(page.chat.id, turn.runId, newChatId());
+  page.watch.tellTabs();
+  location.hash = `#/chat/${id}`;
+  page.view.toast(t("This is a branch: what you say here leaves the other chat as it is."));
 }
 
 function regenerate(page, turn) {
@@ -76,7 +100,7 @@ function details(page, id) {
     id,
     title: cleanTitle(entry?.title ?? own?.title ?? ""),
     isKept: Boolean(entry) || Boolean(id && own && !own.isNew),
-    expiresAt: own?.expiresAt || entry?.expires_at || "",
+    expiresAt: own?.about.expires_at || entry?.expires_at || "",
   });
 }
 

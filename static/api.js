@@ -42,11 +42,20 @@ export class Api {
       json: { ...(runId && { run_id: runId }), ...(seen && { seen }) },
     });
   swap = (id, version) => this.#json("POST", `${chatPath(id)}/versions`, { json: { version } });
+  fork = (id, runId, newId) => this.#json("POST", `${chatPath(id)}/fork`, { json: { run_id: runId, chat_id: newId } });
   unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 
   /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */
   start(id, question, signal) {
     return this.#fetch("POST", `${chatPath(id)}?format=json`, { json: question, signal, deadline: 0 });
+  }
+
+  /** Sends a message when its turn has come; true when it waits, false when its reply has begun. */
+  async queue(id, question) {
+    const json = { ...question, on_busy: "queue" };
+    const response = await this.#fetch("POST", `${chatPath(id)}?format=json`, { json });
+    void response.body?.cancel();
+    return response.status === 202;
   }
 
   /** The stream of the running or last run after `lastEventId`; status 204 when there is nothing to send. */

@@ -33,7 +33,7 @@ class Page {
     this.chats = new Chats(this.api, () => this.showList());
     this.watch = new Watch({
       look: () => this.#look(),
-      wake: () => this.chat?.doubt(),
+      wake: () => this.chat?.run?.doubt(),
       pace: () => (this.chat ? (this.chats.isBusy ? "busy" : "calm") : "status"),
     });
     addEventListener("hashchange", () => this.#route());
@@ -109,13 +109,20 @@ class Page {
   // what changed
 
   #changed(chat, what) {
+    if (what === "unsent") return this.giveBack(chat);
     if (chat !== this.chat) return;
     if (what === "text") return this.view.transcript.grow();
     if (what === "turns") return this.view.showChat(chat);
-    if (what === "unsent") return this.view.composer.giveBack(chat.takeBack());
     this.keepDraft();
     if (what === "news") return this.#tell();
     this.view.showState(chat);
+  }
+
+  /** What was not sent is in the box again, before what has been written since; of a chat that was left, in its draft. */
+  giveBack(chat) {
+    const text = chat.later.collect();
+    if (chat === this.chat) this.view.composer.giveBack(text);
+    else keepDraft(chat.id, [text, draftOf(chat.id)].filter(Boolean).join("\n\n"));
   }
 
   /** What is written and what the service has not taken yet: after a refresh it is in the box again. */

@@ -40,7 +40,8 @@ export function turnsOf({ messages, run }) {
       ? question(message.run_id, message.content, message.created_at, message.versions)
       : reply(message.run_id, partsOf(message), message.outcome ?? "done", message.facts, message.created_at),
   );
-  if (run) turns.push(reply(run.run_id, [], null, { agent: run.agent, backend: run.backend }, run.started_at));
+  if (run?.continues) reopen(turns.at(-1));
+  else if (run) turns.push(reply(run.run_id, [], null, { agent: run.agent, backend: run.backend }, run.started_at));
   return turns;
 }
 
@@ -50,19 +51,32 @@ function partsOf({ parts, content }) {
   return parts.map(({ type: kind, tool_use_id: id, ...rest }) => ({ kind, ...(id && { id }), ...rest }));
 }
 
-/** `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is. */
+/**
+ * `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is, and
+ * learns the facts that the service has added.
+ */
 export const merged = (shown, fresh) =>
-  fresh.map(
-    (turn) =>
-      shown.find(
-        ({ role, runId, outcome, text, versions }) =>
-          runId === turn.runId &&
-          role === turn.role &&
-          outcome === turn.outcome &&
-          text === turn.text &&
-          versions?.length === turn.versions?.length,
-      ) ?? turn,
-  );
+  fresh.map((turn) => {
+    const same = shown.find((known) => isSame(known, turn));
+    if (same) Object.assign(same.facts ?? {}, turn.facts);
+    return same ?? turn;
+  });
+
+const isSame = (one, other) =>
+  one.runId === other.runId &&
+  one.role === other.role &&
+  one.outcome === other.outcome &&
+  one.text === other.text &&
+  one.versions?.length === other.versions?.length &&
+  one.facts?.continued === other.facts?.continued;
+
+/** Lets a reply that was cut go on where it ends; the function that is given back undoes it. */
+export function reopen(target) {
+  const before = { ...target };
+  const continued = (target.facts.continued ?? 0) + 1;
+  Object.assign(target, { facts: { ...target.facts, continued }, outcome: null, held: null, stop: null, error: null });
+  return () => Object.assign(target, before);
+}
 
 /** The text of a reply, without reasoning and tools; what they part is parted by a blank line. */
 export const textOf = ({ parts }) =>

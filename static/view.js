@@ -171,7 +171,7 @@ export class View {
 
   /** Esc closes what is open; a reply it stops only where nothing else could be meant. */
   #escape(target) {
-    if (this.composer.closeChoice() || this.side.close()) return;
+    if (this.side.close()) return;
     if (target === $("box") || !target.matches("input, textarea, select")) this.actions.stop();
   }
 

@@ -35,7 +35,7 @@ export class QuestionView {
         "form",
         { class: "edit", onsubmit: (event) => (event.preventDefault(), send()) },
         box,
-        h("p", { class: "hint" }, t("Sending replaces this question and everything after it.")),
+        h("p", { class: "hint" }, t("Sending puts this in its place; what stands here now is kept as a version.")),
         h("div", { class: "row" }, h("button", { class: "primary" }, t("Send")), button(t("Cancel"), () => this.#read(true))),
       ),
     );

@@ -66,10 +66,11 @@ async def running(person: Person, ollama: FakeOllama) -> None:
     await person.sees("lighthouse that no ship had ever needed. Once upon")
 
 
-async def choice(person: Person, ollama: FakeOllama) -> None:
+async def queue(person: Person, ollama: FakeOllama) -> None:
     await running(person, ollama)
-    await person.ask("Something else, please.")
-    await expect(person.page.locator("#choice")).to_be_visible()
+    for text in ("And then, who lived there?", "Make it shorter, please."):
+        await person.ask(text)
+    await expect(person.page.get_by_role("button", name="Send now")).to_have_count(2)
 
 
 async def stopped(person: Person, ollama: FakeOllama) -> None:
@@ -161,7 +162,7 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 
 SCENES: list[Scene] = [
-    empty, answered, running, choice, stopped, editing, tools,
+    empty, answered, running, queue, stopped, editing, tools,
     error, refused, reconnecting, about, settings, keys, deleted, status,
 ]  # fmt: skip
 
