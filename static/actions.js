@@ -7,6 +7,7 @@
 import { remember } from "./device.js";
 import { newChatId } from "./ids.js";
 import { t } from "./language.js";
+import { shelfOf } from "./shelf.js";
 import { sentence } from "./trouble.js";
 import { cleanTitle } from "./words.js";
 
@@ -30,15 +31,10 @@ export function actionsOf(page) {
     goOn: () => (page.chat.goOn(), page.view.transcript.toEnd()),
     branch: (turn) => told(branch(page, turn)),
     draft: () => page.keepDraft(),
-    chooseAgent: (name) => ((page.chat.agent = name), remember("agent", name), page.view.showChat(page.chat)),
-    details: (id) => details(page, id),
-    more: () => void page.chats.more().catch(ignore),
-    all: () => void page.chats.all().catch(ignore),
-    rename: (id, title) => told(page.chats.rename(id, title)),
-    remove: (id) => remove(page, id),
-    removeAll: () => told(removeAll(page)),
-    exportPath: page.api.exportPath,
-    download: (event, id, format) => download(page, event, id, format),
+    chooseAgent: (name) => told(chooseAgent(page, name)),
+    instruct: (id, wishes) => told(instruct(page, id, wishes)),
+    details: (id) => told(details(page, id)),
+    ...shelfOf(page, told),
     changeKey: () => page.key.change(),
     titleOf: (id) => cleanTitle(page.chats.find(id)?.title ?? ""),
     stopRun: (run) => page.status.stop(run),
@@ -93,37 +89,30 @@ function replace(page, question, text) {
   page.view.composer.focus(); // the button that was pressed is gone
 }
 
-function details(page, id) {
+/** Who answers from now on; a chat that is kept learns it at once. */
+async function chooseAgent(page, name) {
+  const { chat } = page;
+  chat.agent = name;
+  remember("agent", name);
+  page.view.showChat(chat);
+  if (!chat.isNew) await page.api.change(chat.id, { agent: name });
+}
+
+/** What every reply of this chat is told, and how warm it is. */
+async function instruct(page, id, wishes) {
+  await page.api.change(id, wishes);
+  if (id === page.chat?.id) await page.read(page.chat);
+  page.view.toast(t("The next reply follows it."));
+}
+
+async function details(page, id) {
   const entry = page.chats.find(id);
   const own = id === page.chat?.id ? page.chat : null;
-  void page.view.details({
+  const about = own?.about ?? (await page.api.chat(id));
+  await page.view.details({
+    ...about,
     id,
     title: cleanTitle(entry?.title ?? own?.title ?? ""),
     isKept: Boolean(entry) || Boolean(id && own && !own.isNew),
-    expiresAt: own?.about.expires_at || entry?.expires_at || "",
   });
 }
-
-function remove(page, id) {
-  const title = cleanTitle(page.chats.find(id)?.title ?? "") || t("The chat");
-  const ms = page.chats.remove(id, (problem) => page.view.toast(sentence(problem)));
-  const undo = () => (page.chats.restore(id), (location.hash = `#/chat/${id}`));
-  if (id === page.chat?.id) page.openNew();
-  page.view.toast(t("Deleted “{title}”", { title }), { action: t("Undo"), onclick: undo, ms });
-}
-
-async function removeAll(page) {
-  const count = await page.chats.removeAll();
-  page.openNew();
-  page.view.toast(t("{n} chat deleted|{n} chats deleted", { n: count }));
-}
-
-/** A link does for most; with a key the file has to be fetched first. */
-async function download(page, event, id, format) {
-  if (!page.key.value) return;
-  event.preventDefault();
-  const blob = await page.api.exported(id, format).catch((problem) => void page.view.toast(sentence(problem)));
-  if (blob) page.view.save(blob, `${id}.${format === "json" ? "json" : "md"}`);
-}
-
-function ignore() {}

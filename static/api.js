@@ -34,8 +34,10 @@ export class Api {
   agents = () => this.#json("GET", "/api/v1/agents");
   status = () => this.#json("GET", "/api/v1/status");
   health = () => this.#json("GET", "/health");
-  rename = (id, title) => this.#json("PATCH", chatPath(id), { json: { title } });
-  remove = (id, { keepalive = false } = {}) => this.#json("DELETE", chatPath(id), { keepalive });
+  find = (words, limit) => this.#json("GET", `/api/v1/chats?limit=${limit}&q=${encodeURIComponent(words)}`);
+  /** Any of `title`, `agent`, `instructions`, `temperature`. */
+  change = (id, what) => this.#json("PATCH", chatPath(id), { json: what });
+  remove = (id) => this.#json("DELETE", chatPath(id));
   /** `seen`: the number of the last event on screen; what is kept of the reply ends with it. */
   stop = (id, runId, seen) =>
     this.#json("POST", `/api/v1/stop/${encodeURIComponent(id)}?wait=2000`, {
@@ -68,28 +70,33 @@ export class Api {
   exportPath = (id, format) => BASE + exportOf(id, format);
   exported = (id, format) => this.#fetch("GET", exportOf(id, format), {}).then((response) => response.blob());
 
+  /** Everything as one file, a line for each chat, and such lines in again. */
+  everythingPath = "/api/v1/export";
+  everything = () => this.#fetch("GET", this.everythingPath, { deadline: 0 }).then((response) => response.blob());
+  bringIn = (lines) => this.#json("POST", "/api/v1/import", { body: lines, type: "application/x-ndjson", deadline: 0 });
+
   async #json(method, path, options = {}) {
     const response = await this.#fetch(method, path, options);
     return response.json();
   }
 
-  async #fetch(method, path, { json, headers = {}, signal, deadline = DEADLINE_MS, keepalive = false }) {
+  async #fetch(method, path, { json, body = json && JSON.stringify(json), type = "", headers = {}, signal, deadline = DEADLINE_MS }) {
+    const told = json ? "application/json" : type;
     for (;;) {
       const key = this.#key.value;
       const response = await send(path, deadline, signal, {
         method,
-        keepalive,
         cache: "no-store",
         headers: {
           ...headers,
-          ...(json && { "Content-Type": "application/json" }),
+          ...(told && { "Content-Type": told }),
           ...(key && { Authorization: `Bearer ${key}` }),
         },
-        body: json && JSON.stringify(json),
+        body,
       });
       if (response.ok) return response;
       const problem = await problemOf(response);
-      if (problem.code !== "unauthorized" || keepalive) throw problem;
+      if (problem.code !== "unauthorized") throw problem;
       await this.#key.renew(key);
     }
   }

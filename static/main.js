@@ -10,6 +10,7 @@ import { draftOf, keepDraft, recall } from "./device.js";
 import { chatIdIn } from "./ids.js";
 import { Key } from "./key.js";
 import { learn } from "./language.js";
+import { Search } from "./search.js";
 import { Status } from "./status.js";
 import { sentence } from "./trouble.js";
 import { View } from "./view.js";
@@ -31,13 +32,13 @@ class Page {
     this.warm = new Warm(this.api);
     this.view = new View(actionsOf(this));
     this.chats = new Chats(this.api, () => this.showList());
+    this.search = new Search(this.api, () => this.showList());
     this.watch = new Watch({
       look: () => this.#look(),
       wake: () => this.chat?.run?.doubt(),
       pace: () => (this.chat ? (this.chats.isBusy ? "busy" : "calm") : "status"),
     });
     addEventListener("hashchange", () => this.#route());
-    addEventListener("pagehide", () => this.chats.flush());
     this.#route();
     void this.#readAgents();
     void this.#readHealth();
@@ -138,7 +139,7 @@ class Page {
   }
 
   showList() {
-    this.view.list.show(this.chats.shown, this.chat ? this.chat.id : null, this.chats.isComplete);
+    this.view.list.show(this.chats.shown, this.chat ? this.chat.id : null, this.chats.isComplete, this.search);
     const entry = this.chat && this.chats.find(this.chat.id);
     if (!entry || entry.title === this.chat.title) return;
     this.chat.title = entry.title;

@@ -72,6 +72,7 @@ export class View {
     $("empty").hidden = $("beneath").hidden = !isEmpty;
     $("unknown").hidden = !(isEmpty && chat.id && chat.isNew && !chat.isUnread);
     $("gone").hidden = !chat.isGone;
+    $("told").hidden = !chat.about.instructions && chat.about.temperature == null;
     this.header.show(chat);
     this.agents.show(chat.agent, chat.state !== "idle");
   }
@@ -141,6 +142,7 @@ export class View {
       "new-chat": () => (this.side.close(false), this.actions.newChat()),
       "gone-new": this.actions.newChat,
       "settings-open": () => void this.#openSettings(),
+      told: () => this.actions.details(this.#chat.id),
       about: () => this.actions.details(this.#chat.id),
       "demo-close": () => (remember("demo-seen", "1"), ($("demo").hidden = true)),
       "bar-now": this.actions.hurry,

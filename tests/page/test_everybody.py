@@ -182,7 +182,7 @@ async def test_everything_can_be_reached_with_the_keyboard(person: Person, chat_
             break
     for name in (
         "New chat",
-        "Filter chats by title",
+        "Search titles and texts",
         "Who is at work",
         "Settings",
         "Copy reply",

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from tests.page.person import Person
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
-from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
+from tests.world.fakes.reply import FLOWING, Reply, ToolCall
 from tests.world.waiting import eventually
 
 STOPPED = re.compile(r"^Stopped in [\d.]+ ms · ran on backend-[123] · asked through backend-[123]$")
