@@ -30,6 +30,8 @@ export function actionsOf(page) {
     regenerate: (turn) => regenerate(page, turn),
     goOn: () => (page.chat.goOn(), page.view.transcript.toEnd()),
     branch: (turn) => told(branch(page, turn)),
+    approve: (toolId, isAllowed, lasts) => approve(page, toolId, isAllowed, lasts),
+    called: () => page.view.header.ring("?"),
     draft: () => page.keepDraft(),
     chooseAgent: (name) => told(chooseAgent(page, name)),
     instruct: (id, wishes) => told(instruct(page, id, wishes)),
@@ -87,6 +89,18 @@ function replace(page, question, text) {
   page.chat.send(text, { replaces: question.runId, onBusy: how });
   page.view.transcript.toEnd();
   page.view.composer.focus(); // the button that was pressed is gone
+}
+
+/** Lets a tool be used, or not; true when the answer has been taken. */
+async function approve(page, toolId, isAllowed, lasts) {
+  try {
+    await page.api.approve(page.chat.id, toolId, isAllowed, lasts);
+    page.view.composer.focus(); // the button that was pressed goes
+    return true;
+  } catch (problem) {
+    page.view.toast(sentence(problem));
+    return problem.status === 404 || problem.status === 409; // it has been answered already
+  }
 }
 
 /** Who answers from now on; a chat that is kept learns it at once. */

@@ -44,6 +44,9 @@ export class Api {
       json: { ...(runId && { run_id: runId }), ...(seen && { seen }) },
     });
   swap = (id, version) => this.#json("POST", `${chatPath(id)}/versions`, { json: { version } });
+  /** `lasts`: "once" or "chat". */
+  approve = (id, toolId, isAllowed, lasts) =>
+    this.#json("POST", `${chatPath(id)}/approve`, { json: { tool_use_id: toolId, approve: isAllowed, for: lasts } });
   fork = (id, runId, newId) => this.#json("POST", `${chatPath(id)}/fork`, { json: { run_id: runId, chat_id: newId } });
   unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 

@@ -6,7 +6,8 @@
  *   versions  what stood here before, [{version, created_at, messages}]
  * reply:    {role: "assistant", runId, parts, held, waits, outcome, facts, stop, error, at}
  *   parts   [{kind: "text", text} | {kind: "reasoning", text, seconds} |
- *            {kind: "tool", id, name, status, input, output, seconds}], as they came
+ *            {kind: "tool", id, name, status, input, output, seconds, parent?}], as they came; a tool that is "asked" waits
+ *           for a person, and one with a parent is called by an agent that works for this one
  *   waits   what is waited for: {kind: "queue", ahead} or {kind: "model", phase, share}, or null
  *   held    parts that arrived after the click on Stop and are not shown, or null
  *   outcome null while the reply is being made, then done, stopped or failed
@@ -32,6 +33,8 @@ export const reply = (runId, parts = [], outcome = null, facts = {}, at = new Da
   error: facts?.error ?? null,
   at,
 });
+
+const UNDERWAY = new Set(["asked", "running"]);
 
 /** The turns of `GET /api/v1/chat/{id}`; a run that is going gets an empty reply to fill. */
 export function turnsOf({ messages, run }) {
@@ -138,16 +141,17 @@ function grow(parts, kind, text, now) {
   parts.push({ kind, text, ...(kind === "reasoning" && { began: now }) });
 }
 
-function noteTool(target, parts, { tool_use_id: id, name, status, input, output, seconds }, now) {
+function noteTool(target, parts, { tool_use_id: id, name, status, input, output, seconds, parent }, now) {
   let part = [...target.parts, ...parts].find((known) => known.kind === "tool" && known.id === id);
   if (!part) {
     rest(parts, now);
-    parts.push((part = { kind: "tool", id, name, began: now }));
+    parts.push((part = { kind: "tool", id, name, began: now, ...(parent && { parent }) }));
   }
+  if (part.status === "asked") part.began = now; // what a person thought about took the tool no time
   part.status = status;
   if (input !== undefined) part.input = input;
   if (output !== undefined) part.output = output;
-  if (status !== "running") part.seconds = seconds ?? (now - part.began) / 1000;
+  if (status !== "running" && status !== "asked") part.seconds = seconds ?? (now - part.began) / 1000;
 }
 
 /** The reasoning before a new part has taken as long as it took. */
@@ -160,7 +164,7 @@ function end(target, { outcome, error, ...facts }, now) {
   if (outcome === "stopped") target.held = null;
   else thaw(target);
   rest(target.parts, now);
-  for (const part of target.parts) if (part.kind === "tool" && part.status === "running") part.status = "stopped";
+  for (const part of target.parts) if (part.kind === "tool" && UNDERWAY.has(part.status)) part.status = "stopped";
   Object.assign(target.facts, facts);
   target.outcome = outcome;
   target.error = error ?? null;

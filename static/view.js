@@ -84,7 +84,7 @@ export class View {
     document.body.dataset.state = state;
     $("bar").hidden = state !== "resuming";
     if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
-    if (this.#wasLive && state === "idle") this.header.done();
+    if (this.#wasLive && state === "idle") this.header.ring("✓");
     this.#wasLive = state !== "idle";
   }
 

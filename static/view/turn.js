@@ -18,13 +18,14 @@ export class ReplyView {
   #source = null;
   #ending = null;
   #waiting = h("p", { class: "waiting" }, h("i"), h("i"), h("i"), h("span", { class: "waits" }));
-  #parts = new PartsView();
+  #parts;
   #foot = h("footer", {});
 
   /** `actions`: regenerate(turn), goOn(turn), branch(turn). */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
+    this.#parts = new PartsView(actions);
     this.element = h("article", { class: "reply", "aria-label": t("Reply") }, this.#parts.element, this.#waiting, this.#foot);
     this.update();
   }
