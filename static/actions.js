@@ -5,6 +5,7 @@
  */
 
 import { remember } from "./device.js";
+import { filesOf } from "./files.js";
 import { newChatId } from "./ids.js";
 import { t } from "./language.js";
 import { shelfOf } from "./shelf.js";
@@ -37,6 +38,7 @@ export function actionsOf(page) {
     instruct: (id, wishes) => told(instruct(page, id, wishes)),
     details: (id) => told(details(page, id)),
     ...shelfOf(page, told),
+    ...filesOf(page, told),
     changeKey: () => page.key.change(),
     titleOf: (id) => cleanTitle(page.chats.find(id)?.title ?? ""),
     stopRun: (run) => page.status.stop(run),
@@ -47,10 +49,11 @@ export function actionsOf(page) {
 function send(page, text) {
   if (page.chat.isGone) page.openNew();
   if (page.chat.isGone) return setTimeout(() => send(page, text)); // the address changes a moment later
-  if (!page.chat.id) page.settleIn(newChatId());
+  if (!page.chat.id) page.settleIn(page.chat.nextId ?? newChatId());
   const { chat, view } = page;
-  if (chat.state === "idle") chat.send(text);
-  else chat.sendLater(text).catch((problem) => view.toast(sentence(problem)));
+  const files = chat.attachments.take();
+  if (chat.state === "idle") chat.send(text, { files });
+  else chat.sendLater(text, files).catch((problem) => view.toast(sentence(problem)));
   view.showTrouble("");
   page.keepDraft();
   view.showChat(chat);
@@ -67,8 +70,8 @@ function again(chat, other = {}) {
 
 /** One that waits goes now, and what is running stops. */
 async function sendNow(chat, runId) {
-  const message = await chat.later.take(chat.id, runId);
-  if (message !== null) chat.send(message, { onBusy: "replace" });
+  const taken = await chat.later.take(chat.id, runId);
+  if (taken) chat.send(taken.message, { files: taken.files, onBusy: "replace" });
 }
 
 /** A new chat with everything up to this reply. */
@@ -86,7 +89,7 @@ function regenerate(page, turn) {
 
 function replace(page, question, text) {
   const how = page.chat.live ? "replace" : "reject";
-  page.chat.send(text, { replaces: question.runId, onBusy: how });
+  page.chat.send(text, { replaces: question.runId, onBusy: how, files: question.files });
   page.view.transcript.toEnd();
   page.view.composer.focus(); // the button that was pressed is gone
 }

@@ -5,6 +5,7 @@
  */
 
 const DEADLINE_MS = 8000;
+const UPLOAD_MS = 120_000; // a megabyte over a bad line
 const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what stands in front of every path (BASE_PATH)
 
 /** A request refused or lost; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
@@ -48,6 +49,15 @@ export class Api {
   approve = (id, toolId, isAllowed, lasts) =>
     this.#json("POST", `${chatPath(id)}/approve`, { json: { tool_use_id: toolId, approve: isAllowed, for: lasts } });
   fork = (id, runId, newId) => this.#json("POST", `${chatPath(id)}/fork`, { json: { run_id: runId, chat_id: newId } });
+  /** `blob` for a message to name: `{file_id, media_type, bytes, name, width?, height?}`. */
+  sendFile = (id, blob, name) =>
+    this.#json("POST", `${chatPath(id)}/files`, {
+      body: blob,
+      type: blob.type || "text/plain",
+      headers: { "X-File-Name": encodeURIComponent(name) },
+      deadline: UPLOAD_MS,
+    });
+  file = (id, fileId) => this.#fetch("GET", `${chatPath(id)}/files/${fileId}`, {}).then((response) => response.blob());
   unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 
   /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */
@@ -74,8 +84,8 @@ export class Api {
   exported = (id, format) => this.#fetch("GET", exportOf(id, format), {}).then((response) => response.blob());
 
   /** Everything as one file, a line for each chat, and such lines in again. */
-  everythingPath = "/api/v1/export";
-  everything = () => this.#fetch("GET", this.everythingPath, { deadline: 0 }).then((response) => response.blob());
+  everythingPath = BASE + EVERYTHING;
+  everything = () => this.#fetch("GET", EVERYTHING, { deadline: 0 }).then((response) => response.blob());
   bringIn = (lines) => this.#json("POST", "/api/v1/import", { body: lines, type: "application/x-ndjson", deadline: 0 });
 
   async #json(method, path, options = {}) {
@@ -106,6 +116,7 @@ export class Api {
 }
 
 const chatPath = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
+const EVERYTHING = "/api/v1/export";
 const exportOf = (id, format) => `${chatPath(id)}/export?format=${format}`;
 
 /** fetch with a deadline for the headers; a failing network becomes a `Problem`, an abort by the caller stays. */

@@ -9,7 +9,7 @@
 
 import { follow } from "./follow.js";
 import { insist } from "./insist.js";
-import { Later } from "./later.js";
+import { Later, together } from "./later.js";
 import { Run } from "./run.js";
 import { apply, freeze, merged, question, questionIndex, reopen, reply, thaw, turnsOf } from "./turns.js";
 
@@ -46,10 +46,11 @@ export class Chat {
     return this.run?.reply ?? null;
   }
 
-  /** What the service has not taken yet. */
+  /** What the service has not taken yet: {text, files}. */
   get unsent() {
-    const asked = this.run && !this.run.isAccepted ? this.run.question.message : this.refused?.message;
-    return [asked, ...this.later.unkept].filter(Boolean).join("\n\n");
+    const asked = this.run && !this.run.isAccepted ? this.turns.at(-2) : null;
+    const refused = this.refused && { text: this.refused.message, files: this.refused.options.files };
+    return together([asked ?? refused, ...this.later.unkept].filter(Boolean));
   }
 
   /** Reads the chat from the service and follows the run that is going, if any. Rejects with `Problem`. */
@@ -90,16 +91,16 @@ export class Chat {
    * Asks for a reply. `replaces` is the run whose question and everything after it become a version; `onBusy: "replace"`
    * stops what is running first.
    */
-  send(message, { replaces = null, onBusy = "reject" } = {}) {
+  send(message, { replaces = null, onBusy = "reject", files = [] } = {}) {
     const before = this.turns;
     if (this.run) this.#dismiss();
-    const body = { message, agent: this.agent, on_busy: onBusy, ...(replaces && { replaces }) };
+    const body = { ...this.#body(message, files), on_busy: onBusy, ...(replaces && { replaces }) };
     const run = new Run(this.#api, this.id, { question: body });
     const at = replaces ? questionIndex(before, replaces) : -1;
-    this.turns = [...(at < 0 ? before : before.slice(0, at)), question(run.id, message), reply(run.id)];
+    this.turns = [...(at < 0 ? before : before.slice(0, at)), question(run.id, message, { files }), reply(run.id)];
     this.#ask(run, () => {
       this.turns = before;
-      return { message, options: { replaces, onBusy } };
+      return { message, options: { replaces, onBusy, files } };
     });
   }
 
@@ -111,9 +112,14 @@ export class Chat {
     this.#ask(run, () => (close(), { message: "", options: { isGoingOn: true } }));
   }
 
+  #body(message, files) {
+    const ids = files.map(({ file_id: id }) => id);
+    return { message, agent: this.agent, ...(ids.length > 0 && { files: ids }) };
+  }
+
   /** Sends a message when the reply before it has ended. Rejects with `Problem`. */
-  async sendLater(message) {
-    const waits = await this.later.add(this.id, { message, agent: this.agent });
+  async sendLater(message, files = []) {
+    const waits = await this.later.add(this.id, this.#body(message, files), files);
     if (!waits && !this.run) await this.load();
   }
 
@@ -147,7 +153,7 @@ export class Chat {
 
   /** Gives up the refused message; it goes back. */
   giveUp() {
-    this.later.handBack([this.refused.message]);
+    this.later.handBack([{ message: this.refused.message, files: this.refused.options.files }]);
     this.refused = null;
     this.#onchange("turns");
   }

@@ -8,7 +8,7 @@ import { newRunId } from "./ids.js";
 import { insist } from "./insist.js";
 
 export class Later {
-  items = []; // [{run_id, message, isKept}], in the order in which they are sent; kept: the service has it
+  items = []; // [{run_id, message, files, isKept}], in the order in which they are sent; kept: the service has it
   #back = []; // messages on their way back to the person
   #api;
   #onchange;
@@ -24,7 +24,7 @@ export class Later {
 
   /** What the service does not have yet. */
   get unkept() {
-    return this.items.filter(({ isKept }) => !isKept).map(({ message }) => message);
+    return this.items.filter(({ isKept }) => !isKept).map(({ message: text, files }) => ({ text, files }));
   }
 
   /** What waits, as the service knows it; what is on its way there stands behind. */
@@ -37,8 +37,8 @@ export class Later {
    * Hands a message over; true when it waits, false when it has begun at once. One that is not taken goes back to the
    * person; rejects with `Problem` then.
    */
-  async add(chatId, question) {
-    const item = { run_id: newRunId(), message: question.message, isKept: false };
+  async add(chatId, question, files = []) {
+    const item = { run_id: newRunId(), message: question.message, files, isKept: false };
     this.#set([...this.items, item]);
     try {
       const waits = await insist(() => this.#api.queue(chatId, { ...question, run_id: item.run_id }));
@@ -49,17 +49,17 @@ export class Later {
     } catch (problem) {
       if (item.isRecalled) return true; // it is back already
       this.#drop(item.run_id);
-      this.handBack([item.message]);
+      this.handBack([item]);
       throw problem;
     }
   }
 
-  /** Takes one out: its message, or null when its reply has begun. Rejects with `Problem`. */
+  /** Takes one out: {message, files}, or null when its reply has begun. Rejects with `Problem`. */
   async take(chatId, runId) {
     try {
-      const { message } = await insist(() => this.#api.unqueue(chatId, runId));
+      const taken = await insist(() => this.#api.unqueue(chatId, runId));
       this.#drop(runId);
-      return message;
+      return taken;
     } catch (problem) {
       if (problem.status !== 404) throw problem;
       this.#drop(runId);
@@ -69,8 +69,8 @@ export class Later {
 
   /** Takes one back to the person. Rejects with `Problem`. */
   async takeBack(chatId, runId) {
-    const message = await this.take(chatId, runId);
-    if (message !== null) this.handBack([message]);
+    const taken = await this.take(chatId, runId);
+    if (taken) this.handBack([taken]);
   }
 
   /** After a stop nothing waits any more: what it has handed back goes to the person, and what was on its way. */
@@ -78,18 +78,19 @@ export class Later {
     const onTheWay = this.#onTheWay(unsent);
     for (const item of onTheWay) item.isRecalled = true;
     this.#set([]);
-    this.handBack([...unsent, ...onTheWay].map(({ message }) => message));
+    this.handBack([...unsent, ...onTheWay]);
   }
 
+  /** `messages`: [{message, files}] */
   handBack(messages) {
     if (messages.length === 0) return;
-    this.#back.push(...messages);
+    this.#back.push(...messages.map(({ message: text, files }) => ({ text, files })));
     this.#onchange("unsent");
   }
 
-  /** The messages that go back to the person, once. */
+  /** What goes back to the person, once: {text, files}. */
   collect() {
-    return this.#back.splice(0).filter(Boolean).join("\n\n");
+    return together(this.#back.splice(0));
   }
 
   #onTheWay(known) {
@@ -111,3 +112,12 @@ export class Later {
     this.#onchange("turns");
   }
 }
+
+/** Several messages as one: {text, files}. */
+export const together = (messages) => ({
+  text: messages
+    .map(({ text }) => text)
+    .filter(Boolean)
+    .join("\n\n"),
+  files: messages.flatMap(({ files }) => files ?? []),
+});

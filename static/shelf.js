@@ -39,7 +39,7 @@ async function remove(page, id) {
 async function restore(page, trace) {
   try {
     const id = await page.chats.restore(trace);
-    if (trace.waits) keepDraft(id, trace.waits);
+    if (trace.waits) keepDraft(id, { text: trace.waits });
     location.hash = `#/chat/${id}`;
   } catch (problem) {
     const again = { action: t("Try again"), onclick: () => void restore(page, trace), ms: UNDO_MS };

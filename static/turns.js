@@ -2,7 +2,8 @@
  * The turns of a chat as plain data, and how the events of a run make a reply grow.
  *
  * Pure: no network, no document; the clock is handed in.
- * question: {role: "user", runId, text, at, versions}
+ * question: {role: "user", runId, text, at, versions, files}
+ *   files     that went along, as the service names them
  *   versions  what stood here before, [{version, created_at, messages}]
  * reply:    {role: "assistant", runId, parts, held, waits, outcome, facts, stop, error, at}
  *   parts   [{kind: "text", text} | {kind: "reasoning", text, seconds} |
@@ -13,12 +14,13 @@
  *   outcome null while the reply is being made, then done, stopped or failed
  */
 
-export const question = (runId, text, at = new Date().toISOString(), versions = []) => ({
+export const question = (runId, text, { at = new Date().toISOString(), versions = [], files = [] } = {}) => ({
   role: "user",
   runId,
   text,
   at,
   versions,
+  files,
 });
 
 export const reply = (runId, parts = [], outcome = null, facts = {}, at = new Date().toISOString()) => ({
@@ -40,7 +42,7 @@ const UNDERWAY = new Set(["asked", "running"]);
 export function turnsOf({ messages, run }) {
   const turns = messages.map((message) =>
     message.role === "user"
-      ? question(message.run_id, message.content, message.created_at, message.versions)
+      ? question(message.run_id, message.content, { at: message.created_at, versions: message.versions, files: message.files })
       : reply(message.run_id, partsOf(message), message.outcome ?? "done", message.facts, message.created_at),
   );
   if (run?.continues) reopen(turns.at(-1));

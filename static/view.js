@@ -28,6 +28,7 @@ export class View {
   #wasLive = false;
   #about = null;
   #settings = null;
+  #look = null;
 
   constructor(actions) {
     translate();
@@ -52,6 +53,7 @@ export class View {
     this.#page("chat");
     this.transcript.open(chat);
     this.composer.fill(draft);
+    this.composer.showFiles(chat.attachments);
     this.showChat(chat);
     this.showState(chat);
     this.composer.focus();
@@ -93,16 +95,28 @@ export class View {
   }
 
   /** What the server says of itself: that no real model answers, how long a message may be. */
-  showServer({ provider, message_max_chars: most }) {
+  showServer({ provider, message_max_chars: most, file_max_kb: largest }) {
     document.documentElement.classList.toggle("is-demo", provider === "demo");
     $("demo").hidden = provider !== "demo" || recall("demo-seen") !== "";
     this.composer.counter.limit(most);
+    if (largest) this.composer.attach.offer();
   }
 
   /** The dialog about a chat; see `view/about.js`. What is seldom needed is fetched when it is. */
   async details(chat) {
     const part = await this.#part(import("./view/about.js"));
     if (part) (this.#about ??= new part.ChatDialog(this.actions)).open(chat);
+  }
+
+  /** One file, whole. */
+  async lookAt(file) {
+    const part = await this.#part(import("./view/look.js"));
+    if (part) await (this.#look ??= new part.Look(this.actions)).open(file);
+  }
+
+  /** A picture made small enough; see `view/shrink.js`. */
+  async shrink(blob, most) {
+    return (await import("./view/shrink.js")).shrink(blob, most);
   }
 
   /** What shows who is at work. */

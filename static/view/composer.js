@@ -5,8 +5,9 @@
  */
 
 import { t } from "../language.js";
+import { Attach } from "./attach.js";
 import { Counter } from "./counter.js";
-import { $, icon, isSendKey, isTouch } from "./dom.js";
+import { $, announce, icon, isSendKey, isTouch } from "./dom.js";
 
 const DEAD_MS = 600; // after Stop has become Send
 
@@ -16,16 +17,27 @@ export class Composer {
   #isLive = false;
   #isStopping = false;
   #deadUntil = 0; // presses of the button before this time were meant for Stop
+  #isSending = false; // a file is on its way to the service
   counter = new Counter(this.#box);
 
   /** `actions`: send(text), stop(), draft(), editLast(). */
   constructor(actions) {
     this.actions = actions;
+    this.attach = new Attach(actions);
     $("composer").addEventListener("submit", (event) => event.preventDefault());
     this.#button.addEventListener("click", (event) => (event.preventDefault(), this.#press(event)));
     this.#box.addEventListener("input", () => this.#changed());
     this.#box.addEventListener("keydown", (event) => this.#key(event));
     $("send-too").addEventListener("click", () => this.#send());
+  }
+
+  /** The files that go with the next message. */
+  showFiles(attachments) {
+    this.attach.show(attachments);
+    this.#isSending = attachments.isBusy;
+    const hasFiles = attachments.items.length > 0;
+    this.#box.placeholder = t(hasFiles ? "Say what to do with it" : "Write a message");
+    this.#offer();
   }
 
   get text() {
@@ -84,6 +96,7 @@ export class Composer {
   #send() {
     const text = this.#box.value;
     if (!text.trim() || !this.counter.check()) return;
+    if (this.#isSending) return announce(t("A file is still on its way."));
     this.fill("");
     this.actions.send(text);
     this.focus();
@@ -98,7 +111,7 @@ export class Composer {
   #offer() {
     const isEmpty = !this.#box.value.trim();
     $("send-too").hidden = !this.#isLive || isEmpty;
-    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || performance.now() <= this.#deadUntil));
+    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || this.#isSending || performance.now() <= this.#deadUntil));
     this.#button.setAttribute("aria-disabled", String(isDead));
     this.counter.show();
   }

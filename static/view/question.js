@@ -3,12 +3,13 @@
  */
 
 import { t } from "../language.js";
+import { filesRow } from "./card.js";
 import { button, copyButton, h, iconButton, isSendKey } from "./dom.js";
 import { timeOf } from "./notice.js";
 
 export class QuestionView {
 
-  /** `actions`: edit(turn, text), swap(version). */
+  /** `actions`: edit(turn, text), swap(version), fileBlob(file), lookAt(file). */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
@@ -44,9 +45,10 @@ export class QuestionView {
   }
 
   #read(focus = false) {
-    const { text, at, versions } = this.turn;
+    const { text, at, versions, files } = this.turn;
     const edit = iconButton("edit", t("Edit and send again"), () => this.edit(), { class: "quiet settled" });
     this.element.replaceChildren(
+      filesRow(files, this.actions) ?? "",
       h("div", { class: "bubble", dir: "auto" }, text),
       h(
         "div",

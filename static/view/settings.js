@@ -12,12 +12,13 @@ const DELETE_MS = 5_000; // so long the second press counts
 export class Settings {
   #armed = 0;
 
-  /** `actions`: changeKey(), removeAll(), downloadAll(event), bringIn(file). */
+  /** `actions`: changeKey(), removeAll(), everythingPath, downloadAll(event), bringIn(file). */
   constructor(actions) {
     $("settings-form").addEventListener("change", ({ target }) => this.#chosen(target));
     $("settings-form").addEventListener("submit", (event) => event.preventDefault());
     $("settings-keys").addEventListener("click", () => ($("settings").close(), showKeys()));
     $("settings-key").addEventListener("click", () => ($("settings").close(), void actions.changeKey()));
+    $("export-all").href = actions.everythingPath;
     $("export-all").addEventListener("click", (event) => actions.downloadAll(event));
     $("import-file").addEventListener("change", ({ target }) => this.#bringIn(target, actions));
     $("delete-all").addEventListener("click", () => this.#deleteAll(actions));

@@ -7,6 +7,7 @@
 import { t } from "../language.js";
 import { sentence, troubleTitle } from "../trouble.js";
 import { $, arrange, button, h } from "./dom.js";
+import { filesRow } from "./card.js";
 import { trouble } from "./notice.js";
 
 export class Tail {
@@ -30,10 +31,11 @@ export class Tail {
     arrange(this.#element, [...this.#boxes, ...this.#rows.values()]);
   }
 
-  #row({ run_id: id, message }) {
+  #row({ run_id: id, message, files = [] }) {
     return h(
       "article",
       { class: "question unsent", "aria-label": t("Waits") },
+      filesRow(files, this.actions),
       h("div", { class: "bubble", dir: "auto" }, message),
       h(
         "p",
@@ -51,16 +53,18 @@ export class Tail {
   }
 
   #refusal({ message, problem, options }) {
-    const asked = h("article", { class: "question unsent" }, h("div", { class: "bubble", dir: "auto" }, message));
+    const bubble = h("div", { class: "bubble", dir: "auto" }, message);
+    const asked = h("article", { class: "question unsent" }, filesRow(options.files, this.actions), bubble);
     const id = problem.requestId && `request ${problem.requestId}`;
-    const box = trouble(troubleTitle(problem.code), sentence(problem), this.#wayOn(problem.code), id);
+    const box = trouble(troubleTitle(problem.code), sentence(problem), this.#wayOn(problem.code, options), id);
     return options.replaces || options.isGoingOn ? [box] : [asked, box];
   }
 
-  #wayOn(code) {
+  #wayOn(code, { files }) {
     if (code === "not_open") return null; // the reply has gone on already
     if (code === "chat_busy") return button(t("Stop that one and send"), this.actions.replace);
-    if (code === "invalid" || code === "too_large") return button(t("Change it"), this.actions.giveUp);
+    const isChangeable = code === "invalid" || code === "too_large" || code === "no_vision";
+    if (isChangeable || (code === "not_found" && files?.length)) return button(t("Change it"), this.actions.giveUp);
     return button(t("Try again"), this.actions.again);
   }
 }
