@@ -9,6 +9,7 @@ import { renameIn } from "./rename.js";
 
 export class Row {
   #name = "";
+  #words = "";
   #title = h("span", { class: "title", dir: "auto" });
   #dot = h("span", { class: "dot", role: "img", "aria-label": t("running") });
   #when = h("span", { class: "when" });
@@ -31,6 +32,8 @@ export class Row {
   show({ title, status, updated_at: at, excerpt = "" }, isCurrent, words = "") {
     const name = cleanTitle(title ?? "") || t("New chat");
     if (name !== this.#name) this.#call(name);
+    if (words !== this.#words) this.#title.replaceChildren(...marked(name, words));
+    this.#words = words;
     const isRunning = status === "running";
     this.#dot.hidden = !isRunning;
     this.#when.hidden = isRunning;
@@ -49,6 +52,7 @@ export class Row {
   #call(name) {
     this.#name = name;
     this.#title.textContent = name;
+    this.#words = "";
     this.#link.title = name;
     const label = t("Options of {name}", { name });
     this.#more.title = label;
@@ -58,7 +62,7 @@ export class Row {
 
 /** `text` with `words` marked, whatever their case. */
 function marked(text, words) {
-  const at = text.toLowerCase().indexOf(words.toLowerCase());
+  const at = words ? text.toLowerCase().indexOf(words.toLowerCase()) : -1;
   if (at < 0) return [text];
   const end = at + words.length;
   return [text.slice(0, at), h("mark", {}, text.slice(at, end)), text.slice(end)];

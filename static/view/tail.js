@@ -15,6 +15,7 @@ export class Tail {
   #rows = new Map(); // run id -> the row of a message that waits
   #boxes = []; // what went wrong
   #shown = [];
+  #note = h("p", { class: "hint later" }, t("Sent when the reply is done, in this order:"));
 
   /** `actions`: takeBack(runId), sendNow(runId), again(), replace(), giveUp(), stop(). */
   constructor(actions) {
@@ -28,7 +29,7 @@ export class Tail {
     }
     const rows = later.items.map((item) => [item.run_id, this.#rows.get(item.run_id) ?? this.#row(item)]);
     this.#rows = new Map(rows);
-    arrange(this.#element, [...this.#boxes, ...this.#rows.values()]);
+    arrange(this.#element, [...this.#boxes, ...(rows.length > 0 ? [this.#note] : []), ...this.#rows.values()]);
   }
 
   #row({ run_id: id, message, files = [] }) {
@@ -40,7 +41,6 @@ export class Tail {
       h(
         "p",
         { class: "tools-row" },
-        h("span", { class: "hint" }, t("Sent when the reply is done.")),
         button(t("Send now"), () => this.actions.sendNow(id), "quiet words"),
         button(t("Take back"), () => this.actions.takeBack(id), "quiet words"),
       ),
