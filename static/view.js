@@ -60,6 +60,7 @@ export class View {
   }
 
   openStatus() {
+    $("status-back").href = this.#chat?.id ? `#/chat/${encodeURIComponent(this.#chat.id)}` : "#/";
     this.#chat = null;
     this.#page("status");
     this.header.call(t("Status"));

@@ -346,6 +346,10 @@ async def test_who_is_at_work(person: Person, client: Client, chat_id: str, olla
         assert (await stream.rest()).outcome == "stopped"
         await expect(body).to_contain_text(re.compile(r"\d+ stops? · median [\d.]+ ms"))
         await expect(body.locator(f"a[title={chat_id}]").first).to_have_text("hello")
+        await expect(body.locator(".chart circle").first).to_be_attached()
+        await expect(body.get_by_role("img", name=re.compile("^1? ?.*stop"))).to_be_visible()
+        await person.page.get_by_role("link", name="Back to the chat").click()
+        await expect(person.page.locator("#chat-page")).to_be_visible()
 
 
 async def test_the_demo_announces_itself_calmly(visitor: Person, chat_id: str) -> None:

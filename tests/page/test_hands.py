@@ -89,7 +89,7 @@ async def test_enter_in_a_filter_without_a_match_opens_nothing(person: Person, c
     await client.ask("kept", "hello")
     await person.open("kept")
     await person.page.fill("#filter", "invoices")
-    await expect(person.page.locator("#no-chats")).to_have_text("Nothing found in its title.")
+    await expect(person.page.locator("#no-chats")).to_have_text("Nothing found.")
     await person.page.keyboard.press("Enter")
     await expect(person.page).to_have_url(re.compile("#/chat/kept$"))
 
