@@ -53,9 +53,9 @@ class Backend:
         self._settler = Settler(self.store, self.metrics, list(settings.keys) or [""])
         self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
-        self._line = Line(self.store, settings)
+        self.line = Line(self.store, settings)
         self.approving = Approving(self.store, settings)
-        turns = Turns(self.store, self.runs, self.answerer, self._settler, self._line, self.approving)
+        turns = Turns(self.store, self.runs, self.answerer, self._settler, self.line, self.approving)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
         self._show_figures()
@@ -104,7 +104,7 @@ class Backend:
                     with contextlib.suppress(asyncio.QueueFull):  # they are missing in two seconds as well
                         self._dead.put_nowait(process)
                 await self._list_again()
-                await self._line.renew()
+                await self.line.renew()
                 await self.chats.next.advance_all()
                 if (
                     not self.runs and gc.get_count()[2]

@@ -5,8 +5,10 @@
  */
 
 import { remember } from "./device.js";
+import { filesOf } from "./files.js";
 import { newChatId } from "./ids.js";
 import { t } from "./language.js";
+import { shelfOf } from "./shelf.js";
 import { sentence } from "./trouble.js";
 import { cleanTitle } from "./words.js";
 
@@ -16,27 +18,27 @@ export function actionsOf(page) {
   return {
     newChat: () => page.openNew(),
     open: (id) => (location.hash = `#/chat/${encodeURIComponent(id)}`),
-    send: (text, how) => send(page, text, how),
+    send: (text) => send(page, text),
     stop: () => void page.chat?.stop(),
-    hurry: () => page.chat?.hurry(),
-    again: () => page.chat.again(),
-    replace: () => page.chat.again({ onBusy: "replace" }),
-    takeBack: () => page.view.composer.giveBack(page.chat.takeBack()),
-    unqueue: (id) => told(page.api.unqueue(page.chat.id, id).then(() => page.read(page.chat))),
+    hurry: () => page.chat?.run?.hurry(),
+    again: () => again(page.chat),
+    replace: () => again(page.chat, { onBusy: "replace" }),
+    giveUp: () => page.chat.giveUp(),
+    takeBack: (runId) => told(page.chat.later.takeBack(page.chat.id, runId)),
+    sendNow: (runId) => told(sendNow(page.chat, runId)),
     swap: (version) => told(page.api.swap(page.chat.id, version).then(() => page.read(page.chat))),
     edit: (turn, text) => replace(page, turn, text),
     regenerate: (turn) => regenerate(page, turn),
-    goOn: () => send(page, t("Continue exactly where you stopped.")),
+    goOn: () => (page.chat.goOn(), page.view.transcript.toEnd()),
+    branch: (turn) => told(branch(page, turn)),
+    approve: (toolId, isAllowed, lasts) => approve(page, toolId, isAllowed, lasts),
+    called: () => page.view.header.ring("?"),
     draft: () => page.keepDraft(),
-    chooseAgent: (name) => ((page.chat.agent = name), remember("agent", name), page.view.showChat(page.chat)),
-    details: (id) => details(page, id),
-    more: () => void page.chats.more().catch(ignore),
-    all: () => void page.chats.all().catch(ignore),
-    rename: (id, title) => told(page.chats.rename(id, title)),
-    remove: (id) => remove(page, id),
-    removeAll: () => told(removeAll(page)),
-    exportPath: page.api.exportPath,
-    download: (event, id, format) => download(page, event, id, format),
+    chooseAgent: (name) => told(chooseAgent(page, name)),
+    instruct: (id, wishes) => told(instruct(page, id, wishes)),
+    details: (id) => told(details(page, id)),
+    ...shelfOf(page, told),
+    ...filesOf(page, told),
     changeKey: () => page.key.change(),
     titleOf: (id) => cleanTitle(page.chats.find(id)?.title ?? ""),
     stopRun: (run) => page.status.stop(run),
@@ -44,17 +46,40 @@ export function actionsOf(page) {
   };
 }
 
-function send(page, text, how = "") {
+function send(page, text) {
   if (page.chat.isGone) page.openNew();
-  if (page.chat.isGone) return setTimeout(() => send(page, text, how)); // the address changes a moment later
-  if (!page.chat.id) page.settleIn(newChatId());
+  if (page.chat.isGone) return setTimeout(() => send(page, text)); // the address changes a moment later
+  if (!page.chat.id) page.settleIn(page.chat.nextId ?? newChatId());
   const { chat, view } = page;
-  if (how === "wait" && chat.live) chat.queued = text;
-  else chat.send(text, { onBusy: how === "replace" ? "replace" : "reject" });
+  const files = chat.attachments.take();
+  if (chat.state === "idle") chat.send(text, { files });
+  else chat.sendLater(text, files).catch((problem) => view.toast(sentence(problem)));
   view.showTrouble("");
   page.keepDraft();
   view.showChat(chat);
   view.transcript.toEnd();
+}
+
+/** What was refused once more, as it was but for `other` options. */
+function again(chat, other = {}) {
+  const { message, options, problem } = chat.refused;
+  if (options.isGoingOn) return chat.goOn();
+  const isGone = problem.code === "not_found"; // what it should replace is no longer kept
+  chat.send(message, { ...options, ...(isGone && { replaces: null }), ...other });
+}
+
+/** One that waits goes now, and what is running stops. */
+async function sendNow(chat, runId) {
+  const taken = await chat.later.take(chat.id, runId);
+  if (taken) chat.send(taken.message, { files: taken.files, onBusy: "replace" });
+}
+
+/** A new chat with everything up to this reply. */
+async function branch(page, turn) {
+  const { chat_id: id } = await page.api.fork(page.chat.id, turn.runId, newChatId());
+  page.watch.tellTabs();
+  location.hash = `#/chat/${id}`;
+  page.view.toast(t("This is a branch: what you say here leaves the other chat as it is."));
 }
 
 function regenerate(page, turn) {
@@ -64,42 +89,47 @@ function regenerate(page, turn) {
 
 function replace(page, question, text) {
   const how = page.chat.live ? "replace" : "reject";
-  page.chat.send(text, { replaces: question.runId, onBusy: how });
+  page.chat.send(text, { replaces: question.runId, onBusy: how, files: question.files });
   page.view.transcript.toEnd();
   page.view.composer.focus(); // the button that was pressed is gone
 }
 
-function details(page, id) {
+/** Lets a tool be used, or not; true when the answer has been taken. */
+async function approve(page, toolId, isAllowed, lasts) {
+  try {
+    await page.api.approve(page.chat.id, toolId, isAllowed, lasts);
+    page.view.composer.focus(); // the button that was pressed goes
+    return true;
+  } catch (problem) {
+    page.view.toast(sentence(problem));
+    return problem.status === 404 || problem.status === 409; // it has been answered already
+  }
+}
+
+/** Who answers from now on; a chat that is kept learns it at once. */
+async function chooseAgent(page, name) {
+  const { chat } = page;
+  chat.agent = name;
+  remember("agent", name);
+  page.view.showChat(chat);
+  if (!chat.isNew) await page.api.change(chat.id, { agent: name });
+}
+
+/** What every reply of this chat is told, and how warm it is. */
+async function instruct(page, id, wishes) {
+  await page.api.change(id, wishes);
+  if (id === page.chat?.id) await page.read(page.chat);
+  page.view.toast(t("The next reply follows it."));
+}
+
+async function details(page, id) {
   const entry = page.chats.find(id);
   const own = id === page.chat?.id ? page.chat : null;
-  void page.view.details({
+  const about = own?.about ?? (await page.api.chat(id));
+  await page.view.details({
+    ...about,
     id,
     title: cleanTitle(entry?.title ?? own?.title ?? ""),
     isKept: Boolean(entry) || Boolean(id && own && !own.isNew),
-    expiresAt: own?.expiresAt || entry?.expires_at || "",
   });
 }
-
-function remove(page, id) {
-  const title = cleanTitle(page.chats.find(id)?.title ?? "") || t("The chat");
-  const ms = page.chats.remove(id, (problem) => page.view.toast(sentence(problem)));
-  const undo = () => (page.chats.restore(id), (location.hash = `#/chat/${id}`));
-  if (id === page.chat?.id) page.openNew();
-  page.view.toast(t("Deleted “{title}”", { title }), { action: t("Undo"), onclick: undo, ms });
-}
-
-async function removeAll(page) {
-  const count = await page.chats.removeAll();
-  page.openNew();
-  page.view.toast(t("{n} chat deleted|{n} chats deleted", { n: count }));
-}
-
-/** A link does for most; with a key the file has to be fetched first. */
-async function download(page, event, id, format) {
-  if (!page.key.value) return;
-  event.preventDefault();
-  const blob = await page.api.exported(id, format).catch((problem) => void page.view.toast(sentence(problem)));
-  if (blob) page.view.save(blob, `${id}.${format === "json" ? "json" : "md"}`);
-}
-
-function ignore() {}

@@ -5,6 +5,7 @@
  */
 
 const DEADLINE_MS = 8000;
+const UPLOAD_MS = 120_000; // a megabyte over a bad line
 const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what stands in front of every path (BASE_PATH)
 
 /** A request refused or lost; `code` is the server's, else `unreachable`, `gateway` or `refused`. */
@@ -34,19 +35,42 @@ export class Api {
   agents = () => this.#json("GET", "/api/v1/agents");
   status = () => this.#json("GET", "/api/v1/status");
   health = () => this.#json("GET", "/health");
-  rename = (id, title) => this.#json("PATCH", chatPath(id), { json: { title } });
-  remove = (id, { keepalive = false } = {}) => this.#json("DELETE", chatPath(id), { keepalive });
+  find = (words, limit) => this.#json("GET", `/api/v1/chats?limit=${limit}&q=${encodeURIComponent(words)}`);
+  /** Any of `title`, `agent`, `instructions`, `temperature`. */
+  change = (id, what) => this.#json("PATCH", chatPath(id), { json: what });
+  remove = (id) => this.#json("DELETE", chatPath(id));
   /** `seen`: the number of the last event on screen; what is kept of the reply ends with it. */
   stop = (id, runId, seen) =>
     this.#json("POST", `/api/v1/stop/${encodeURIComponent(id)}?wait=2000`, {
       json: { ...(runId && { run_id: runId }), ...(seen && { seen }) },
     });
   swap = (id, version) => this.#json("POST", `${chatPath(id)}/versions`, { json: { version } });
+  /** `lasts`: "once" or "chat". */
+  approve = (id, toolId, isAllowed, lasts) =>
+    this.#json("POST", `${chatPath(id)}/approve`, { json: { tool_use_id: toolId, approve: isAllowed, for: lasts } });
+  fork = (id, runId, newId) => this.#json("POST", `${chatPath(id)}/fork`, { json: { run_id: runId, chat_id: newId } });
+  /** `blob` for a message to name: `{file_id, media_type, bytes, name, width?, height?}`. */
+  sendFile = (id, blob, name) =>
+    this.#json("POST", `${chatPath(id)}/files`, {
+      body: blob,
+      type: blob.type || "text/plain",
+      headers: { "X-File-Name": encodeURIComponent(name) },
+      deadline: UPLOAD_MS,
+    });
+  file = (id, fileId) => this.#fetch("GET", `${chatPath(id)}/files/${fileId}`, {}).then((response) => response.blob());
   unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 
   /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */
   start(id, question, signal) {
     return this.#fetch("POST", `${chatPath(id)}?format=json`, { json: question, signal, deadline: 0 });
+  }
+
+  /** Sends a message when its turn has come; true when it waits, false when its reply has begun. */
+  async queue(id, question) {
+    const json = { ...question, on_busy: "queue" };
+    const response = await this.#fetch("POST", `${chatPath(id)}?format=json`, { json });
+    void response.body?.cancel();
+    return response.status === 202;
   }
 
   /** The stream of the running or last run after `lastEventId`; status 204 when there is nothing to send. */
@@ -59,34 +83,40 @@ export class Api {
   exportPath = (id, format) => BASE + exportOf(id, format);
   exported = (id, format) => this.#fetch("GET", exportOf(id, format), {}).then((response) => response.blob());
 
+  /** Everything as one file, a line for each chat, and such lines in again. */
+  everythingPath = BASE + EVERYTHING;
+  everything = () => this.#fetch("GET", EVERYTHING, { deadline: 0 }).then((response) => response.blob());
+  bringIn = (lines) => this.#json("POST", "/api/v1/import", { body: lines, type: "application/x-ndjson", deadline: 0 });
+
   async #json(method, path, options = {}) {
     const response = await this.#fetch(method, path, options);
     return response.json();
   }
 
-  async #fetch(method, path, { json, headers = {}, signal, deadline = DEADLINE_MS, keepalive = false }) {
+  async #fetch(method, path, { json, body = json && JSON.stringify(json), type = "", headers = {}, signal, deadline = DEADLINE_MS }) {
+    const told = json ? "application/json" : type;
     for (;;) {
       const key = this.#key.value;
       const response = await send(path, deadline, signal, {
         method,
-        keepalive,
         cache: "no-store",
         headers: {
           ...headers,
-          ...(json && { "Content-Type": "application/json" }),
+          ...(told && { "Content-Type": told }),
           ...(key && { Authorization: `Bearer ${key}` }),
         },
-        body: json && JSON.stringify(json),
+        body,
       });
       if (response.ok) return response;
       const problem = await problemOf(response);
-      if (problem.code !== "unauthorized" || keepalive) throw problem;
+      if (problem.code !== "unauthorized") throw problem;
       await this.#key.renew(key);
     }
   }
 }
 
 const chatPath = (id) => `/api/v1/chat/${encodeURIComponent(id)}`;
+const EVERYTHING = "/api/v1/export";
 const exportOf = (id, format) => `${chatPath(id)}/export?format=${format}`;
 
 /** fetch with a deadline for the headers; a failing network becomes a `Problem`, an abort by the caller stays. */

@@ -1,39 +1,44 @@
 /**
- * One open chat: its turns, the run that is going, and the four states idle, running, stopping, resuming.
+ * One open chat: its turns, the run that is going, and the states idle, running, stopping, resuming and waiting (the next
+ * message is about to begin).
  *
- * Knows the service (`api`), the run it reads and the turns, never the document: whoever shows the chat gives
- * `onchange(what)`, what being "turns", "text" (the live reply grew), "state", "news" (for the list) or "unsent" (a message
- * goes back to the person).
+ * Knows the service (`api`), the run it reads, the turns and what waits, never the document: whoever shows the chat gives
+ * `onchange(what)`, what being "turns", "text" (the live reply grew), "state", "news" (for the list) or "unsent" (messages
+ * go back to the person, see `later`).
  */
 
+import { follow } from "./follow.js";
+import { insist } from "./insist.js";
+import { Later, together } from "./later.js";
 import { Run } from "./run.js";
-import { askToStop } from "./stopping.js";
-import { apply, conclude, freeze, merged, question, questionIndex, reply, thaw, turnsOf } from "./turns.js";
+import { apply, freeze, merged, question, questionIndex, reopen, reply, thaw, turnsOf } from "./turns.js";
 
 const STOP_SETTLES_MS = 4_000;
+const NEXT_MS = [50, 150, 300, 600, 1_000, 2_000, 3_000, 3_000, 3_000]; // looks for the message that follows
 
 export class Chat {
   state = "idle";
   turns = [];
   title = "";
   agent = "general";
+  about = {}; // what else the service keeps of it: expires_at, instructions, temperature
   isNew = true; // the service knows nothing of it
   isUnread = true; // it has not been read yet
   isGone = false; // it knew it, and has forgotten it since
-  expiresAt = "";
-  waiting = []; // messages that wait at the service, [{run_id, message}]
-  queued = null; // a message to send as soon as the running reply has ended
   refused = null; // {message, options, problem}: what the service would not take
   stopProblem = null; // why the stop did not get through
   run = null;
   #api;
   #onchange;
   #loading = null;
+  #looks = 0; // for the message that follows
+  #isLeft = false;
 
   constructor(id, api, onchange) {
     this.id = id;
     this.#api = api;
     this.#onchange = onchange;
+    this.later = new Later(api, onchange);
   }
 
   /** The reply that is being made, or null. */
@@ -41,10 +46,11 @@ export class Chat {
     return this.run?.reply ?? null;
   }
 
-  /** What the service has not taken yet. */
+  /** What the service has not taken yet: {text, files}. */
   get unsent() {
-    const asked = this.run && !this.run.isAccepted ? this.run.question.message : this.refused?.message;
-    return [asked, this.queued].filter(Boolean).join("\n\n");
+    const asked = this.run && !this.run.isAccepted ? this.turns.at(-2) : null;
+    const refused = this.refused && { text: this.refused.message, files: this.refused.options.files };
+    return together([asked ?? refused, ...this.later.unkept].filter(Boolean));
   }
 
   /** Reads the chat from the service and follows the run that is going, if any. Rejects with `Problem`. */
@@ -58,93 +64,116 @@ export class Chat {
     if (this.run) return;
     this.isUnread = false;
     if (kept.status === "new" && !this.isNew) return this.#lose();
-    this.isNew = kept.status === "new";
-    this.expiresAt = kept.expires_at ?? "";
-    this.waiting = kept.queued ?? [];
-    this.title = kept.title ?? "";
-    if (!this.isNew && kept.agent) this.agent = kept.agent;
+    this.#learn(kept);
+    if (!kept.run) return this.#rest();
+    this.#looks = 0;
+    this.#begin(new Run(this.#api, this.id, { id: kept.run.run_id }), this.turns.at(-1));
+  }
+
+  #learn(kept) {
+    const { status, title, agent, expires_at, instructions, temperature, queued } = kept;
+    this.isNew = status === "new";
+    this.about = { expires_at, instructions, temperature };
+    this.title = title ?? "";
+    if (!this.isNew && agent) this.agent = agent;
     this.turns = merged(this.turns, turnsOf(kept));
-    if (kept.run) this.#begin(new Run(this.#api, this.id, { id: kept.run.run_id }), this.turns.at(-1));
-    else this.#set("idle");
+    this.later.learn(queued);
   }
 
   /** Deleted or expired elsewhere: what is shown stays, and it is said that nothing else is left. */
   #lose() {
     this.isGone = true;
+    this.later.learn();
     this.#set("idle");
   }
 
   /**
-   * Asks for a reply. `replaces` is the run whose question and everything after it go; `onBusy: "replace"` stops what
-   * is running first.
+   * Asks for a reply. `replaces` is the run whose question and everything after it become a version; `onBusy: "replace"`
+   * stops what is running first.
    */
-  send(message, { replaces = null, onBusy = "reject" } = {}) {
+  send(message, { replaces = null, onBusy = "reject", files = [] } = {}) {
     const before = this.turns;
     if (this.run) this.#dismiss();
-    const body = { message, agent: this.agent, on_busy: onBusy, ...(replaces && { replaces }) };
+    const body = { ...this.#body(message, files), on_busy: onBusy, ...(replaces && { replaces }) };
     const run = new Run(this.#api, this.id, { question: body });
     const at = replaces ? questionIndex(before, replaces) : -1;
-    this.turns = [...(at < 0 ? before : before.slice(0, at)), question(run.id, message), reply(run.id)];
-    this.refused = this.stopProblem = null;
-    this.isNew = false;
-    this.#begin(run, this.turns.at(-1), () => {
+    this.turns = [...(at < 0 ? before : before.slice(0, at)), question(run.id, message, { files }), reply(run.id)];
+    this.#ask(run, () => {
       this.turns = before;
-      return { message, options: { replaces, onBusy } };
+      return { message, options: { replaces, onBusy, files } };
     });
+  }
+
+  /** Lets the last reply, which was cut, go on as one. */
+  goOn() {
+    const last = this.turns.at(-1);
+    const run = new Run(this.#api, this.id, { question: { continues: last.runId, agent: this.agent } });
+    const close = reopen(last);
+    this.#ask(run, () => (close(), { message: "", options: { isGoingOn: true } }));
+  }
+
+  #body(message, files) {
+    const ids = files.map(({ file_id: id }) => id);
+    return { message, agent: this.agent, ...(ids.length > 0 && { files: ids }) };
+  }
+
+  /** Sends a message when the reply before it has ended. Rejects with `Problem`. */
+  async sendLater(message, files = []) {
+    const waits = await this.later.add(this.id, this.#body(message, files), files);
+    if (!waits && !this.run) await this.load();
   }
 
   /** Ends the running reply now: the text freezes at once, the service is asked, the answer says how fast it was. */
   async stop() {
     const { run } = this;
-    if (!run || this.state === "stopping") return;
-    freeze(run.reply);
-    run.seen = Number(run.last.split(":").pop()) || 0;
+    if (this.state === "stopping" || this.state === "idle") return;
+    if (run) freeze(run.reply);
+    const seen = run?.seen;
+    const runId = this.later.isEmpty ? run?.id : null; // none: nothing that waits begins, either
     this.stopProblem = null;
     this.#set("stopping");
     try {
-      const { result, stop_ms: ms, backend, answered_by: answeredBy } = await askToStop(this.#api, this.id, run, () => this.run === run);
-      if (result === "stopped" || result === "owner_lost") run.reply.stop = { ms, backend, answeredBy };
-      this.#onchange("turns");
-      setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
+      this.#stopped(run, await insist(() => this.#api.stop(this.id, runId, seen), () => this.run === run));
     } catch (problem) {
       if (this.run !== run) return;
-      thaw(run.reply);
+      if (run) thaw(run.reply);
       this.stopProblem = problem;
-      this.#set(run.isConnected ? "running" : "resuming");
+      this.#set(!run ? "waiting" : run.isConnected ? "running" : "resuming");
     }
   }
 
-  /** Sends the refused message again, as it was but for `options`. */
-  again(options = {}) {
-    const { message, options: before, problem } = this.refused;
-    const isGone = problem.code === "not_found"; // what it should replace is no longer kept
-    this.send(message, { ...before, ...(isGone && { replaces: null }), ...options });
-  }
-
-  /** Gives up the refused message and hands it back. */
-  takeBack() {
-    const message = this.refused?.message ?? this.queued;
-    if (this.refused) this.refused = null;
-    else this.queued = null;
+  #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy, unsent }) {
+    const isStopped = result === "stopped" || result === "owner_lost";
+    if (run && isStopped) run.reply.stop = { ms, backend, answeredBy };
+    this.later.recall(unsent);
+    if (!run && this.state === "stopping") return void this.load().catch(() => this.#set("idle"));
     this.#onchange("turns");
-    return message;
+    setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
   }
 
-  /** Looks for the service now. */
-  hurry() {
-    this.run?.hurry();
-  }
-
-  /** The device woke: the stream has to show that it is alive. */
-  doubt() {
-    this.run?.doubt();
+  /** Gives up the refused message; it goes back. */
+  giveUp() {
+    this.later.handBack([{ message: this.refused.message, files: this.refused.options.files }]);
+    this.refused = null;
+    this.#onchange("turns");
   }
 
   /** Lets go of the stream; the run goes on without us. */
   leave() {
+    this.#isLeft = true;
+    this.#letGo();
+  }
+
+  #letGo() {
     const { run } = this;
     this.run = null;
     run?.leave();
+  }
+
+  #ask(run, undo) {
+    this.refused = this.stopProblem = null;
+    this.isNew = false;
+    this.#begin(run, this.turns.at(-1), undo);
   }
 
   #begin(run, shown, undo = null) {
@@ -155,57 +184,38 @@ export class Chat {
 
   async #follow(run) {
     try {
-      for await (const { type, data } of run.read()) {
-        if (this.run !== run) return;
-        if (await this.#heed(run, type, data)) break;
-      }
+      await follow(run, () => this.#api.chat(this.id), (what, turns) => this.#hear(run, what, turns));
     } catch (problem) {
       return this.#refuse(run, problem);
     }
     this.#finish(run);
   }
 
-  /** Lets the chat live through one event; true when the run has ended. */
-  async #heed(run, type, data) {
-    if (type === "connected") return this.#connected(run);
-    if (type === "gone") return this.#settle(run);
-    if (type === "cut") return this.#set(this.state === "stopping" ? "stopping" : "resuming");
-    const isOver = apply(run.reply, type, data, Date.now());
-    if (!isOver) this.#onchange("text");
-    return isOver;
-  }
-
-  #connected(run) {
+  #hear(run, what, turns) {
+    if (what === "cut") return this.#set(this.state === "stopping" ? "stopping" : "resuming");
+    if (what === "kept") return void (this.turns = merged(this.turns, turns));
+    if (what === "text") return this.#onchange("text");
     if (this.state === "resuming") this.#set("running");
     if (run.undo) this.#onchange("news");
     run.undo = null;
   }
 
-  /** The stream has no more to say: what the service kept of the run is the truth; what only we saw stays shown. */
-  async #settle(run) {
-    const kept = await this.#api.chat(this.id).catch(() => null);
-    if (!kept || this.run !== run || kept.run?.run_id === run.id) return false;
-    const turns = turnsOf(kept);
-    const ended = turns.find(({ role, runId }) => role === "assistant" && runId === run.id);
-    conclude(run.reply, ended);
-    if (ended) this.turns = merged(this.turns, turns);
-    return true;
-  }
-
   #finish(run) {
     if (this.run !== run) return;
-    this.run = null;
-    this.#set("idle");
+    this.run = this.stopProblem = null;
+    if (this.state === "stopping") this.#set("idle");
+    else this.#rest();
     this.#onchange("news");
-    if (this.queued !== null) this.#next(run.reply.outcome);
   }
 
-  /** What was to follow follows, but for a stop: after that nothing starts by itself. */
-  #next(outcome) {
-    if (outcome === "stopped") return this.#onchange("unsent");
-    const { queued } = this;
-    this.queued = null;
-    this.send(queued);
+  /** Nothing runs: the next message is about to begin where one waits; nothing follows a stop by itself. */
+  #rest() {
+    if (this.later.isEmpty || this.#looks >= NEXT_MS.length || this.#isLeft) {
+      this.#looks = 0;
+      return this.#set("idle");
+    }
+    this.#set("waiting");
+    setTimeout(() => this.#isLeft || this.run || this.load().catch(() => this.#rest()), NEXT_MS[this.#looks++]);
   }
 
   /** The service would not take it: the chat is as it was, the message waits in `refused`. */
@@ -214,22 +224,18 @@ export class Chat {
     this.run = null;
     if (run.undo) this.refused = { ...run.undo(), problem };
     else apply(run.reply, "end", { outcome: "failed", error: problem }, Date.now());
-    if (this.queued !== null && this.refused) this.refused.message += `\n\n${this.queued}`;
-    this.queued = null;
-    this.#set("idle");
+    this.#rest();
   }
 
   /** Another message takes the place of the running reply: what is shown of it stays, marked as stopped. */
   #dismiss() {
-    const { reply: shown } = this.run;
-    this.leave();
-    shown.held = null;
-    shown.outcome = "stopped";
+    Object.assign(this.run.reply, { held: null, outcome: "stopped" });
+    this.#letGo();
   }
 
   /** The stop was answered but the stream did not end: the answer counts. */
   #believe(run) {
-    if (this.run !== run || !run.reply.stop) return;
+    if (!run || this.run !== run || !run.reply.stop) return;
     run.leave();
     apply(run.reply, "end", { outcome: "stopped" }, Date.now());
     this.#finish(run);

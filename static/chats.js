@@ -1,13 +1,14 @@
 /**
- * The list of chats: read from the service by ordinary requests, renamed, deleted with time to undo.
+ * The list of chats: read from the service by ordinary requests, renamed, deleted and brought back.
  *
  * Knows the service; whoever shows the list gives `onchange()`.
  */
 
+import { remove, restore } from "./trash.js";
+
 const PAGE = 50;
 const LARGEST = 200; // the most the service gives at once
 const ALL = 1000;
-const UNDO_MS = 8_000;
 const AT_ONCE = 4; // deletions on their way at the same time
 
 export class Chats {
@@ -16,7 +17,7 @@ export class Chats {
   #api;
   #onchange;
   #limit = PAGE;
-  #leaving = new Map(); // chat id -> timer of the deletion that can still be undone
+  #leaving = new Set(); // ids of chats that are being deleted
 
   constructor(api, onchange) {
     this.#api = api;
@@ -55,61 +56,42 @@ export class Chats {
     await this.refresh();
   }
 
-  /** Reads every chat, so that a filter finds what is not shown yet. */
-  async all() {
-    if (this.isComplete) return;
-    this.#limit = ALL;
-    await this.refresh();
-  }
-
   async rename(id, title) {
     const entry = this.find(id);
     if (entry) entry.title = title;
     this.#onchange();
-    await this.#api.rename(id, title);
+    await this.#api.change(id, { title });
   }
 
-  /** Hides the chat now and deletes it when the time to undo has passed; `onproblem` hears of a failure. */
-  remove(id, onproblem) {
-    this.#leaving.set(
-      id,
-      setTimeout(() => this.#forget(id).catch(onproblem), UNDO_MS),
-    );
+  /** Deletes a chat now; resolves with what brings it back, or null where nothing does. Rejects with `Problem`. */
+  async remove(id) {
+    this.#leaving.add(id);
     this.#onchange();
-    return UNDO_MS;
+    try {
+      return await remove(this.#api, id);
+    } finally {
+      await this.refresh().catch(() => {});
+      this.#leaving.delete(id);
+      this.#onchange();
+    }
   }
 
-  restore(id) {
-    clearTimeout(this.#leaving.get(id));
-    this.#leaving.delete(id);
-    this.#onchange();
+  /** Brings a deleted chat back; its id now. */
+  async restore(trace) {
+    const id = await restore(this.#api, trace);
+    await this.refresh().catch(() => {});
+    return id;
   }
 
   /** Deletes every chat; how many. */
   async removeAll() {
-    await this.all();
+    this.#limit = ALL;
+    await this.refresh();
     const ids = this.entries.map(({ chat_id: id }) => id);
     while (ids.length > 0) await Promise.all(ids.splice(0, AT_ONCE).map((id) => this.#delete(id)));
     const { total } = this;
     await this.refresh();
     return total;
-  }
-
-  /** The page closes: what was on its way out goes now. */
-  flush() {
-    for (const [id, timer] of this.#leaving) {
-      clearTimeout(timer);
-      this.#api.remove(id, { keepalive: true }).catch(() => {});
-    }
-  }
-
-  async #forget(id) {
-    try {
-      await this.#delete(id);
-    } finally {
-      this.#leaving.delete(id);
-      await this.refresh().catch(() => this.#onchange());
-    }
   }
 
   /** One that is gone already is as good as deleted. */

@@ -23,15 +23,30 @@ export function remember(name, value) {
   }
 }
 
-export const draftOf = (chatId) => recall(`draft.${chatId}`);
+/** What has not been sent in a chat: {text, files, chatId}; `chatId`: where the files of a new chat are. */
+export function draftOf(chatId) {
+  const kept = recall(`draft.${chatId}`);
+  try {
+    const { files = [], chatId: id } = JSON.parse(recall(`draft-files.${chatId}`, "{}"));
+    return { text: kept, files, chatId: id };
+  } catch {
+    return { text: kept, files: [] };
+  }
+}
 
-/** Keeps the unsent text of a chat; the oldest drafts go when there are too many. */
-export function keepDraft(chatId, text) {
+/** Keeps what has not been sent in a chat; the oldest drafts go when there are too many. */
+export function keepDraft(chatId, { text = "", files = [], chatId: id } = {}) {
   const ids = recall("drafts")
     .split(" ")
     .filter((id) => id && id !== chatId);
-  if (text) ids.push(chatId);
-  while (ids.length > DRAFTS_KEPT) remember(`draft.${ids.shift()}`, "");
+  if (text || files.length > 0) ids.push(chatId);
+  while (ids.length > DRAFTS_KEPT) forget(ids.shift());
   remember("drafts", ids.join(" "));
   remember(`draft.${chatId}`, text);
+  remember(`draft-files.${chatId}`, files.length > 0 ? JSON.stringify({ files, chatId: id }) : "");
+}
+
+function forget(chatId) {
+  remember(`draft.${chatId}`, "");
+  remember(`draft-files.${chatId}`, "");
 }

@@ -4,18 +4,22 @@
 
 import { actionsOf } from "./actions.js";
 import { Api } from "./api.js";
+import { Attachments } from "./attachments.js";
 import { Chat } from "./chat.js";
 import { Chats } from "./chats.js";
 import { draftOf, keepDraft, recall } from "./device.js";
-import { chatIdIn } from "./ids.js";
+import { chatIdIn, newChatId } from "./ids.js";
 import { Key } from "./key.js";
 import { learn } from "./language.js";
+import { together } from "./later.js";
+import { Search } from "./search.js";
 import { Status } from "./status.js";
 import { sentence } from "./trouble.js";
 import { View } from "./view.js";
 import { Warm } from "./warm.js";
 import { Watch } from "./watch.js";
 
+const PICTURE_KB = 1024;
 const NEW = "#/";
 const NEW_DRAFT = "~new"; // no chat id
 
@@ -23,6 +27,7 @@ class Page {
   chat = null; // the visible one
   status = null; // fetched when it is looked at
   #seen = ""; // the last activity of the visible chat we have read
+  pictureBytes = PICTURE_KB * 1024; // the largest picture that the service takes
   #wasListed = false; // the visible chat stood in the list as read last
 
   constructor() {
@@ -31,13 +36,13 @@ class Page {
     this.warm = new Warm(this.api);
     this.view = new View(actionsOf(this));
     this.chats = new Chats(this.api, () => this.showList());
+    this.search = new Search(this.api, () => this.showList());
     this.watch = new Watch({
       look: () => this.#look(),
-      wake: () => this.chat?.doubt(),
+      wake: () => this.chat?.run?.doubt(),
       pace: () => (this.chat ? (this.chats.isBusy ? "busy" : "calm") : "status"),
     });
     addEventListener("hashchange", () => this.#route());
-    addEventListener("pagehide", () => this.chats.flush());
     this.#route();
     void this.#readAgents();
     void this.#readHealth();
@@ -61,7 +66,7 @@ class Page {
 
   /** The visible chat gets its address. */
   settleIn(id) {
-    keepDraft(NEW_DRAFT, "");
+    keepDraft(NEW_DRAFT);
     this.chat.id = id;
     history.replaceState(null, "", `#/chat/${id}`);
   }
@@ -70,16 +75,32 @@ class Page {
     this.#leave();
     this.warm.forget(id);
     const chat = new Chat(id, this.api, (what) => this.#changed(chat, what));
+    chat.attachments = this.#attachmentsOf(chat);
     chat.agent = recall("agent", "general");
     chat.title = this.chats.find(id)?.title ?? "";
     this.chat = chat;
     this.#seen = "";
     this.#wasListed = false;
-    this.view.open(chat, draftOf(id || NEW_DRAFT));
+    const draft = draftOf(id || NEW_DRAFT);
+    if (!id) chat.nextId = draft.chatId;
+    this.view.open(chat, draft.text);
+    chat.attachments.put(draft.files);
     this.showList();
     if (id) void this.read(chat);
     else this.view.showTrouble("");
     this.watch.plan();
+  }
+
+  /** A new chat has an id for its files before it has one for the address. */
+  #attachmentsOf(chat) {
+    const where = () => chat.id || (chat.nextId ??= newChatId());
+    const ready = (blob, most) => this.view.shrink(blob, most);
+    return new Attachments(this.api, where, ready, () => chat === this.chat && this.#attached());
+  }
+
+  #attached() {
+    this.view.composer.showFiles(this.chat.attachments);
+    this.keepDraft();
   }
 
   async #openStatus() {
@@ -109,19 +130,28 @@ class Page {
   // what changed
 
   #changed(chat, what) {
+    if (what === "unsent") return this.giveBack(chat);
     if (chat !== this.chat) return;
     if (what === "text") return this.view.transcript.grow();
     if (what === "turns") return this.view.showChat(chat);
-    if (what === "unsent") return this.view.composer.giveBack(chat.takeBack());
     this.keepDraft();
     if (what === "news") return this.#tell();
     this.view.showState(chat);
   }
 
+  /** What was not sent is in the box again, before what has been written since; of a chat that was left, in its draft. */
+  giveBack(chat) {
+    const back = chat.later.collect();
+    if (chat !== this.chat) return keepDraft(chat.id, together([back, draftOf(chat.id)]));
+    this.view.composer.giveBack(back.text);
+    chat.attachments.put(back.files);
+  }
+
   /** What is written and what the service has not taken yet: after a refresh it is in the box again. */
   keepDraft() {
-    const text = [this.chat.unsent, this.view.composer.text].filter(Boolean).join("\n\n");
-    keepDraft(this.chat.id || NEW_DRAFT, text);
+    const { chat, view } = this;
+    const draft = together([chat.unsent, { text: view.composer.text, files: chat.attachments.files }]);
+    keepDraft(chat.id || NEW_DRAFT, { ...draft, chatId: chat.nextId });
   }
 
   /** The list and the other tabs of this browser hear that something began or ended. */
@@ -131,7 +161,7 @@ class Page {
   }
 
   showList() {
-    this.view.list.show(this.chats.shown, this.chat ? this.chat.id : null, this.chats.isComplete);
+    this.view.list.show(this.chats.shown, this.chat ? this.chat.id : null, this.chats.isComplete, this.search);
     const entry = this.chat && this.chats.find(this.chat.id);
     if (!entry || entry.title === this.chat.title) return;
     this.chat.title = entry.title;
@@ -168,7 +198,9 @@ class Page {
 
   async #readHealth() {
     const health = await this.api.health().catch(() => null);
-    if (health) this.view.showServer(health);
+    if (!health) return;
+    this.pictureBytes = (health.file_max_kb ?? PICTURE_KB) * 1024;
+    this.view.showServer(health);
   }
 }
 

@@ -62,6 +62,15 @@ export class Run {
     }
   }
 
+  get isLeft() {
+    return this.#cut.signal.aborted;
+  }
+
+  /** The number of the newest event seen. */
+  get seen() {
+    return Number(this.last.split(":").pop()) || 0;
+  }
+
   /** Tries again now instead of at the next turn of the clock. */
   hurry() {
     this.#wake();

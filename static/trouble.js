@@ -21,12 +21,14 @@ const SENTENCES = {
   model_throttled: "The provider asks for a pause. Try again in a moment.",
   model_timeout: "The model took too long to answer.",
   model_error: "The model failed while answering.",
+  no_vision: "The model of this agent cannot see pictures. Choose another agent, or send words only.",
   context_overflow: "The chat has become too long for the model. A new chat helps.",
 };
 
 /** Titles that tell at a glance who is away: the memory, the model or the way to the server. */
 export function troubleTitle(code) {
   if (code === "redis_unavailable") return t("Memory is away");
+  if (code === "no_vision") return t("It cannot see pictures");
   if (code.startsWith("model_") || code === "context_overflow") return t("The model could not answer");
   if (code === "unreachable" || code === "gateway") return t("No connection");
   if (code === "backend_lost" || code === "run_lost" || code === "draining") return t("Interrupted");

@@ -2,22 +2,25 @@
  * The turns of a chat as plain data, and how the events of a run make a reply grow.
  *
  * Pure: no network, no document; the clock is handed in.
- * question: {role: "user", runId, text, at, versions}
+ * question: {role: "user", runId, text, at, versions, files}
+ *   files     that went along, as the service names them
  *   versions  what stood here before, [{version, created_at, messages}]
  * reply:    {role: "assistant", runId, parts, held, waits, outcome, facts, stop, error, at}
  *   parts   [{kind: "text", text} | {kind: "reasoning", text, seconds} |
- *            {kind: "tool", id, name, status, input, output, seconds}], as they came
+ *            {kind: "tool", id, name, status, input, output, seconds, parent?}], as they came; a tool that is "asked" waits
+ *           for a person, and one with a parent is called by an agent that works for this one
  *   waits   what is waited for: {kind: "queue", ahead} or {kind: "model", phase, share}, or null
  *   held    parts that arrived after the click on Stop and are not shown, or null
  *   outcome null while the reply is being made, then done, stopped or failed
  */
 
-export const question = (runId, text, at = new Date().toISOString(), versions = []) => ({
+export const question = (runId, text, { at = new Date().toISOString(), versions = [], files = [] } = {}) => ({
   role: "user",
   runId,
   text,
   at,
   versions,
+  files,
 });
 
 export const reply = (runId, parts = [], outcome = null, facts = {}, at = new Date().toISOString()) => ({
@@ -33,14 +36,17 @@ export const reply = (runId, parts = [], outcome = null, facts = {}, at = new Da
   at,
 });
 
+const UNDERWAY = new Set(["asked", "running"]);
+
 /** The turns of `GET /api/v1/chat/{id}`; a run that is going gets an empty reply to fill. */
 export function turnsOf({ messages, run }) {
   const turns = messages.map((message) =>
     message.role === "user"
-      ? question(message.run_id, message.content, message.created_at, message.versions)
+      ? question(message.run_id, message.content, { at: message.created_at, versions: message.versions, files: message.files })
       : reply(message.run_id, partsOf(message), message.outcome ?? "done", message.facts, message.created_at),
   );
-  if (run) turns.push(reply(run.run_id, [], null, { agent: run.agent, backend: run.backend }, run.started_at));
+  if (run?.continues) reopen(turns.at(-1));
+  else if (run) turns.push(reply(run.run_id, [], null, { agent: run.agent, backend: run.backend }, run.started_at));
   return turns;
 }
 
@@ -50,19 +56,32 @@ function partsOf({ parts, content }) {
   return parts.map(({ type: kind, tool_use_id: id, ...rest }) => ({ kind, ...(id && { id }), ...rest }));
 }
 
-/** `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is. */
+/**
+ * `fresh` turns, with those of `shown` in their place that have ended the same way: what was seen stays as it is, and
+ * learns the facts that the service has added.
+ */
 export const merged = (shown, fresh) =>
-  fresh.map(
-    (turn) =>
-      shown.find(
-        ({ role, runId, outcome, text, versions }) =>
-          runId === turn.runId &&
-          role === turn.role &&
-          outcome === turn.outcome &&
-          text === turn.text &&
-          versions?.length === turn.versions?.length,
-      ) ?? turn,
-  );
+  fresh.map((turn) => {
+    const same = shown.find((known) => isSame(known, turn));
+    if (same) Object.assign(same.facts ?? {}, turn.facts);
+    return same ?? turn;
+  });
+
+const isSame = (one, other) =>
+  one.runId === other.runId &&
+  one.role === other.role &&
+  one.outcome === other.outcome &&
+  one.text === other.text &&
+  one.versions?.length === other.versions?.length &&
+  one.facts?.continued === other.facts?.continued;
+
+/** Lets a reply that was cut go on where it ends; the function that is given back undoes it. */
+export function reopen(target) {
+  const before = { ...target };
+  const continued = (target.facts.continued ?? 0) + 1;
+  Object.assign(target, { facts: { ...target.facts, continued }, outcome: null, held: null, stop: null, error: null });
+  return () => Object.assign(target, before);
+}
 
 /** The text of a reply, without reasoning and tools; what they part is parted by a blank line. */
 export const textOf = ({ parts }) =>
@@ -124,16 +143,17 @@ function grow(parts, kind, text, now) {
   parts.push({ kind, text, ...(kind === "reasoning" && { began: now }) });
 }
 
-function noteTool(target, parts, { tool_use_id: id, name, status, input, output, seconds }, now) {
+function noteTool(target, parts, { tool_use_id: id, name, status, input, output, seconds, parent }, now) {
   let part = [...target.parts, ...parts].find((known) => known.kind === "tool" && known.id === id);
   if (!part) {
     rest(parts, now);
-    parts.push((part = { kind: "tool", id, name, began: now }));
+    parts.push((part = { kind: "tool", id, name, began: now, ...(parent && { parent }) }));
   }
+  if (part.status === "asked") part.began = now; // what a person thought about took the tool no time
   part.status = status;
   if (input !== undefined) part.input = input;
   if (output !== undefined) part.output = output;
-  if (status !== "running") part.seconds = seconds ?? (now - part.began) / 1000;
+  if (status !== "running" && status !== "asked") part.seconds = seconds ?? (now - part.began) / 1000;
 }
 
 /** The reasoning before a new part has taken as long as it took. */
@@ -146,7 +166,7 @@ function end(target, { outcome, error, ...facts }, now) {
   if (outcome === "stopped") target.held = null;
   else thaw(target);
   rest(target.parts, now);
-  for (const part of target.parts) if (part.kind === "tool" && part.status === "running") part.status = "stopped";
+  for (const part of target.parts) if (part.kind === "tool" && UNDERWAY.has(part.status)) part.status = "stopped";
   Object.assign(target.facts, facts);
   target.outcome = outcome;
   target.error = error ?? null;

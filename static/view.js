@@ -28,6 +28,7 @@ export class View {
   #wasLive = false;
   #about = null;
   #settings = null;
+  #look = null;
 
   constructor(actions) {
     translate();
@@ -52,12 +53,14 @@ export class View {
     this.#page("chat");
     this.transcript.open(chat);
     this.composer.fill(draft);
+    this.composer.showFiles(chat.attachments);
     this.showChat(chat);
     this.showState(chat);
     this.composer.focus();
   }
 
   openStatus() {
+    $("status-back").href = this.#chat?.id ? `#/chat/${encodeURIComponent(this.#chat.id)}` : "#/";
     this.#chat = null;
     this.#page("status");
     this.header.call(t("Status"));
@@ -72,6 +75,7 @@ export class View {
     $("empty").hidden = $("beneath").hidden = !isEmpty;
     $("unknown").hidden = !(isEmpty && chat.id && chat.isNew && !chat.isUnread);
     $("gone").hidden = !chat.isGone;
+    $("told").hidden = !chat.about.instructions && chat.about.temperature == null;
     this.header.show(chat);
     this.agents.show(chat.agent, chat.state !== "idle");
   }
@@ -83,7 +87,7 @@ export class View {
     document.body.dataset.state = state;
     $("bar").hidden = state !== "resuming";
     if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
-    if (this.#wasLive && state === "idle") this.header.done();
+    if (this.#wasLive && state === "idle") this.header.ring("✓");
     this.#wasLive = state !== "idle";
   }
 
@@ -92,16 +96,28 @@ export class View {
   }
 
   /** What the server says of itself: that no real model answers, how long a message may be. */
-  showServer({ provider, message_max_chars: most }) {
+  showServer({ provider, message_max_chars: most, file_max_kb: largest }) {
     document.documentElement.classList.toggle("is-demo", provider === "demo");
     $("demo").hidden = provider !== "demo" || recall("demo-seen") !== "";
     this.composer.counter.limit(most);
+    if (largest) this.composer.attach.offer();
   }
 
   /** The dialog about a chat; see `view/about.js`. What is seldom needed is fetched when it is. */
   async details(chat) {
     const part = await this.#part(import("./view/about.js"));
     if (part) (this.#about ??= new part.ChatDialog(this.actions)).open(chat);
+  }
+
+  /** One file, whole. */
+  async lookAt(file) {
+    const part = await this.#part(import("./view/look.js"));
+    if (part) await (this.#look ??= new part.Look(this.actions)).open(file);
+  }
+
+  /** A picture made small enough; see `view/shrink.js`. */
+  async shrink(blob, most) {
+    return (await import("./view/shrink.js")).shrink(blob, most);
   }
 
   /** What shows who is at work. */
@@ -141,6 +157,7 @@ export class View {
       "new-chat": () => (this.side.close(false), this.actions.newChat()),
       "gone-new": this.actions.newChat,
       "settings-open": () => void this.#openSettings(),
+      told: () => this.actions.details(this.#chat.id),
       about: () => this.actions.details(this.#chat.id),
       "demo-close": () => (remember("demo-seen", "1"), ($("demo").hidden = true)),
       "bar-now": this.actions.hurry,
@@ -171,7 +188,7 @@ export class View {
 
   /** Esc closes what is open; a reply it stops only where nothing else could be meant. */
   #escape(target) {
-    if (this.composer.closeChoice() || this.side.close()) return;
+    if (this.side.close()) return;
     if (target === $("box") || !target.matches("input, textarea, select")) this.actions.stop();
   }
 

@@ -27,7 +27,8 @@ async def keyed(
 
 async def put_in(client: Client, *lines: object) -> dict[str, Any]:
     body = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
-    answer = await client.http.post("/api/v1/import", content=body)
+    headers = {"Content-Type": "application/x-ndjson"}  # as the export calls itself
+    answer = await client.http.post("/api/v1/import", content=body, headers=headers)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

@@ -72,6 +72,8 @@ async def test_somebody_with_many_waiting_stands_behind_the_first_of_another(
             await eventually(lambda: _running(anna, 6))
             async with bob.chat(chat_id, "hello") as his:
                 await eventually(lambda: _running(bob, 1))
+                line = (await bob.get("/api/v1/status"))["line"]
+                assert line == {"limit": 1, "working": 1, "waiting": 6}
                 ollama.default = Reply(tokens=["x"])
                 assert (await anna.stop(f"{chat_id}-0", wait=5000))["result"] == "stopped"
                 await his.rest()

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -162,6 +165,11 @@ async def test_the_demo_says_what_it_is_and_shows_what_can_be_done(
         assert "42" in sums.text
         asked = await client.ask(new_chat(), "What time is it?")
         assert [event["status"] for event in asked.of("tool")] == ["running", "done"]
+        shown = await client.ask(new_chat(), "Show me a short Python example")
+    code, said = re.findall(r"```python\n(.*?)# (.*?)\n```", shown.text, re.DOTALL)[0]
+    run = [sys.executable, "-c", code]
+    done = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == said  # it does what it says
 
 
 async def test_a_long_story_of_the_demo_can_be_stopped(mixed: Cluster, chat_id: str) -> None:

@@ -50,6 +50,7 @@ async def test_the_first_has_its_turn_and_the_others_stand_in_line(connection: C
     assert await turns.look("c") == Place("waiting", 2, 1)
     assert await turns.look("b") == TURN
     assert await turns.look("c") == Place("waiting", 1, 1)
+    assert await turns.counts() == (1, 1)
 
 
 async def test_asking_twice_changes_nothing(connection: Connection) -> None:

@@ -64,7 +64,7 @@ class Arrivals:
             raise Refused(408) from None
         if _lost(body, declared, headers):
             raise Refused(422, "The body did not arrive: send it without the header Upgrade.", last=True)
-        if b"json" in headers.get(b"content-type", b"") and not _well_formed(body):
+        if _is_json(headers.get(b"content-type", b"")) and not _well_formed(body):
             raise Refused(422)
         return body
 
@@ -98,6 +98,11 @@ def _lost(body: bytes, declared: bytes, headers: dict[bytes, bytes]) -> bool:
     if declared.isdigit():
         return len(body) != int(declared)
     return not body and b"transfer-encoding" in headers and b"upgrade" in headers
+
+
+def _is_json(media_type: bytes) -> bool:
+    """Whether the body calls itself one JSON value; JSON lines are many."""
+    return b"json" in media_type and b"ndjson" not in media_type and b"jsonl" not in media_type
 
 
 def _well_formed(body: bytes) -> bool:

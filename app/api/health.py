@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app import __version__
-from app.api.bodies.service import Alive, Health, RedisStatus, StatusBody
+from app.api.bodies.service import Alive, Health, LineStatus, RedisStatus, StatusBody
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.runs import live_runs
+from app.backend import Backend
 from app.clock import HEALTH_SECONDS
 from app.errors import RedisUnavailable
 from app.events import iso
@@ -69,6 +70,7 @@ async def status(here: Here, of: Owner) -> StatusBody:
     return StatusBody(
         backends=sorted(backends.values(), key=lambda about: (about["backend"], about["started_at"])),
         runs=runs,
+        line=await _line(here),
         stops=[one | {"at": iso(one["at"])} for one in noted[:100]],
         redis=RedisStatus(
             version=info.get("redis_version", ""),
@@ -77,6 +79,13 @@ async def status(here: Here, of: Owner) -> StatusBody:
             maxmemory_policy=info.get("maxmemory_policy"),
         ),
     )
+
+
+async def _line(here: Backend) -> LineStatus | None:
+    counts = await here.line.counts()
+    if counts is None:
+        return None
+    return LineStatus(limit=here.settings.model_parallel, working=counts[0], waiting=counts[1])
 
 
 async def _trouble(store: Store) -> str | None:

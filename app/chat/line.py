@@ -31,6 +31,7 @@ class Line:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._open = bool(settings.model_parallel or settings.key_max_runs)
+        self._parallel = settings.model_parallel
         self._a_minute = settings.key_messages_per_minute
         parallel = settings.model_parallel or settings.queue_max + 10**6  # without a limit nobody waits
         self._queue = Queue(
@@ -44,6 +45,13 @@ class Line:
         self._working: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         store.bells.on_turn = self._ring
+
+    async def counts(self) -> tuple[int, int] | None:
+        """How many replies the model makes and how many wait for it; None where nobody has to wait.
+
+        Raises `RedisUnavailable`.
+        """
+        return await self._queue.counts() if self._parallel else None
 
     async def enter(self, run: LiveRun) -> None:
         """Takes a place before the run begins. Raises `Overloaded`, `RateLimited`."""

@@ -21,7 +21,7 @@ from typing import Literal
 
 from app.store.pieces import NOW, NUMBERS
 from app.store.wire.connection import Connection
-from app.store.wire.script import Command, Script
+from app.store.wire.script import Command, Script, command
 
 PLACE_SECONDS = 9.0  # > three renewals at the pace of a heartbeat
 IDLE_SECONDS = 3600  # what is left of a queue that nobody uses
@@ -208,6 +208,12 @@ class Queue:
     async def renew(self, attempts: Sequence[str]) -> int:
         """Keeps the places of those that work; how many still have one."""
         return int(await self._redis.do(RENEW(*attempts, **_NAMES, **_lapse()))) if attempts else 0
+
+    async def counts(self) -> tuple[int, int]:
+        """How many work, and how many wait."""
+        keys = (_NAMES["working"], _NAMES["waiting"])
+        working, waiting = await self._redis.do_all([command("ZCARD", key) for key in keys])
+        return int(working), int(waiting)
 
     async def _stand(self, asked: Command) -> Place:
         state, position, ahead = await self._redis.do(asked)

@@ -48,6 +48,7 @@ install_test_programs() {
     command -v redis-server >/dev/null || missing="$missing redis-server"
     PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing="$missing nginx-light"
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
+    command -v firefox-esr >/dev/null || command -v firefox >/dev/null || missing="$missing firefox-esr"
     [ -n "$missing" ] || return 0
     if can_apt; then
         echo "Installing$missing with apt"

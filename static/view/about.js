@@ -1,9 +1,9 @@
 /**
- * The dialog about one chat: title, id, how long it is kept, export, delete. Part of the view.
+ * The dialog about one chat: title, instructions, temperature, id, how long it is kept, export, delete. Part of the view.
  */
 
 import { isChatId } from "../ids.js";
-import { t } from "../language.js";
+import { language, t } from "../language.js";
 import { fullTime } from "../words.js";
 import { $, copyButton } from "./dom.js";
 
@@ -13,11 +13,14 @@ export class ChatDialog {
   #id = $("about-id");
   #chat = null;
 
-  /** `actions`: rename(id, title), remove(id), open(id), exportPath(id, format), download(id, format) or null. */
+  /** `actions`: rename(id, title), instruct(id, wishes), remove(id), open(id), exportPath(id, format), download(…). */
   constructor(actions) {
     this.actions = actions;
     $("about-id-row").append(copyButton(t("Copy the chat id"), () => this.#id.value));
     $("about-title-form").addEventListener("submit", (event) => (event.preventDefault(), this.#rename()));
+    $("about-wishes").addEventListener("submit", (event) => (event.preventDefault(), this.#instruct()));
+    $("about-warm").addEventListener("change", () => this.#showWarmth());
+    $("about-temperature").addEventListener("input", () => this.#showWarmth());
     $("about-id-form").addEventListener("submit", (event) => (event.preventDefault(), this.#open()));
     this.#id.addEventListener("input", () => this.#checkId());
     $("about-delete").addEventListener("click", () => this.#leave(() => actions.remove(this.#chat.id)));
@@ -25,16 +28,20 @@ export class ChatDialog {
       $(`export-${format}`).addEventListener("click", (event) => actions.download(event, this.#chat.id, format));
   }
 
-  /** `chat`: {id, title, isKept, expiresAt}. */
+  /** `chat`: {id, title, isKept, expires_at, instructions, temperature}. */
   open(chat) {
     this.#chat = chat;
     this.#title.value = chat.title;
     this.#id.value = chat.id;
     this.#checkId();
-    $("about-expires").hidden = !chat.expiresAt;
-    $("about-expires").textContent = chat.expiresAt ? t("Kept until {time}", { time: fullTime(chat.expiresAt) }) : "";
-    $("about-kept").hidden = !chat.isKept;
-    $("about-title-form").hidden = !chat.isKept;
+    const { expires_at: end, isKept, instructions, temperature } = chat;
+    $("about-expires").hidden = !end;
+    $("about-expires").textContent = end ? t("Kept until {time}", { time: fullTime(end) }) : "";
+    for (const id of ["about-kept", "about-title-form", "about-wishes"]) $(id).hidden = !isKept;
+    $("about-instructions").value = instructions ?? "";
+    $("about-warm").checked = temperature != null;
+    $("about-temperature").value = temperature ?? 0.7;
+    this.#showWarmth();
     for (const format of ["markdown", "json"]) $(`export-${format}`).href = this.actions.exportPath(chat.id, format);
     this.#dialog.showModal();
   }
@@ -42,6 +49,20 @@ export class ChatDialog {
   #rename() {
     const title = this.#title.value.trim().slice(0, 200);
     this.#leave(() => title && title !== this.#chat.title && this.actions.rename(this.#chat.id, title));
+  }
+
+  /** An empty field means: as the agent has it. */
+  #instruct() {
+    const instructions = $("about-instructions").value.trim() || null;
+    const temperature = $("about-warm").checked ? Number($("about-temperature").value) : null;
+    this.#leave(() => this.actions.instruct(this.#chat.id, { instructions, temperature }));
+  }
+
+  #showWarmth() {
+    const isOwn = $("about-warm").checked;
+    const { valueAsNumber: warmth } = $("about-temperature");
+    $("about-temperature").disabled = !isOwn;
+    $("about-warmth").textContent = isOwn ? warmth.toLocaleString(language()) : t("as the agent has it");
   }
 
   #open() {

@@ -1,35 +1,43 @@
 /**
- * The box to write in, with Send and Stop in the same place, and the question what to do while a reply runs.
+ * The box to write in, with Send and Stop in the same place; while a reply runs, what is sent waits for its end.
  *
  * Part of the view. A second tap on Stop never sends: a press that comes when Send has just taken its place is none.
  */
 
 import { t } from "../language.js";
+import { Attach } from "./attach.js";
 import { Counter } from "./counter.js";
-import { $, icon, isSendKey, isTouch } from "./dom.js";
+import { $, announce, icon, isSendKey, isTouch } from "./dom.js";
 
 const DEAD_MS = 600; // after Stop has become Send
 
 export class Composer {
   #box = $("box");
   #button = $("send");
-  #choice = $("choice");
   #isLive = false;
   #isStopping = false;
   #deadUntil = 0; // presses of the button before this time were meant for Stop
+  #isSending = false; // a file is on its way to the service
   counter = new Counter(this.#box);
 
-  /** `actions`: send(text, how), stop(), draft(), editLast(). */
+  /** `actions`: send(text), stop(), draft(), editLast(). */
   constructor(actions) {
     this.actions = actions;
+    this.attach = new Attach(actions);
     $("composer").addEventListener("submit", (event) => event.preventDefault());
     this.#button.addEventListener("click", (event) => (event.preventDefault(), this.#press(event)));
     this.#box.addEventListener("input", () => this.#changed());
     this.#box.addEventListener("keydown", (event) => this.#key(event));
-    $("send-too").addEventListener("click", () => this.#ask());
-    $("choice-replace").addEventListener("click", () => this.#send("replace"));
-    $("choice-wait").addEventListener("click", () => this.#send("wait"));
-    $("choice-cancel").addEventListener("click", () => this.closeChoice());
+    $("send-too").addEventListener("click", () => this.#send());
+  }
+
+  /** The files that go with the next message. */
+  showFiles(attachments) {
+    this.attach.show(attachments);
+    this.#isSending = attachments.isBusy;
+    const hasFiles = attachments.items.length > 0;
+    this.#box.placeholder = t(hasFiles ? "Say what to do with it" : "Write a message");
+    this.#offer();
   }
 
   get text() {
@@ -39,7 +47,6 @@ export class Composer {
   /** Another chat: its draft. */
   fill(text) {
     this.#box.value = text;
-    this.closeChoice(false);
     this.#fit();
   }
 
@@ -65,16 +72,7 @@ export class Composer {
     this.#isStopping = state === "stopping";
     this.#button.replaceChildren(icon(this.#isLive ? "stop" : "send"));
     this.#offer();
-    if (!this.#isLive) this.closeChoice(false);
     if (isOver && document.activeElement === this.#button) this.focus();
-  }
-
-  /** True when there was a choice to close. */
-  closeChoice(focus = true) {
-    const wasOpen = !this.#choice.hidden;
-    this.#choice.hidden = true;
-    if (wasOpen && focus) this.focus();
-    return wasOpen;
   }
 
   /** The second half of a double click on Send is no Stop, either. */
@@ -92,20 +90,15 @@ export class Composer {
     if (event.key === "ArrowUp" && !this.#box.value && !this.#isLive && this.actions.editLast()) event.preventDefault();
     if (!isSendKey(event)) return;
     event.preventDefault();
-    if (this.#isLive && this.#box.value.trim()) this.#ask();
-    else if (!this.#isLive) this.#send();
+    this.#send();
   }
 
-  #ask() {
-    this.#choice.hidden = false;
-    $("choice-replace").focus();
-  }
-
-  #send(how) {
+  #send() {
     const text = this.#box.value;
     if (!text.trim() || !this.counter.check()) return;
+    if (this.#isSending) return announce(t("A file is still on its way."));
     this.fill("");
-    this.actions.send(text, how);
+    this.actions.send(text);
     this.focus();
   }
 
@@ -118,7 +111,7 @@ export class Composer {
   #offer() {
     const isEmpty = !this.#box.value.trim();
     $("send-too").hidden = !this.#isLive || isEmpty;
-    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || performance.now() <= this.#deadUntil));
+    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || this.#isSending || performance.now() <= this.#deadUntil));
     this.#button.setAttribute("aria-disabled", String(isDead));
     this.counter.show();
   }

@@ -18,7 +18,7 @@ export function factsOf(facts) {
   return { line, toggle };
 }
 
-function wordsOf({ agent, provider, model, first_token_ms: first, duration_ms: total, usage, left_out: left }) {
+function wordsOf({ agent, provider, model, first_token_ms: first, duration_ms: total, usage, left_out: left, continued }) {
   const tokens = usage?.output_tokens;
   const about = usage?.exact === false;
   return [
@@ -27,6 +27,7 @@ function wordsOf({ agent, provider, model, first_token_ms: first, duration_ms: t
     first != null && t("first token {time}", { time: duration(first) }),
     total != null && t("total {time}", { time: duration(total) }),
     tokens > 0 && t(about ? "about {n} token|about {n} tokens" : "{n} token|{n} tokens", { n: tokens }),
+    continued > 0 && t("continued {n} time|continued {n} times", { n: continued }),
     left > 0 && t("{n} earlier message left out|{n} earlier messages left out", { n: left }),
   ]
     .filter(Boolean)

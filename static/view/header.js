@@ -11,13 +11,13 @@ import { renameIn } from "./rename.js";
 export class Header {
   #name = "";
   #chat = null;
-  #isRung = false;
+  #mark = ""; // before the title, for who looks elsewhere
 
   /** `actions`: rename(id, title). */
   constructor(actions) {
     const rename = () => this.#chat?.title && renameIn($("title"), this.#name, (name) => actions.rename(this.#chat.id, name));
     $("rename").addEventListener("click", rename);
-    document.addEventListener("visibilitychange", () => document.hidden || this.#ring(false));
+    document.addEventListener("visibilitychange", () => document.hidden || this.#ring(""));
   }
 
   show(chat) {
@@ -30,16 +30,16 @@ export class Header {
 
   /** The title of the tab. */
   call(name) {
-    document.title = this.#isRung ? `✓ ${name}` : name;
+    document.title = [this.#mark, name].filter(Boolean).join(" ");
   }
 
-  /** A reply is done: whoever looks elsewhere sees it at the tab. */
-  done() {
-    if (document.hidden) this.#ring(true);
+  /** Something is done ("✓") or asks ("?"): whoever looks elsewhere sees it at the tab. */
+  ring(mark) {
+    if (document.hidden) this.#ring(mark);
   }
 
-  #ring(isRung) {
-    this.#isRung = isRung;
+  #ring(mark) {
+    this.#mark = mark;
     if (this.#chat) this.show(this.#chat);
   }
 }

@@ -12,6 +12,10 @@ export class PartsView {
   #views = [];
   #cursor = null; // the element the cursor stands in
 
+  constructor(actions) {
+    this.actions = actions;
+  }
+
   /** `isFinished`: nothing is added any more. */
   show(parts, isFinished) {
     const pieces = piecesOf(parts);
@@ -29,7 +33,7 @@ export class PartsView {
   }
 
   #add(piece) {
-    const view = Array.isArray(piece) ? new StepsView() : new TextView();
+    const view = Array.isArray(piece) ? new StepsView(this.actions) : new TextView();
     this.element.append(view.element);
     return view;
   }

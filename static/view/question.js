@@ -3,12 +3,13 @@
  */
 
 import { t } from "../language.js";
+import { filesRow } from "./card.js";
 import { button, copyButton, h, iconButton, isSendKey } from "./dom.js";
 import { timeOf } from "./notice.js";
 
 export class QuestionView {
 
-  /** `actions`: edit(turn, text), swap(version). */
+  /** `actions`: edit(turn, text), swap(version), fileBlob(file), lookAt(file). */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
@@ -35,7 +36,7 @@ export class QuestionView {
         "form",
         { class: "edit", onsubmit: (event) => (event.preventDefault(), send()) },
         box,
-        h("p", { class: "hint" }, t("Sending replaces this question and everything after it.")),
+        h("p", { class: "hint" }, t("Sending puts this in its place; what stands here now is kept as a version.")),
         h("div", { class: "row" }, h("button", { class: "primary" }, t("Send")), button(t("Cancel"), () => this.#read(true))),
       ),
     );
@@ -44,9 +45,10 @@ export class QuestionView {
   }
 
   #read(focus = false) {
-    const { text, at, versions } = this.turn;
+    const { text, at, versions, files } = this.turn;
     const edit = iconButton("edit", t("Edit and send again"), () => this.edit(), { class: "quiet settled" });
     this.element.replaceChildren(
+      filesRow(files, this.actions) ?? "",
       h("div", { class: "bubble", dir: "auto" }, text),
       h(
         "div",

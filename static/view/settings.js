@@ -12,12 +12,15 @@ const DELETE_MS = 5_000; // so long the second press counts
 export class Settings {
   #armed = 0;
 
-  /** `actions`: changeKey(), removeAll(). */
+  /** `actions`: changeKey(), removeAll(), everythingPath, downloadAll(event), bringIn(file). */
   constructor(actions) {
     $("settings-form").addEventListener("change", ({ target }) => this.#chosen(target));
     $("settings-form").addEventListener("submit", (event) => event.preventDefault());
     $("settings-keys").addEventListener("click", () => ($("settings").close(), showKeys()));
     $("settings-key").addEventListener("click", () => ($("settings").close(), void actions.changeKey()));
+    $("export-all").href = actions.everythingPath;
+    $("export-all").addEventListener("click", (event) => actions.downloadAll(event));
+    $("import-file").addEventListener("change", ({ target }) => this.#bringIn(target, actions));
     $("delete-all").addEventListener("click", () => this.#deleteAll(actions));
     const names = Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, lang: tag }, name));
     $("language").append(...names);
@@ -30,6 +33,13 @@ export class Settings {
     form.elements.language.value = language();
     this.#disarm();
     $("settings").showModal();
+  }
+
+  #bringIn(box, actions) {
+    const [file] = box.files;
+    box.value = "";
+    $("settings").close();
+    if (file) void actions.bringIn(file);
   }
 
   #chosen({ name, value, checked, type }) {

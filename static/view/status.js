@@ -1,11 +1,13 @@
 /**
- * The view `#/status`: backends, live runs with a stop on each, stop times of the last hour, Redis. Part of the view.
+ * The view `#/status`: backends, the line before the model, live runs with a stop on each, stops of the last hour, Redis.
+ * Part of the view.
  */
 
 import { language, t } from "../language.js";
 import { sentence, troubleTitle } from "../trouble.js";
 import { ago, bytes, duration } from "../words.js";
 import { $, button, h } from "./dom.js";
+import { chart } from "./chart.js";
 import { badge } from "./facts.js";
 import { trouble } from "./notice.js";
 
@@ -27,8 +29,8 @@ export class StatusView {
         t("{n} backend|{n} backends", { n: status.backends.length }),
         h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs))),
       ),
-      section(t("{n} live run|{n} live runs", { n: status.runs.length }), this.#runs(status.runs)),
-      section(t("Stops of the last hour"), stops(status.stops, (id) => this.#link(id))),
+      section(t("{n} live run|{n} live runs", { n: status.runs.length }), lineWords(status.line), this.#runs(status.runs)),
+      section(t("Stops of the last hour"), chart(status.stops), stops(status.stops, (id) => this.#link(id))),
       section("Redis", redis(status.redis)),
     );
     if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
@@ -55,7 +57,7 @@ export class StatusView {
         this.#link(run.chat_id),
         run.agent,
         badge(run.backend),
-        minutes(run.started_at) ?? t("under 1 min"),
+        run.asked > 0 ? t("waits for a person") : (minutes(run.started_at) ?? t("under 1 min")),
         h(
           "button",
           {
@@ -75,8 +77,12 @@ export class StatusView {
 /** How long ago in words, or null for less than a minute. */
 const minutes = (at) => (Date.now() - Date.parse(at) < 60_000 ? null : ago(at));
 
-const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children);
+const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children.filter(Boolean));
 const quiet = (words) => h("p", { class: "hint" }, words);
+
+/** Who waits for the model, where it makes only so many replies at once. */
+const lineWords = (line) =>
+  line && quiet(t("The model makes {limit} at once: {working} at work, {waiting} waiting", line));
 
 function backendCard({ backend, version, started_at: at, stop_listener: listener }, runs) {
   const count = runs.filter((run) => run.backend === backend).length;

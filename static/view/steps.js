@@ -6,6 +6,7 @@
 
 import { t } from "../language.js";
 import { duration } from "../words.js";
+import { approval } from "./approval.js";
 import { h, icon } from "./dom.js";
 
 const WORTH_SAYING_S = 0.1; // what was read again in one go has taken no time that means anything
@@ -17,7 +18,9 @@ export class StepsView {
   #isTouched = false; // the person has folded or unfolded it
   element = h("details", { class: "steps" }, h("summary", {}, icon("tool"), this.#label), this.#list);
 
-  constructor() {
+  /** `actions`: approve(id, isAllowed, lasts), called(). */
+  constructor(actions) {
+    this.actions = actions;
     this.element.firstChild.addEventListener("click", () => (this.#isTouched = true));
   }
 
@@ -30,11 +33,13 @@ export class StepsView {
     const words = isFinished ? summary(steps) : doing(steps.at(-1));
     if (this.#label.textContent !== words) this.#label.textContent = words;
     this.element.classList.toggle("running", !isFinished);
-    if (!this.#isTouched && this.element.open === isFinished) this.element.open = !isFinished;
+    const isAsked = !isFinished && steps.some(({ status }) => status === "asked");
+    if (isAsked) this.element.open = true; // whoever folded it could not answer
+    else if (!this.#isTouched && this.element.open === isFinished) this.element.open = !isFinished;
   }
 
   #add(step) {
-    const view = step.kind === "tool" ? new ToolView() : new ReasoningView();
+    const view = step.kind === "tool" ? new ToolView(this.actions) : new ReasoningView();
     this.#list.append(view.element);
     return view;
   }
@@ -42,6 +47,7 @@ export class StepsView {
 
 function doing({ kind, name, status }) {
   if (kind === "reasoning") return t("Thinking …");
+  if (status === "asked") return t("Wants to use {name}", { name });
   return status === "running" ? t("Using {name} …", { name }) : t("Used {name}", { name });
 }
 
@@ -70,11 +76,17 @@ class ToolView {
   #shown = "";
   element = h("li", { class: "tool" });
 
-  show({ name, status, input, output, seconds }) {
+  constructor(actions) {
+    this.actions = actions;
+  }
+
+  show(step) {
+    const { name, status, input, output, seconds, parent } = step;
     const shown = JSON.stringify([name, status, input, output, seconds]);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    const state = [t(status), status !== "running" && time(seconds ?? 0)].filter(Boolean).join(" · ");
+    this.element.classList.toggle("inner", Boolean(parent));
+    const state = [t(status), status !== "running" && status !== "asked" && time(seconds ?? 0)].filter(Boolean).join(" · ");
     this.element.replaceChildren(
       h(
         "p",
@@ -84,6 +96,7 @@ class ToolView {
       ),
       ...field(t("Input"), input),
       ...field(t("Result"), output),
+      ...(status === "asked" ? [approval(step, this.actions)] : []),
     );
   }
 }

@@ -5,13 +5,12 @@
  */
 
 import { t } from "../language.js";
-import { sentence, troubleTitle } from "../trouble.js";
 import { textOf } from "../turns.js";
 import { wordCount } from "../words.js";
-import { $, announce, arrange, button, h } from "./dom.js";
+import { $, announce, arrange } from "./dom.js";
 import { Follow } from "./follow.js";
-import { trouble } from "./notice.js";
 import { QuestionView } from "./question.js";
+import { Tail } from "./tail.js";
 
 const SIGNS = ["pointermove", "touchstart", "keydown"]; // of somebody who will soon ask something
 const PATIENT = 5; // tries to fetch, before a word is said about it
@@ -21,7 +20,7 @@ const SHARE = 5; // painting takes at most a fifth of the time
 
 export class Transcript {
   #log = $("log");
-  #tail = $("tail");
+  #tail;
   #views = new Map(); // turn -> its view
   #follow = new Follow($("scroller"), $("latest"));
   #next = 0; // time before which nothing is painted
@@ -33,6 +32,7 @@ export class Transcript {
 
   constructor(actions) {
     this.actions = actions;
+    this.#tail = new Tail(actions);
     for (const sign of SIGNS) addEventListener(sign, () => this.#fetchReplies(), { once: true });
   }
 
@@ -57,7 +57,7 @@ export class Transcript {
     );
     for (const view of views) view.update();
     this.#log.setAttribute("aria-busy", String(Boolean(live)));
-    this.#showTail();
+    this.#tail.show(this.#chat);
     this.#tell();
     this.#follow.keep();
   }
@@ -112,32 +112,6 @@ export class Transcript {
     return turn.role === "user" ? new QuestionView(turn, this.actions) : new this.#ReplyView(turn, this.actions);
   }
 
-  /** After the last turn: a question that waits, a message that was not taken, a stop that did not get through. */
-  #showTail() {
-    const { queued, waiting, refused, stopProblem } = this.#chat;
-    const { actions } = this;
-    this.#tail.replaceChildren();
-    for (const { run_id: id, message } of waiting) this.#tail.append(later(message, () => actions.unqueue(id)));
-    if (queued !== null) this.#tail.append(later(queued, actions.takeBack));
-    if (refused) this.#tail.append(...this.#refusal(refused));
-    if (!stopProblem) return;
-    const words = t("The stop did not get through; the reply goes on.");
-    this.#tail.append(trouble(t("Not stopped"), words, button(t("Stop again"), actions.stop), stopProblem.requestId));
-  }
-
-  #refusal({ message, problem, options }) {
-    const asked = h("article", { class: "question unsent" }, h("div", { class: "bubble", dir: "auto" }, message));
-    const id = problem.requestId && `request ${problem.requestId}`;
-    const box = trouble(troubleTitle(problem.code), sentence(problem), this.#wayOn(problem.code), id);
-    return options.replaces ? [box] : [asked, box];
-  }
-
-  #wayOn(code) {
-    if (code === "chat_busy") return button(t("Stop that one and send"), this.actions.replace);
-    if (code === "invalid" || code === "too_large") return button(t("Change it"), this.actions.takeBack);
-    return button(t("Try again"), this.actions.again);
-  }
-
   /** Screen readers hear the borders of a reply, never its tokens. */
   #tell() {
     const { live, turns } = this.#chat;
@@ -164,12 +138,3 @@ async function arrived(fetch) {
     }
   }
 }
-
-/** A message that is sent when the reply is done. */
-const later = (text, onclick) =>
-  h(
-    "article",
-    { class: "question unsent" },
-    h("div", { class: "bubble", dir: "auto" }, text),
-    h("p", { class: "hint" }, t("Sent when the reply is done."), " ", button(t("Take back"), onclick)),
-  );

@@ -18,13 +18,14 @@ export class ReplyView {
   #source = null;
   #ending = null;
   #waiting = h("p", { class: "waiting" }, h("i"), h("i"), h("i"), h("span", { class: "waits" }));
-  #parts = new PartsView();
+  #parts;
   #foot = h("footer", {});
 
-  /** `actions`: regenerate(turn), goOn(turn). */
+  /** `actions`: regenerate(turn), goOn(turn), branch(turn). */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
+    this.#parts = new PartsView(actions);
     this.element = h("article", { class: "reply", "aria-label": t("Reply") }, this.#parts.element, this.#waiting, this.#foot);
     this.update();
   }
@@ -74,25 +75,26 @@ export class ReplyView {
 
   #trouble(error) {
     const { code } = error;
-    const isCut = code === "backend_lost" || code === "run_lost" || code === "draining";
-    let action = null;
-    if (isCut && textOf(this.turn)) action = button(t("Continue"), () => this.actions.goOn(this.turn));
-    else if (error.retry !== false) action = button(t("Try again"), () => this.actions.regenerate(this.turn));
+    const hasText = Boolean(textOf(this.turn));
+    const words = t(hasText ? "Continue" : "Try again");
+    const action = error.retry !== false || hasText ? button(words, () => this.actions.goOn(this.turn), "plain go-on") : null;
     return trouble(troubleTitle(code), sentence(error), action, this.turn.runId && `run ${this.turn.runId}`);
   }
 
   #actions(toggle) {
-    const { outcome, at } = this.turn;
+    const { outcome, at, facts } = this.turn;
     const text = () => textOf(this.turn);
+    const branch = () => this.actions.branch(this.turn);
     const again = () => this.actions.regenerate(this.turn);
     const row = h("div", { class: "tools-row" });
     if (text()) row.append(copyButton(t("Copy reply"), text));
-    if (outcome !== "failed") row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
+    if (outcome !== "failed" || text()) row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
+    row.append(iconButton("branch", t("Branch: a new chat up to here"), branch, { class: "quiet settled" }));
     const aloud = text() ? aloudButton(text) : null;
     if (aloud) row.append(aloud);
     row.append(toggle, timeOf(at) ?? "");
-    if (outcome === "stopped" && text())
-      row.append(button(t("Continue"), () => this.actions.goOn(this.turn), "quiet settled words"));
+    if ((outcome === "stopped" && text()) || facts.stop_reason === "max_tokens")
+      row.append(button(t("Continue"), () => this.actions.goOn(this.turn), "quiet settled words go-on"));
     return row;
   }
 }

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.page.person import SECONDS, Person, launch, people
+from tests.page.person import SECONDS, Person, firefox, launch, launch_firefox, people
 from tests.world.cluster import Cluster
 
 expect.set_options(timeout=SECONDS)
@@ -17,6 +17,24 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await launch(playwright)
         yield browser
         await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def fox() -> AsyncIterator[Browser]:
+    program = firefox()
+    if not program:
+        pytest.skip("needs Firefox: sudo apt install -y firefox-esr")
+    async with async_playwright() as playwright:
+        browser = await launch_firefox(playwright, program)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def fox_person(fox: Browser, cluster: Cluster) -> AsyncIterator[Person]:
+    """Somebody with Firefox."""
+    async with people(fox, cluster.port) as person:
+        yield person
 
 
 @pytest.fixture

@@ -33,6 +33,19 @@ def chromium() -> str:
     return found
 
 
+def firefox() -> str | None:
+    """Where Debian's Firefox is, if it is."""
+    return shutil.which("firefox-esr") or shutil.which("firefox")
+
+
+async def launch_firefox(playwright: Playwright, program: str) -> Browser:
+    """Over WebDriver BiDi, which needs no Firefox of Playwright's own."""
+    prefs: dict[str, str | float | bool] = {"network.dns.localDomains": LAN}
+    return await playwright.firefox.launch(
+        channel="moz-firefox", executable_path=program, firefox_user_prefs=prefs
+    )
+
+
 async def launch(playwright: Playwright) -> Browser:
     args = [arg.replace("|", " ") for arg in ARGS]
     return await playwright.chromium.launch(executable_path=chromium(), args=args)

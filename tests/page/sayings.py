@@ -10,7 +10,7 @@ STRING = r'"((?:[^"\\]|\\.)*)"'
 # t("…"), t(isSo ? "…" : "…"), and the tables of sentences in trouble.js
 CALL = re.compile(rf"\bt\(\s*(?:[\w.#]+\s*\?\s*)?{STRING}(?:\s*:\s*{STRING})?", re.S)
 TABLE = re.compile(rf"^  \w+: {STRING},$", re.M)
-STATES = {"running", "done", "failed", "stopped", "connected"}  # said as the service names them
+STATES = {"asked", "running", "done", "failed", "stopped", "connected"}  # said as the service names them
 SPOKEN = {"aria-label", "title", "placeholder"}
 
 

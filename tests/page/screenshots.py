@@ -1,8 +1,13 @@
-"""Pictures of the page in every mood, to be looked at: `python -m tests.page.screenshots OUT_DIR`."""
+"""Pictures of every view of the page: `python -m tests.page.screenshots OUT_DIR [VIEW ...]`.
+
+Each on a wide screen in light and on a phone in the dark; with `EVERY=1` both in both.
+"""
 
 import asyncio
+import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,10 +71,11 @@ async def running(person: Person, ollama: FakeOllama) -> None:
     await person.sees("lighthouse that no ship had ever needed. Once upon")
 
 
-async def choice(person: Person, ollama: FakeOllama) -> None:
+async def queue(person: Person, ollama: FakeOllama) -> None:
     await running(person, ollama)
-    await person.ask("Something else, please.")
-    await expect(person.page.locator("#choice")).to_be_visible()
+    for text in ("And then, who lived there?", "Make it shorter, please."):
+        await person.ask(text)
+    await expect(person.page.get_by_role("button", name="Send now")).to_have_count(2)
 
 
 async def stopped(person: Person, ollama: FakeOllama) -> None:
@@ -97,6 +103,22 @@ async def tools(person: Person, ollama: FakeOllama) -> None:
     await person.sees("84")
     await expect(person.last.locator(".facts")).to_contain_text("total")
     await person.last.locator(".steps summary").click()
+
+
+async def versions(person: Person, ollama: FakeOllama) -> None:
+    ollama.script.extend([Reply(["Wide at first, then deep."]), Reply([ANSWER])])
+    await person.open("the-mean")
+    await person.ask("Write a function for the mean, with an example.")
+    await person.state("idle")
+    await person.last.get_by_role("button", name="Write this reply again").click()
+    await expect(person.page.locator(".versions")).to_be_visible()
+
+
+async def search(person: Person, ollama: FakeOllama) -> None:
+    await answered(person, ollama)
+    await person.page.keyboard.press("Control+k")
+    await person.page.keyboard.type("mean")
+    await expect(person.page.locator("mark").first).to_be_visible()
 
 
 async def error(person: Person, ollama: FakeOllama) -> None:
@@ -161,28 +183,41 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 
 SCENES: list[Scene] = [
-    empty, answered, running, choice, stopped, editing, tools,
-    error, refused, reconnecting, about, settings, keys, deleted, status,
+    empty, answered, running, queue, stopped, editing, tools,
+    versions, search, error, refused, reconnecting, about, settings, keys, deleted, status, drawer,
 ]  # fmt: skip
 
 
-async def take(browser: Browser, cluster: Cluster, ollama: FakeOllama, out: Path) -> None:
-    for scene in [*SCENES, drawer]:
-        for theme in ("light", "dark"):
-            for size, view in (("wide", WIDE), ("phone", PHONE)):
-                if scene is drawer and size == "wide":
-                    continue
-                context: dict[str, Any] = {
-                    "viewport": view,
-                    "color_scheme": theme,
-                    "reduced_motion": "reduce",
-                }
-                if size == "phone":
-                    context |= {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-                async with people(browser, cluster.port, **context) as person:
-                    await _shoot(scene, person, ollama, out / f"{scene.__name__}-{theme}-{size}.png")
-                async with cluster.client() as client:
-                    await client.http.delete("/api/v1/chat/a-story")
+LOOKS = (("light", "wide"), ("dark", "phone"))
+ALL_LOOKS = tuple(product(("light", "dark"), ("wide", "phone")))
+
+
+async def take(
+    browser: Browser, cluster: Cluster, ollama: FakeOllama, out: Path, scenes: Sequence[Scene]
+) -> None:
+    looks = ALL_LOOKS if os.environ.get("EVERY") else LOOKS
+    for scene, (theme, size) in product(scenes, looks):
+        if scene is drawer and size == "wide":
+            continue
+        context: dict[str, Any] = {
+            "viewport": WIDE if size == "wide" else PHONE,
+            "color_scheme": theme,
+            "reduced_motion": "reduce",
+        }
+        if size == "phone":
+            context |= {"has_touch": True, "is_mobile": True, "device_scale_factor": 1.5}
+        async with people(browser, cluster.port, **context) as person:
+            await _shoot(scene, person, ollama, out / f"{scene.__name__}-{theme}-{size}.png")
+        await _forget(cluster)
+
+
+async def _forget(cluster: Cluster) -> None:
+    """Each view begins with the same few chats at the side."""
+    async with cluster.client() as client:
+        for row in (await client.get("/api/v1/chats"))["chats"]:
+            await client.http.delete(f"/api/v1/chat/{row['chat_id']}")
+        for title in ("A trip to Lisbon in May", "Bread without kneading", "Why is the sky blue?"):
+            await client.ask(title.lower().replace(" ", "-").strip("?"), title)
 
 
 async def _shoot(scene: Scene, person: Person, ollama: FakeOllama, path: Path) -> None:
@@ -193,18 +228,20 @@ async def _shoot(scene: Scene, person: Person, ollama: FakeOllama, path: Path) -
     ollama.forget()
 
 
-async def main(out: Path) -> None:
+async def main(out: Path, names: Sequence[str]) -> None:
+    scenes = [scene for scene in SCENES if not names or scene.__name__ in names]
     with TemporaryDirectory() as folder:
         where = Path(folder)
         async with FakeOllama() as ollama, PrivateRedis(where) as redis, async_playwright() as playwright:
             env = {"PROVIDER": "ollama", "OLLAMA_HOST": ollama.url}
             async with Cluster(where, redis.url, env=env) as cluster:
                 browser = await launch(playwright)
-                await take(browser, cluster, ollama, out)
+                await _forget(cluster)
+                await take(browser, cluster, ollama, out, scenes)
                 await browser.close()
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")
     folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(folder))
+    asyncio.run(main(folder, sys.argv[2:]))

@@ -42,31 +42,135 @@ async def test_rename_and_delete_with_undo(person: Person, client: Client) -> No
     await person.page.get_by_role("button", name="Rename").click()
     await expect(person.page.locator("#title")).to_have_text("Better name")
     await eventually(lambda: _title(client, "mine", "Better name"))
+    await client.http.patch("/api/v1/chat/mine", json={"instructions": "Be brief.", "temperature": 0.2})
+    before = await client.chat_info("mine")
 
     await person.page.click("#about")
     await person.page.get_by_role("button", name="Delete this chat").click()
     await expect(person.page.locator("#toast")).to_contain_text("Deleted “Better name”")
+    assert await _title(client, "mine", None)  # it is true when it is said
     await expect(person.chats.filter(has_text="Better name")).to_have_count(0)
     await person.page.get_by_role("button", name="Undo").click()
     await expect(person.page).to_have_url(re.compile("#/chat/mine$"))
     await expect(person.replies).to_have_count(1)
-
-    await person.page.click("#about")
-    await person.page.get_by_role("button", name="Delete this chat").click()
-    await eventually(lambda: _title(client, "mine", None), within=20)
-    await expect(person.chats.filter(has_text="Better name")).to_have_count(0)
+    after = await client.chat_info("mine")
+    kept = ("title", "agent", "messages", "created_at", "instructions", "temperature")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 
-async def test_a_deletion_that_waits_for_undo_happens_when_the_page_closes(
-    person: Person, client: Client
+async def test_undo_brings_back_a_chat_in_which_a_reply_was_being_made(
+    person: Person, client: Client, chat_id: str, ollama: FakeOllama
 ) -> None:
-    await client.ask("closing", "hello")
-    await person.open("closing")
-    await expect(person.replies).to_have_count(1)
+    ollama.default = HELD
+    await person.open(chat_id)
+    await person.ask("hello")
+    await person.sees(HELD_TEXT.strip())
+    await person.ask("and then")
+    await expect(person.page.get_by_role("button", name="Take back")).to_be_visible()
+    await eventually(lambda: _waits(client, chat_id))
     await person.page.click("#about")
     await person.page.get_by_role("button", name="Delete this chat").click()
-    await person.page.close(run_before_unload=True)
-    await eventually(lambda: _title(client, "closing", None))
+    await expect(person.page.locator("#toast")).to_contain_text("Deleted")
+    assert await _title(client, chat_id, None)
+    await eventually(lambda: ollama.open_streams == 0)
+    await person.page.get_by_role("button", name="Undo").click()
+    await person.sees(HELD_TEXT.strip())
+    await expect(person.last.locator(".stopped")).to_be_visible()
+    await expect(person.box).to_have_value("and then")
+
+
+async def _waits(client: Client, chat_id: str) -> bool:
+    return len((await client.chat_info(chat_id))["queued"]) == 1
+
+
+async def test_a_search_finds_words_in_titles_and_texts(
+    person: Person, client: Client, ollama: FakeOllama
+) -> None:
+    ollama.on("apples", Reply(["Some say that a Quince is one of them."]))
+    for name in ("apples", "quinces", "plums"):
+        await client.ask(f"find-{name}", f"About {name} and more")
+    await person.open()
+    await person.page.keyboard.press("Control+k")
+    await person.page.keyboard.type("quince")
+    await expect(person.chats.locator(".title")).to_have_text(
+        ["About quinces and more", "About apples and more"]
+    )
+    await expect(person.chats.nth(1).locator(".excerpt")).to_have_text(
+        "Some say that a Quince is one of them."
+    )
+    await expect(person.chats.locator("mark")).to_have_text(["quince", "Quince"])
+    await expect(person.page.locator("#chats .day")).to_have_text("Found")
+    await person.page.keyboard.press("Escape")
+    await expect(person.page.locator("#chats .day").first).to_have_text("Today")
+    await person.page.keyboard.type("zebra")
+    await expect(person.page.locator("#no-chats")).to_have_text("Nothing found.")
+    late = {"chats": [], "count": 0, "complete": False}
+    await person.page.route("**/api/v1/chats?*q=*", lambda route: route.fulfill(json=late))
+    await person.page.keyboard.type("s")
+    await expect(person.page.locator("#no-chats")).to_contain_text("There may be more")
+
+
+async def test_instructions_temperature_and_agent_belong_to_the_chat(
+    person: Person, client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    await person.open(chat_id)
+    await person.ask("hello")
+    await person.state("idle")
+    await expect(person.page.locator("#told")).to_be_hidden()
+    await person.page.click("#about")
+    await expect(person.page.locator("#about-warmth")).to_have_text("as the agent has it")
+    await person.page.fill("#about-instructions", "Answer like a pirate.")
+    await person.page.get_by_label("Own temperature").check()
+    await person.page.get_by_label("Temperature", exact=True).fill("0.3")
+    await person.page.get_by_role("button", name="Keep").click()
+    await expect(person.page.locator("#told")).to_be_visible()
+    await person.page.click("#agent")
+    await person.page.locator("#agents").get_by_role("radio", name="poet").check()
+    await person.page.keyboard.press("Escape")
+    await eventually(lambda: _wishes(client, chat_id, ["Answer like a pirate.", 0.3, "poet"]))
+    await person.ask("again")
+    await person.state("idle")
+    body = ollama.exchanges[-1].body
+    assert "Answer like a pirate." in body["messages"][0]["content"]
+    assert body["options"]["temperature"] == 0.3
+    await person.page.reload()
+    await person.page.click("#told")
+    await expect(person.page.locator("#about-instructions")).to_have_value("Answer like a pirate.")
+    await person.page.fill("#about-instructions", "")
+    await person.page.get_by_label("Own temperature").uncheck()
+    await person.page.get_by_role("button", name="Keep").click()
+    await eventually(lambda: _wishes(client, chat_id, [None, None, "poet"]))
+    await expect(person.page.locator("#told")).to_be_hidden()
+
+
+async def _wishes(client: Client, chat_id: str, wanted: list[object]) -> bool:
+    info = await client.chat_info(chat_id)
+    return [info["instructions"], info["temperature"], info["agent"]] == wanted
+
+
+async def test_all_chats_go_out_and_in_again(person: Person, client: Client, where: Path) -> None:
+    for row in (await client.get("/api/v1/chats?limit=200"))["chats"]:
+        await client.http.delete(f"/api/v1/chat/{row['chat_id']}")
+    for name in "ab":
+        await client.ask(f"out-{name}", f"hello {name}")
+    await person.open()
+    await expect(person.chats).to_have_count(2)
+    await person.page.click("#settings-open")
+    async with person.page.expect_download() as download:
+        await person.page.get_by_role("link", name="Export all chats").click()
+    file = where / "chats.jsonl"
+    await (await download.value).save_as(file)
+    await person.page.click("#delete-all")
+    await person.page.click("#delete-all")
+    await expect(person.page.locator("#toast")).to_contain_text("2 chats deleted")
+    await expect(person.chats).to_have_count(0)
+    await person.page.get_by_role("button", name="Undo").click()
+    await expect(person.chats).to_have_count(2)
+    await client.http.delete("/api/v1/chat/out-a")
+    await person.page.click("#settings-open")
+    await person.page.set_input_files("#import-file", file)
+    await expect(person.page.locator("#toast")).to_contain_text("2 chats are here")
+    assert len(await client.messages("out-a")) == 2
 
 
 async def _title(client: Client, chat_id: str, wanted: str | None) -> bool:
@@ -242,6 +346,10 @@ async def test_who_is_at_work(person: Person, client: Client, chat_id: str, olla
         assert (await stream.rest()).outcome == "stopped"
         await expect(body).to_contain_text(re.compile(r"\d+ stops? · median [\d.]+ ms"))
         await expect(body.locator(f"a[title={chat_id}]").first).to_have_text("hello")
+        await expect(body.locator(".chart circle").first).to_be_attached()
+        await expect(body.get_by_role("img", name=re.compile("^1? ?.*stop"))).to_be_visible()
+        await person.page.get_by_role("link", name="Back to the chat").click()
+        await expect(person.page.locator("#chat-page")).to_be_visible()
 
 
 async def test_the_demo_announces_itself_calmly(visitor: Person, chat_id: str) -> None:

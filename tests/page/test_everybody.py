@@ -39,13 +39,13 @@ async def conversation(person: Person, ollama: FakeOllama, client: Client) -> No
     await expect(person.page.locator(".hljs-keyword").last).to_be_visible()
 
 
-async def running_with_choice(person: Person, ollama: FakeOllama, client: Client) -> None:
+async def running_with_more(person: Person, ollama: FakeOllama, client: Client) -> None:
     ollama.default = HELD
     await person.open("axe-running")
     await person.ask("hello")
     await person.sees(HELD_TEXT.strip())
     await person.ask("more")
-    await expect(person.page.locator("#choice")).to_be_visible()
+    await expect(person.page.get_by_role("button", name="Send now")).to_be_visible()
 
 
 async def stopped(person: Person, ollama: FakeOllama, client: Client) -> None:
@@ -116,7 +116,7 @@ SCENES: list[Scene] = [
     ask_for_key,
     empty,
     conversation,
-    running_with_choice,
+    running_with_more,
     stopped,
     editing,
     failed,
@@ -182,7 +182,7 @@ async def test_everything_can_be_reached_with_the_keyboard(person: Person, chat_
             break
     for name in (
         "New chat",
-        "Filter chats by title",
+        "Search titles and texts",
         "Who is at work",
         "Settings",
         "Copy reply",

@@ -1,11 +1,14 @@
 """Hostile model text stays text: no script runs, no request leaves the origin, no report of the CSP."""
 
 import asyncio
+import os
+import random
 import re
 
+import pytest
 from playwright.async_api import expect
 
-from tests.page.hostile import payloads, tricks
+from tests.page.hostile import generated, payloads, tricks
 from tests.page.person import Person
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -49,6 +52,11 @@ POKE = """
 """
 
 
+HOSTILE = int(os.environ.get("SOAK_HOSTILE", "24"))  # texts of the generator
+SEED = int(os.environ.get("SOAK_HOSTILE_SEED", "1"))
+AT_ONCE = 24  # in one chat
+
+
 async def test_hundreds_of_hostile_payloads_stay_text(
     person: Person, cluster: Cluster, ollama: FakeOllama
 ) -> None:
@@ -61,6 +69,39 @@ async def test_hundreds_of_hostile_payloads_stay_text(
     for part in parts:
         await person.open(f"hostile-{part.start}")
         await expect(person.replies).to_have_count(len(part), timeout=60_000)
+        await _is_calm(person)
+
+
+@pytest.mark.timeout(300 + 4 * HOSTILE)
+async def test_generated_texts_are_harmless_streamed_and_stored(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
+    await generated_texts_stay_calm(person, chat_id, ollama)
+
+
+@pytest.mark.timeout(300 + 4 * HOSTILE)
+async def test_generated_texts_are_harmless_in_firefox(
+    fox_person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
+    await generated_texts_stay_calm(fox_person, chat_id, ollama)
+
+
+async def generated_texts_stay_calm(person: Person, chat_id: str, ollama: FakeOllama) -> None:
+    """Each streams into the page in pieces, and is there again after a reload."""
+    chance = random.Random(SEED)
+    texts = generated(SEED, HOSTILE)
+    for first in range(0, len(texts), AT_ONCE):
+        part = range(first, min(first + AT_ONCE, len(texts)))
+        await person.open(f"{chat_id}-{first}")
+        for number in part:
+            text = texts[number]
+            ollama.on(f"#{number}#", Reply(re.findall(rf"[\s\S]{{1,{chance.randint(1, 60)}}}", text)))
+            await person.ask(f"#{number}#")
+            await expect(person.replies).to_have_count(number - first + 1)
+            await person.state("idle")
+        await _is_calm(person)
+        await person.page.reload()
+        await expect(person.replies).to_have_count(len(part))
         await _is_calm(person)
 
 

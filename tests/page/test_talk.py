@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from tests.page.person import Person
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
-from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
+from tests.world.fakes.reply import FLOWING, Reply, ToolCall
 from tests.world.waiting import eventually
 
 STOPPED = re.compile(r"^Stopped in [\d.]+ ms · ran on backend-[123] · asked through backend-[123]$")
@@ -108,43 +108,6 @@ async def test_three_backends_take_turns(visitor: Person, chat_id: str) -> None:
     assert len(set(await visitor.page.locator(".badge").all_inner_texts())) > 1
 
 
-async def test_a_message_while_a_reply_runs_asks_what_to_do(
-    person: Person, chat_id: str, ollama: FakeOllama
-) -> None:
-    ollama.on("first", HELD)
-    ollama.on("second", HELD)
-    await person.open(chat_id)
-    await person.ask("first")
-    await person.sees(HELD_TEXT.strip())
-    await person.ask("second")
-    await expect(person.page.locator("#choice")).to_be_visible()
-    await person.page.keyboard.press("Escape")  # closes the question, stops nothing
-    await expect(person.page.locator("#choice")).to_be_hidden()
-    await person.state("running")
-    assert await person.box.input_value() == "second"
-    await person.box.press("Enter")
-    await person.page.get_by_role("button", name="Stop it and send").click()
-    await expect(person.questions).to_have_count(2)
-    await expect(person.replies.first.locator(".stopped")).to_be_visible()
-    await eventually(lambda: ollama.open_streams == 1)
-    await person.sees(HELD_TEXT.strip())
-
-
-async def test_a_message_can_wait_for_the_end_of_the_reply(
-    person: Person, chat_id: str, ollama: FakeOllama
-) -> None:
-    ollama.on("first", Reply(tokens=150, pace=0.02))
-    await person.open(chat_id)
-    await person.ask("first")
-    await person.sees("word9")
-    await person.ask("second")
-    await person.page.get_by_role("button", name="Send when it is done").click()
-    await expect(person.page.locator(".unsent")).to_contain_text("second")
-    await expect(person.questions).to_have_count(2)
-    await person.sees("word4")
-    assert [exchange.asked for exchange in ollama.exchanges][-2:] == ["first", "second"]
-
-
 async def test_regenerate_takes_the_place_of_the_reply(
     person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:
@@ -181,19 +144,6 @@ async def test_edit_and_send_again_cuts_the_chat_there(person: Person, chat_id: 
     await person.sees("word4")
     await person.page.reload()
     await expect(person.questions.locator(".bubble")).to_have_text(["other"])
-
-
-async def test_a_stopped_reply_can_be_continued(person: Person, chat_id: str, ollama: FakeOllama) -> None:
-    ollama.on("question 110", HELD)
-    await person.open(chat_id)
-    await person.ask("question 110")
-    await person.sees(HELD_TEXT.strip())
-    await person.page.keyboard.press("Escape")
-    await person.state("idle")
-    await person.last.get_by_role("button", name="Continue").click()
-    await expect(person.replies).to_have_count(2)
-    await person.sees("word4")
-    assert HELD_TEXT in str(ollama.exchanges[-1].body["messages"])
 
 
 async def test_tools_and_reasoning_are_folded(person: Person, chat_id: str, ollama: FakeOllama) -> None:

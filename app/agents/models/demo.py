@@ -60,6 +60,24 @@ _STORY = (
 )
 
 
+_CODE = """\
+Words of a text, counted, with nothing but the standard library:
+
+```python
+from collections import Counter
+
+def most_used(text: str, count: int = 3) -> list[tuple[str, int]]:
+    \"\"\"The words that are used most, the first ones first.\"\"\"
+    return Counter(text.lower().split()).most_common(count)
+
+print(most_used("the cat and the dog and the bird"))
+# [('the', 3), ('and', 2), ('cat', 1)]
+```
+
+`Counter` counts whatever can be a key; `most_common` sorts it.
+"""
+
+
 class DemoModel(Model):
     """A Strands model that plays a script, so many tokens per second."""
 
@@ -132,6 +150,8 @@ def _script(messages: Messages) -> str:
     if re.search(r"\b(story|long|tale|count)\b", question):
         chapters = (f"## Chapter {n}\n\n{''.join(_STORY)}\n\n" for n in range(1, 13))
         return "# The lighthouse with three lamps\n\n" + "".join(chapters) + "*The end.*"
+    if re.search(r"\b(python|code|program)\b", question):
+        return _CODE
     earlier = sum(message["role"] == "user" for message in messages) - 1
     seen = f"I can see {earlier} earlier question{'s' * (earlier != 1)} of this chat." if earlier else ""
     return _HELLO.format(seen=seen)

@@ -54,11 +54,20 @@ class RedisStatus(BaseModel):
     maxmemory_policy: str | None
 
 
+class LineStatus(BaseModel):
+    """The line before a model that makes only `limit` replies at once."""
+
+    limit: int
+    working: int
+    waiting: int
+
+
 class StatusBody(BaseModel):
-    """The backends, what they make, the stops of the last hour, and Redis."""
+    """The backends, what they make, the line before the model, the stops of the last hour, and Redis."""
 
     backends: list[dict[str, Any]]
     runs: list[RunBody]
+    line: LineStatus | None = Field(description="null: nobody has to wait (MODEL_PARALLEL=0)")
     stops: list[dict[str, Any]]
     redis: RedisStatus
 
