@@ -85,7 +85,7 @@ def test_half_of_the_files_have_at_most_110_lines() -> None:
     assert sizes[len(sizes) // 2] <= 110
 
 
-async def test_the_first_paint_is_under_100_kb(person: Person) -> None:
+async def test_the_first_paint_is_under_110_kb(person: Person) -> None:
     cdp = await person.page.context.new_cdp_session(person.page)
     await cdp.send("Network.enable")
     sizes: list[float] = []
@@ -94,5 +94,5 @@ async def test_the_first_paint_is_under_100_kb(person: Person) -> None:
     await person.page.wait_for_load_state("networkidle")
     assert len(sizes) > 10
     print(f"\nfirst paint: {sum(sizes):.0f} bytes in {len(sizes)} answers")
-    assert sum(sizes) < 100_000
+    assert sum(sizes) < 110_000
     assert not any(re.search("highlight|temml|marked", url) for url in person.requests)
