@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from itertools import product
+from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -17,6 +18,9 @@ from tests.world.processes import ROOT
 
 AXE = ROOT / "tests" / "page" / "vendor" / "axe-4.14.1.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+FORCED: tuple[Literal["none", "active"], ...] = ("none", "active")
 
 Scene = Callable[[Person, FakeOllama, Client], Awaitable[None]]
 
@@ -98,6 +102,22 @@ async def deleted(person: Person, ollama: FakeOllama, client: Client) -> None:
     await expect(person.page.locator("#toast")).to_be_visible()
 
 
+async def search(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await client.ask("axe-search", "a walnut")
+    await empty(person, ollama, client)
+    await person.page.keyboard.press("Control+k")
+    await person.page.keyboard.type("walnut")
+    await expect(person.page.locator("mark").first).to_be_visible()
+
+
+async def versions(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await person.open("axe-versions")
+    await person.ask("hello")
+    await person.state("idle")
+    await person.last.get_by_role("button", name="Write this reply again").click()
+    await expect(person.page.locator(".versions")).to_be_visible()
+
+
 async def status(person: Person, ollama: FakeOllama, client: Client) -> None:
     ollama.default = HELD
     await person.open("axe-status")
@@ -125,6 +145,8 @@ SCENES: list[Scene] = [
     settings,
     agents,
     deleted,
+    search,
+    versions,
     status,
 ]
 
@@ -135,9 +157,9 @@ async def test_axe_finds_nothing(
 ) -> None:
     async with people(browser, cluster.port, reduced_motion="reduce") as person:
         await scene(person, ollama, client)
-        for theme in ("light", "dark"):
-            await person.page.emulate_media(color_scheme=theme)
-            assert await violations(person) == []
+        for theme, forced in product(THEMES, FORCED):
+            await person.page.emulate_media(color_scheme=theme, forced_colors=forced)
+            assert await violations(person) == [], (theme, forced)
         await person.page.set_viewport_size({"width": 390, "height": 780})
         assert await violations(person) == []
 
