@@ -29,7 +29,7 @@ export function actionsOf(page) {
     swap: (version) => told(page.api.swap(page.chat.id, version).then(() => page.read(page.chat))),
     edit: (turn, text) => replace(page, turn, text),
     regenerate: (turn) => regenerate(page, turn),
-    goOn: () => (page.chat.goOn(), page.view.transcript.toEnd()),
+    goOn: () => (page.chat.goOn(), page.view.transcript.toEnd(), page.view.composer.focus()),
     branch: (turn) => told(branch(page, turn)),
     approve: (toolId, isAllowed, lasts) => approve(page, toolId, isAllowed, lasts),
     called: () => page.view.header.ring("?"),
