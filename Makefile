@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
         backup restore upgrade service service-user service-remove doctor tiny \
-        test test-quick test-containers test-model check check-kubernetes chaos soak bench vendor audit image-multiarch clean
+        test test-quick test-containers test-model check check-kubernetes chaos soak bench screenshots vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,10 @@ soak: ## Stops, readers and bad requests by the thousand for an hour (SOAK_MINUT
 bench: ## Measure speed, stops and memory against the baselines
 	$(DEV)
 	$(PYTHON) -m bench $(ARGS)
+
+screenshots: ## Pictures of every view of the page, for docs/looks.md
+	$(DEV)
+	$(PYTHON) -m tests.page.screenshots docs/screenshots
 
 vendor: ## Fetch the page's libraries again and check their hashes
 	@sh static/vendor/fetch.sh

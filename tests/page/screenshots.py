@@ -18,6 +18,7 @@ from tests.page.person import Person, launch, people
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
+from tests.world.processes import ROOT
 from tests.world.redis_server import PrivateRedis
 
 ANSWER = """The mean is the sum divided by the count. Two things to keep in mind:
@@ -44,6 +45,25 @@ print(mean([3, 4, 8]))  # 5.0
 
 See [the manual](https://docs.python.org/3/library/statistics.html) for more.
 """
+# a picture drawn and pasted
+PASTED = """async (box) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 420 });
+  const pen = canvas.getContext("2d");
+  const sky = pen.createLinearGradient(0, 0, 0, 300);
+  for (const [at, colour] of [[0, "#27496d"], [0.6, "#d9825b"], [1, "#f6c979"]]) sky.addColorStop(at, colour);
+  const shapes = [
+    [sky, 0, 0, 640, 300], ["#1d3a4c", 0, 300, 640, 120], ["#f4efe6", 450, 130, 34, 180],
+    ["#b3412e", 450, 190, 34, 40], ["#ffe9a8", 444, 108, 46, 22],
+  ];
+  for (const [colour, ...place] of shapes) {
+    pen.fillStyle = colour;
+    pen.fillRect(...place);
+  }
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const moved = new DataTransfer();
+  moved.items.add(new File([blob], "lighthouse.png", { type: "image/png" }));
+  box.dispatchEvent(new ClipboardEvent("paste", { clipboardData: moved, bubbles: true }));
+}"""
 STORY = "Once upon a time there was a lighthouse that no ship had ever needed. " * 40
 
 WIDE = {"width": 1180, "height": 800}
@@ -121,6 +141,31 @@ async def search(person: Person, ollama: FakeOllama) -> None:
     await expect(person.page.locator("mark").first).to_be_visible()
 
 
+async def permission(person: Person, ollama: FakeOllama) -> None:
+    ollama.default = Reply(["**84**."], tool=ToolCall("calculate", {"expression": "12 * (3 + 4)"}))
+    await person.open("a-permission")
+    await person.page.click("#agent")
+    await person.page.locator("#agents").get_by_role("radio", name="analyst").check()
+    await person.page.keyboard.press("Escape")
+    await person.ask("What is 12 * (3 + 4)?")
+    await expect(person.page.get_by_role("button", name="Allow once")).to_be_visible()
+
+
+async def files(person: Person, ollama: FakeOllama) -> None:
+    ollama.default = Reply(["A **lighthouse** before sunset. Your notes tell of three lamps; I see one."])
+    await person.open("a-lighthouse")
+    for question in ("What is this, and does it fit my notes?", "And this one?"):
+        await person.box.evaluate(PASTED)
+        await expect(person.page.locator("#files .busy")).to_have_count(0)
+        if question.startswith("What"):
+            notes = {"name": "notes.md", "mimeType": "text/markdown", "buffer": b"# Three lamps\n"}
+            await person.page.set_input_files("#pick-file", [notes])  # type: ignore[list-item]
+            await expect(person.page.locator("#files .busy")).to_have_count(0)
+            await person.ask(question)
+            await person.state("idle")
+    await person.box.fill("And this one?")
+
+
 async def error(person: Person, ollama: FakeOllama) -> None:
     await stopped(person, ollama)
     ollama.default = Reply(refuse=True)
@@ -183,7 +228,7 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 
 SCENES: list[Scene] = [
-    empty, answered, running, queue, stopped, editing, tools,
+    empty, answered, running, queue, stopped, editing, tools, permission, files,
     versions, search, error, refused, reconnecting, about, settings, keys, deleted, status, drawer,
 ]  # fmt: skip
 
@@ -233,7 +278,9 @@ async def main(out: Path, names: Sequence[str]) -> None:
     with TemporaryDirectory() as folder:
         where = Path(folder)
         async with FakeOllama() as ollama, PrivateRedis(where) as redis, async_playwright() as playwright:
-            env = {"PROVIDER": "ollama", "OLLAMA_HOST": ollama.url}
+            careful = (ROOT / "app" / "agents" / "analyst.toml").read_text()
+            (where / "analyst.toml").write_text(f'{careful}approve = ["calculate"]\n')
+            env = {"PROVIDER": "ollama", "OLLAMA_HOST": ollama.url, "AGENTS_DIR": str(where)}
             async with Cluster(where, redis.url, env=env) as cluster:
                 browser = await launch(playwright)
                 await _forget(cluster)
