@@ -158,8 +158,8 @@ async def files(person: Person, ollama: FakeOllama) -> None:
         await person.box.evaluate(PASTED)
         await expect(person.page.locator("#files .busy")).to_have_count(0)
         if question.startswith("What"):
-            notes = {"name": "notes.md", "mimeType": "text/markdown", "buffer": b"# Three lamps\n"}
-            await person.page.set_input_files("#pick-file", [notes])  # type: ignore[list-item]
+            notes: Any = {"name": "notes.md", "mimeType": "text/markdown", "buffer": b"# Three lamps\n"}
+            await person.page.set_input_files("#pick-file", [notes])
             await expect(person.page.locator("#files .busy")).to_have_count(0)
             await person.ask(question)
             await person.state("idle")

@@ -1,5 +1,6 @@
 """A tool that waits for a person: shown with its input, answered by pointer or key, also after a reload."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,6 +106,6 @@ async def test_the_tab_says_that_somebody_is_asked(person: Person, chat_id: str)
     await person.page.reload()
     await person.value("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     await person.ask("What is 6*7?")
-    await person.page.wait_for_function("document.title.startsWith('?')")
+    await expect(person.page).to_have_title(re.compile(r"^\? "))
     await person.page.keyboard.press("Escape")
     await person.state("idle")
