@@ -7,7 +7,7 @@ import { clockTime, duration } from "../words.js";
 import { h } from "./dom.js";
 
 const HOUR_MS = 3_600_000;
-const WIDTH = 600;
+const WIDEST = 640;
 const HEIGHT = 96;
 const BELOW = 18; // room for the times
 const LEAST_MS = 50; // what the height stands for at least
@@ -18,13 +18,14 @@ export function chart(stops, now = Date.now()) {
   const known = stops.filter(({ at, stop_ms: ms }) => ms != null && now - Date.parse(at) < HOUR_MS);
   if (known.length === 0) return null;
   const most = Math.max(LEAST_MS, ...known.map(({ stop_ms: ms }) => ms));
-  const x = (time) => WIDTH * (1 - (now - time) / HOUR_MS);
+  const width = Math.min(WIDEST, innerWidth - 48);
+  const x = (time) => width * (1 - (now - time) / HOUR_MS);
   const y = (ms) => HEIGHT - (HEIGHT - 8) * (ms / most);
   const label = t("{n} stop in the last hour, the slowest took {time}|{n} stops in the last hour, the slowest took {time}", {
     n: known.length,
     time: duration(Math.max(...known.map(({ stop_ms: ms }) => ms))),
   });
-  const picture = svg("svg", { viewBox: `-4 -4 ${WIDTH + 8} ${HEIGHT + BELOW + 8}`, class: "chart", role: "img", "aria-label": label });
+  const picture = svg("svg", { viewBox: `-4 -4 ${width + 8} ${HEIGHT + BELOW + 8}`, class: "chart", role: "img", "aria-label": label });
   picture.append(...MARKS.flatMap((minutes) => mark(minutes, x(now - minutes * 60_000), now)));
   picture.append(svg("text", { x: 2, y: 8 }, duration(most)));
   for (const { at, stop_ms: ms } of known)

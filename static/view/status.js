@@ -52,6 +52,7 @@ export class StatusView {
   #runs(runs) {
     if (runs.length === 0) return quiet(t("Nobody is waiting for a reply."));
     return table(
+      "runs",
       [t("Chat"), t("Agent"), t("Backend"), t("For"), ""],
       runs.map((run) => [
         this.#link(run.chat_id),
@@ -114,6 +115,7 @@ function stops(list, link) {
         : "",
     ),
     table(
+      "stops",
       [t("When"), t("Chat"), t("Ran on"), t("Asked through"), t("Took")],
       list
         .slice(0, 20)
@@ -133,10 +135,10 @@ function redis({ status, version, latency_ms: latency, used_memory_bytes: used, 
   return h("p", {}, t("{status} · version {version} · answers in {latency} · {used} used · {policy}", values));
 }
 
-const table = (heads, rows) =>
+const table = (name, heads, rows) =>
   h(
     "div",
-    { class: "table", tabindex: "0", role: "group", "aria-label": heads[0] },
+    { class: `table ${name}`, tabindex: "0", role: "group", "aria-label": heads[0] },
     h(
       "table",
       {},

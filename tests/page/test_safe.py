@@ -19,8 +19,8 @@ TAGS = """
 article a blockquote br button code del details div em
 footer h2 h3 h4 hr i b u s ins kbd li mark ol p pre small
 span strong sub summary sup table tbody td th thead time tr ul svg use
-math semantics annotation menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot
-mrow mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover
+math semantics annotation menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts
+mroot mrow mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover
 """
 
 LOOK = """
@@ -65,8 +65,8 @@ ASK = """async (questions) => {
   const box = document.getElementById("box");
   for (const question of questions) {
     const before = document.querySelectorAll(".reply").length;
-    const isAnswered = () =>
-      document.body.dataset.state === "idle" && document.querySelectorAll(".reply:not(.live)").length > before;
+    const isIdle = () => document.body.dataset.state === "idle";
+    const isAnswered = () => isIdle() && document.querySelectorAll(".reply:not(.live)").length > before;
     box.value = question;
     box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
     while (!isAnswered()) await new Promise((resolve) => setTimeout(resolve, 10));
