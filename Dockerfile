@@ -5,9 +5,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm 
 RUN --mount=type=cache,target=/root/.cache/pip pip install --root-user-action=ignore uv
 WORKDIR /srv
 COPY pyproject.toml uv.lock ./
-# cryptography signs for servers of the MCP library, which we are not: 14 MB that nothing loads.
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-default-groups --extra otel \
-    --no-install-package cryptography --no-install-package cffi --no-install-package pycparser
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-default-groups --extra otel
 # The AWS library describes some 400 services; Bedrock needs its own and those that give credentials. Compiled modules
 # come with their symbols: a quarter of everything.
 RUN find .venv/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \

@@ -285,6 +285,6 @@ async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None
     (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     settings = Settings.model_validate({"mcp_config": str(where / "mcp.json")})
     told = await _states(Servers(settings, {}))
-    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 7)
+    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 8)
     assert (told["missing"]["state"], told["missing"]["reason"]) == ("lost", "there is no such program")
     assert (where / "log").read_text().splitlines()[0] == "began"

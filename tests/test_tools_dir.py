@@ -24,7 +24,7 @@ from tests.world.client import Client, Stream
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
-from tests.world.own_tools import NAMES, agent, below, fill, marked, told, tools_of
+from tests.world.own_tools import NAMES, agent, alive, below, fill, marked, told, tools_of
 from tests.world.processes import ROOT, clean_environment
 from tests.world.waiting import eventually
 
@@ -196,13 +196,6 @@ async def stop_inside(client: Client, ollama: FakeOllama, chat_id: str, mark: Pa
         began = monotonic()
         await eventually(lambda: not alive(worker) and not marked(str(mark)), within=20, every=0.002)
         return await stream.rest(), monotonic() - began
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.soak

@@ -173,6 +173,14 @@ def marked(mark: str) -> list[int]:
     return [pid for pid in _parents() if mark in _words_of(pid)]
 
 
+def alive(pid: int) -> bool:
+    """Whether this process has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def _parents() -> dict[int, int]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):

@@ -22,6 +22,7 @@ SCRIPTS = ROOT / "tests" / "clients"
 PYTHON = {
     "openai 2": "openai<3 langchain-openai requests httpx httpx-sse aiohttp",
     "openai 3": "openai>=3,<4",
+    "mcp time": "mcp-server-time",
 }
 NODE = (
     "openai@6 ai@6 @ai-sdk/openai-compatible@2 @ag-ui/client@1 eventsource-parser@3 eventsource@4 "

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("echo", "slow", "die", "flood", "garbage", "long", "environment")
+NAMES = ["echo", "slow", "die", "flood", "garbage", "long", "environment", "grow"]
 LOG = Path(sys.argv[1])
 
 
@@ -43,6 +43,10 @@ def called(asked: Any, name: str, given: dict[str, Any]) -> None:
             send({"id": asked, "result": {"content": "no list"}})
         case "long":
             send({"id": asked, "result": said("y" * 100_000)})
+        case "grow":
+            NAMES.append("grown")
+            send({"method": "notifications/tools/list_changed"})
+            send({"id": asked, "result": said("grown")})
         case "environment":
             send({"id": asked, "result": said(" ".join(sorted(os.environ)))})
 
@@ -56,7 +60,11 @@ def main() -> None:
             case "initialize":
                 info = {"name": "fake", "version": "1"}
                 version = params["protocolVersion"]
-                told = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+                told = {
+                    "protocolVersion": version,
+                    "capabilities": {"tools": {"listChanged": True}},
+                    "serverInfo": info,
+                }
                 send({"id": asked, "result": told})
             case "tools/list":
                 tools = [
