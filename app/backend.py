@@ -54,7 +54,7 @@ class Backend:
         self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self.line = Line(self.store, settings)
-        self.approving = Approving(self.store, settings)
+        self.approving = Approving(self.store, settings, self.line)
         turns = Turns(self.store, self.runs, self.answerer, self._settler, self.line, self.approving)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)

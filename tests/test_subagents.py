@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.agents.catalog import Catalog
+from app.chat.approval import idle
 from app.events import Event, Text, Tool, unfinished
 from tests.conftest import ollama_env, openai_env
 from tests.world.client import Client, Stream
@@ -281,6 +282,41 @@ async def allowed(client: Client, other: Client, chat_id: str, agent: str) -> St
         body = {"tool_use_id": call["tool_use_id"], "approve": True}
         assert (await other.http.post(f"/api/v1/chat/{chat_id}/approve", json=body)).status_code == 200
         return await stream.rest()
+
+
+async def test_while_a_person_thinks_others_have_the_place_at_the_model(
+    crew: Cluster, ollama: FakeOllama, new_chat: Callable[[], str]
+) -> None:
+    asking, quick, long = new_chat(), new_chat(), new_chat()
+    ollama.on("quickly", Reply(tokens=["done"]))
+    ollama.on("at length", HELD)
+    async with crew.client(OLLAMA) as client, crew.client(OPENAI) as other:
+        ollama.default = Reply(tool=ToolCall("calculate", {"expression": "1+1"}), tokens=["two"])
+        async with client.chat(asking, "go", agent="careful") as stream:
+            await stream.until(lambda s: bool(s.of("tool")))
+            assert (await client.ask(quick, "quickly")).text == "done"
+            async with client.chat(long, "at length") as held:
+                await held.until_text("word2")
+                call = stream.of("tool")[-1]["tool_use_id"]
+                body = {"tool_use_id": call, "approve": True}
+                told = await other.http.post(f"/api/v1/chat/{asking}/approve", json=body)
+                assert told.status_code == 200
+                await stream.until(lambda s: bool(s.of("queue")))
+                assert [tool["status"] for tool in stream.of("tool")] == ["asked"]
+                await other.stop(long, wait=5000)
+            await stream.rest()
+        assert (stream.outcome, stream.text) == ("done", "two")
+        assert [tool["status"] for tool in stream.of("tool")] == ["asked", "running", "done"]
+
+
+def test_a_run_is_idle_where_all_that_is_open_waits_for_a_person() -> None:
+    above, asks = Tool("1", "boss", "running"), Tool("2", "sums", "asked", parent="1")
+    works = Tool("3", "calculate", "running", parent="1")
+    assert not idle([above])
+    assert idle([above, asks])
+    assert not idle([above, asks, works])
+    assert idle([above, asks, works, Tool("3", "calculate", "done", parent="1")])
+    assert not idle([above, asks, Tool("2", "sums", "running", parent="1")])
 
 
 async def test_they_are_listed_among_the_tools(crew: Cluster) -> None:

@@ -12,7 +12,7 @@ from app.events import iso
 router = APIRouter(prefix="/api/v1", tags=["stop"])
 
 
-@router.get("/runs", responses=answers(503))
+@router.get("/runs", responses=answers(503), response_model_exclude_unset=True)
 async def list_runs(here: Here, of: Owner) -> RunsBody:
     """What runs now, on all backends."""
     runs = await live_runs(here, of)
@@ -28,7 +28,7 @@ async def live_runs(here: Backend, of: str) -> list[RunBody]:
     runs = [
         RunBody(
             run_id=run.run_id, chat_id=chat.id, agent=run.agent, backend=run.backend,
-            started_at=iso(run.started_ms), asked=len(calls),
+            started_at=iso(run.started_ms), **({"asked": len(calls)} if calls else {}),
         )
         for (chat, run), calls in zip(live, asked, strict=True)
     ]  # fmt: skip

@@ -7,13 +7,15 @@ where nobody answers in time the call is refused.
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
 from loguru import logger
 
 from app.agents.approval import Verdict
+from app.chat.line import Line
 from app.clock import APPROVAL_SECONDS, UNWRITTEN_SECONDS
 from app.errors import NotAsked, NotFound, RedisUnavailable
-from app.events import Tool
+from app.events import OPEN, Event, Tool
 from app.runs.run import Run
 from app.settings import Settings
 from app.store.approvals import Answered, AskedCall, Lasting
@@ -30,7 +32,8 @@ _OTHER = "This has been answered otherwise before; the first answer counts."
 class Approving:
     """For the runs of this process, and for the answers that come here."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, line: Line) -> None:
+        self._line = line
         self._approvals = store.approvals
         self._seconds = settings.approval_timeout_seconds
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -48,7 +51,9 @@ class Approving:
         events.add(answered)
         try:
             with run.reply.patience.person():
-                return await self._verdict(run, call, asked, answered)
+                verdict = await self._verdict(run, call, asked, answered)
+                await self._line.come_back(run)
+                return verdict
         finally:
             events.discard(answered)
             if not events and self._waiting.get(run.chat.name) is events:
@@ -80,6 +85,8 @@ class Approving:
             if verdict:
                 logger.info("run_id=<{}>, verdict=<{}> | a person was asked", run.run_id, verdict)
                 return verdict
+            if idle(run.feed.events):
+                await self._line.step_aside(run)
             with contextlib.suppress(TimeoutError):
                 left = until - time.monotonic()
                 async with asyncio.timeout(min(APPROVAL_SECONDS, left) if left > 0 else APPROVAL_SECONDS):
@@ -97,3 +104,16 @@ class Approving:
     def _ring(self, name: str) -> None:
         for event in self._waiting.get(name, ()):
             event.set()
+
+
+def idle(events: Iterable[Event]) -> bool:
+    """Whether nothing of a run works where these events end: of its calls that are not over each waits
+    for a person, or for a call inside it.
+    """
+    calls: dict[str, Tool] = {}
+    for event in events:
+        if type(event) is Tool:
+            calls[event.tool_use_id] = event
+    begun = {used: call for used, call in calls.items() if call.status in OPEN}
+    outer = {call.parent for call in begun.values()}
+    return all(call.status == "asked" or used in outer for used, call in begun.items())

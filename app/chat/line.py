@@ -42,6 +42,7 @@ class Line:
             owner_most=settings.key_max_runs,
         )
         self._called: dict[str, asyncio.Event] = {}
+        self._moving: dict[str, asyncio.Lock] = {}
         self._working: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         store.bells.on_turn = self._ring
@@ -86,15 +87,31 @@ class Line:
             yield
             return
         event = self._called[run.live.attempt] = asyncio.Event()
+        self._moving[run.live.attempt] = asyncio.Lock()
         try:
             await self._wait(run, event)
             self._working.add(run.live.attempt)
             yield
         finally:
-            del self._called[run.live.attempt]
+            del self._called[run.live.attempt], self._moving[run.live.attempt]
             task = asyncio.create_task(self.leave(run.live), name=f"leave {run.run_id}")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+
+    async def step_aside(self, run: Run) -> None:
+        """Gives the place back while a person thinks; others work meanwhile."""
+        attempt = run.live.attempt
+        if attempt in self._working:
+            async with self._moving[attempt]:
+                await self.leave(run.live)
+
+    async def come_back(self, run: Run) -> None:
+        """Waits for a place again where it was given back."""
+        attempt = run.live.attempt
+        if self._open and attempt not in self._working:
+            async with self._moving[attempt]:
+                await self._wait(run, self._called[attempt])
+                self._working.add(attempt)
 
     async def renew(self) -> None:
         """Keeps the places of the runs whose turn it is. Raises `RedisUnavailable`."""

@@ -66,14 +66,17 @@ class Reply:
 
     def queued(self, position: int, ahead: int, waited_ms: int) -> None:
         """It waits for its turn; told when its place changes. No clock runs meanwhile."""
-        self.patience.stand()
+        if not self.patience.asks_a_person:
+            self.patience.stand()
         if (position, ahead) != self._stood and not self.closed:
             self._stood = (position, ahead)
             self.feed.events.append(Queue(position, ahead, waited_ms))
             self._on_event()
 
     def called(self) -> None:
-        """It is its turn: its clocks begin."""
+        """It is its turn: its clocks begin, or go on where a person was asked."""
+        if self.patience.asks_a_person:
+            return
         self.patience.begin()
         self.waited = self.patience.turn_from - self.started
 

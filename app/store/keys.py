@@ -28,7 +28,7 @@ together.
 
 Messages (with their parts) and versions share one budget of 2 MB a chat, counted in `bytes`: the
 oldest versions go first, then the oldest messages. What a hash holds besides is bounded by 4,000
-characters of instructions.
+characters of instructions and a word for each tool that was answered for the chat.
 
 Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`.
 `REDIS_PREFIX` stands before every key and channel. While a run lives the keys of its chat have no

@@ -72,14 +72,15 @@ class RunningBody(BaseModel):
     backend: str
     started_at: str
     continues: bool = Field(False, description="What it says joins the last message")
-    asked: list[AskedBody] = Field(description="Tool calls that wait for a person")
+    asked: list[AskedBody] = Field([], description="Tool calls that wait for a person, where some do")
 
     @classmethod
     def of(cls, live: LiveRun, asked: Sequence[AskedCall]) -> "RunningBody":
+        more: dict[str, Any] = {"continues": True} if live.continues else {}
+        more |= {"asked": [AskedBody.of_call(one) for one in asked]} if asked else {}
         return cls(
             run_id=live.run_id, agent=live.agent, backend=live.backend, started_at=iso(live.started_ms),
-            asked=[AskedBody.of_call(one) for one in asked],
-            **({"continues": True} if live.continues else {}),
+            **more,
         )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class RunBody(BaseModel):
     agent: str
     backend: str
     started_at: str
-    asked: int = Field(description="Tool calls of it that wait for a person")
+    asked: int = Field(0, description="Tool calls of it that wait for a person, where some do")
 
 
 class RunsBody(BaseModel):
