@@ -126,6 +126,7 @@ async def test_all_of_a_chat_comes_back(keyed: Cluster, ollama: FakeOllama) -> N
     [
         {"parts": [{"type": "smell", "text": "x"}]},
         {"parts": "x"},
+        {"parts": [{"type": "text", "text": 7}]},
         {"parts": [{"type": "tool", "name": "x"}]},
         {"versions": [{"version": 0, "messages": []}]},
         {"versions": [{"version": 1, "messages": [{"role": "user"}]}]},

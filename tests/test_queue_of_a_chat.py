@@ -1,8 +1,11 @@
 """Messages that wait in a chat: answered in order, each once, on any backend; taken back, handed back."""
 
 import asyncio
+import os
 import time
 from typing import Any
+
+import pytest
 
 from tests.world.client import Client
 from tests.world.cluster import Cluster
@@ -220,8 +223,9 @@ async def test_a_deleted_chat_forgets_what_waits(client: Client, chat_id: str, o
     assert not ollama.of("number")
 
 
+@pytest.mark.parametrize("_", range(int(os.environ.get("SOAK_QUEUES", "1"))))
 async def test_ten_that_wait_are_each_answered_once_while_backends_are_killed(
-    rough: Rough, chat_id: str
+    rough: Rough, chat_id: str, _: int
 ) -> None:
     rough.ollama.default = Reply(tokens=10, pace=0.05)
     rough.ollama.on("first", HELD)

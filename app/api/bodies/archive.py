@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from app.api.bodies.fields import AgentName, ChatId, RunId
@@ -17,12 +17,14 @@ def _sound(text: str) -> str:
     return text
 
 
+FURTHER = ConfigDict(extra="allow")  # a step may tell more than every step does
 Words = Annotated[str, AfterValidator(_sound)]
 
 
 class TextStep(TypedDict):
     """Text of a reply between its other steps."""
 
+    __pydantic_config__ = FURTHER  # type: ignore[misc]  # how pydantic configures a TypedDict
     type: Literal["text"]
     text: Words
 
@@ -30,6 +32,7 @@ class TextStep(TypedDict):
 class ReasoningStep(TypedDict):
     """What the model thought."""
 
+    __pydantic_config__ = FURTHER  # type: ignore[misc]
     type: Literal["reasoning"]
     text: Words
     seconds: float | None
@@ -38,6 +41,7 @@ class ReasoningStep(TypedDict):
 class ToolStep(TypedDict):
     """A tool call."""
 
+    __pydantic_config__ = FURTHER  # type: ignore[misc]
     type: Literal["tool"]
     tool_use_id: Words
     name: Words
