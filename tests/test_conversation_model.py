@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
                 await killed(rough, people, chance.choice([1, 2, 3]))
             print(f"seed {seed}: {sum(one.deeds for one in people)} deeds, "
                   f"{rough.redis_link.dropped} answers lost", file=sys.stderr, flush=True)  # fmt: skip
+        deeds = Counter(deed for one in people for log in one.log.values() for deed in log)
+        print(f"seed {seed}: {deeds}", file=sys.stderr)
         for talker in people:
             await talker.listed()
             for thread in list(talker.threads.values()):

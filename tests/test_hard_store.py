@@ -68,9 +68,20 @@ async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: s
     await store.let_go(chat, run)
 
 
-@pytest.mark.parametrize("replaces", [None, "run-00001", "run-00002", "run-00003"])
+ONE, TWO = ("user", "question 1"), ("assistant", "answer to question 1")
+ASKED = (None, "run-00001", "run-00002", "run-00003")
+BROUGHT: list[Any] = [(), (ONE, TWO), (("user", "other"),), (ONE, ("assistant", "edited")), (ONE, TWO, TWO)]
+
+
+@pytest.mark.parametrize(
+    ("replaces", "turns"),
+    [
+        *((one, None) for one in (None, "run-00001", "run-00002", "run-00003")),
+        *((None, one) for one in BROUGHT),
+    ],
+)
 async def test_a_start_that_is_taken_back_gives_everything_back(
-    store: Store, redis_url: str, chat_id: str, replaces: str | None
+    store: Store, redis_url: str, chat_id: str, replaces: str | None, turns: Any
 ) -> None:
     chat = Chat("", chat_id)
     async with connected(redis_url) as redis:
@@ -80,7 +91,7 @@ async def test_a_start_that_is_taken_back_gives_everything_back(
         for attempt in ("b1", "b2"):
             run = a_run(store, "run-new01", attempt)
             for _ in range(2):  # its answer is lost, and it is asked again
-                met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces), [])
+                met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces, turns), [])
                 assert isinstance(met, Started)
             for _ in range(2):
                 await store.memory.undo(chat, run, Asked("new", "d", None))

@@ -86,7 +86,7 @@ class Talker:
         self.log[thread.chat_id].append(deed.__name__)
         await deed(thread)
         if thread.chat_id in self.threads:
-            await self.agree(thread)
+            await self.agree(self.threads[thread.chat_id])
 
     def _deed(self, thread: Thread) -> Callable[[Thread], Awaitable[None]]:
         if not thread.messages:
@@ -98,6 +98,7 @@ class Talker:
             self.fork: 2, self.edit: 2, self.take_back: 2 if thread.queued else 0,
             self.stop_early: 0 if thread.live else 1, self.set_key: 2 if thread.live else 0,
             self.put_in: 0 if thread.live else 2, self.delete: 1,
+            self.bring: 0 if self.rough.redis_link.drop_fraction else 4,  # it cannot be sent again
         }  # fmt: skip
         return self.chance.choices([*weights], [*weights.values()])[0]
 
@@ -108,12 +109,12 @@ class Talker:
         await self._ask(thread, on_busy=on_busy)
 
     async def replace(self, thread: Thread) -> None:
-        questions = [m.run_id for m in thread.messages if m.role == "user"]
+        questions = [m.run_id for m in thread.messages if m.role == "user" and m.run_id]
         on_busy = self.chance.choice(["reject", "replace"])
         await self._ask(thread, replaces=self.chance.choice([*questions, "nobody-knows-it"]), on_busy=on_busy)
 
     async def go_on(self, thread: Thread) -> None:
-        replies = [m.run_id for m in thread.messages if m.role == "assistant"]
+        replies = [m.run_id for m in thread.messages if m.role == "assistant" and m.run_id]
         if not replies:
             return
         last = replies[-1] if self.chance.random() < 0.8 else self.chance.choice(replies)
@@ -246,8 +247,29 @@ class Talker:
             assert answer.status_code == 200, answer.text
             thread.swap(past)
 
+    async def bring(self, thread: Thread) -> None:
+        """Another door brings the conversation, as it is or rewritten somewhere."""
+        turns = [(m.role, m.content) for m in thread.messages if m.content]
+        if turns and self.chance.random() < 0.7:
+            at = self.chance.randrange(len(turns))
+            turns[at] = (turns[at][0], f"{turns[at][1]}, edited")
+        del turns[self.chance.randrange(len(turns) + 1) if self.chance.random() < 0.4 else len(turns) :]
+        kind = self.chance.choice(["plain", "tool", "cut"])
+        text = f"{kind} {self._new('text')}"
+        said = [{"role": role, "content": words} for role, words in [*turns, ("user", text)]]
+        body, headers = {"model": "general", "messages": said}, {"X-Chat-Id": thread.chat_id}
+        answer = await self.client.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        if thread.live:
+            thread.end("stopped", shown(thread.live), is_open=True)
+        run_id = answer.headers["X-Run-Id"]
+        thread.become(turns, run_id)
+        thread.begin(run_id, text, "general")
+        thread.title = self._infos[thread.chat_id]["title"] or thread.title
+        self._went(thread, kind, f"{text} is ", None)
+
     async def fork(self, thread: Thread) -> None:
-        replies = [m.run_id for m in thread.messages if m.role == "assistant"]
+        replies = [m.run_id for m in thread.messages if m.role == "assistant" and m.run_id]
         if not replies or len(self.threads) > MOST_CHATS:
             return
         run_id, chat_id = self.chance.choice(replies), self._new("fork")
@@ -425,8 +447,9 @@ class Talker:
     def _number_of(self, thread: Thread, past: Past) -> int:
         siblings = [one for one in thread.versions if one.anchor == past.anchor]
         at = next(n for n, one in enumerate(siblings) if one is past)
-        messages = self._infos[thread.chat_id]["messages"]
-        question = next(m for m in messages if m["run_id"] == past.anchor and m["role"] == "user")
+        place = thread.place(past.anchor)
+        assert place is not None
+        question = self._infos[thread.chat_id]["messages"][place]
         return int(question["versions"][at]["version"])
 
     def _adopt(self, thread: Thread) -> Thread:

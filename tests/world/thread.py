@@ -13,20 +13,24 @@ Parts = list[dict[str, Any]] | None
 
 @dataclass
 class Said:
-    """A message; `open`: a reply that can go on."""
+    """A message; `open`: a reply that can go on. Without a run it was brought, and has a `mark`."""
 
     role: str
     content: str
-    run_id: str
+    run_id: str | None
     outcome: str | None = None
     parts: Parts = None
     continued: int = 0
     open: bool = False
+    mark: str = ""
+
+    def __post_init__(self) -> None:
+        self.mark = self.mark or self.run_id or ""
 
 
 @dataclass
 class Past:
-    """What stood in the place of the question that `anchor` asked, and behind it."""
+    """What stood in the place of the question marked `anchor`, and behind it."""
 
     anchor: str
     messages: list[Said]
@@ -65,9 +69,9 @@ class Thread:
     unsent: list[Waits] = field(default_factory=list)
     live: Live | None = None
 
-    def place(self, run_id: str) -> int | None:
-        """Where the question of this run stands."""
-        return next((n for n, m in enumerate(self.messages) if m.run_id == run_id and m.role == "user"), None)
+    def place(self, mark: str) -> int | None:
+        """Where the question with this mark stands."""
+        return next((n for n, m in enumerate(self.messages) if m.mark == mark and m.role == "user"), None)
 
     def can_go_on(self) -> bool:
         """Whether the last reply can."""
@@ -84,6 +88,26 @@ class Thread:
         if not continues:
             self.messages.append(Said("user", text, run_id))
         self.live = Live(run_id, continues or None)
+
+    def become(self, turns: list[tuple[str, str]], stands: str) -> None:
+        """A client brings these turns, with the question `stands` behind them."""
+        old, place, taken = self.messages, 0, 0
+        while place < len(old):
+            turn = turns[taken] if taken < len(turns) else None
+            told = turn == (old[place].role, old[place].content)
+            silent = old[place].role == "assistant" and not old[place].content
+            if not told and not (silent and (not turn or turn[0] == "user")):
+                break
+            place, taken = place + 1, taken + told
+        came = [Said(*turn, None, mark=f"{stands}.{n}") for n, turn in enumerate(turns[taken:])]
+        if place < len(old):
+            fits = old[place].role == "user" and (not came or came[0].role == "user")
+            while place and not fits:
+                place -= 1
+                came.insert(0, copy.deepcopy(old[place]))
+                fits = old[place].role == "user"
+            self._cut(place, came[0].mark if came else stands)
+        self.messages += came
 
     def end(self, outcome: str, text: str, parts: Parts = None, *, is_open: bool = False) -> None:
         """It has ended."""
@@ -110,7 +134,7 @@ class Thread:
         """A version comes back, what stood there becomes one."""
         place = self.place(past.anchor)
         assert place is not None
-        question = past.messages[0].run_id
+        question = past.messages[0].mark
         self._cut(place, question)
         self.versions.remove(past)
         self.messages += past.messages
@@ -147,14 +171,14 @@ class Thread:
             body = {
                 n: getattr(message, n) for n in ("role", "content", "run_id", "outcome", "parts", "continued")
             }
-            older = [p for p in self.versions if p.anchor == message.run_id and not any(p is t for t in told)]
+            older = [p for p in self.versions if p.anchor == message.mark and not any(p is t for t in told)]
             told += older
             body["versions"] = [self._shown(past.messages, told) for past in older]
             found.append(body)
         return found
 
     def _cut(self, place: int, stands: str) -> None:
-        gone = self.messages[place].run_id
+        gone = self.messages[place].mark
         for past in self.versions:
             if past.anchor == gone:
                 past.anchor = stands
