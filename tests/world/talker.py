@@ -33,7 +33,8 @@ def kind_of(asked: str, before: str) -> tuple[str, str]:
 def play(exchange: Exchange) -> Reply:
     """What the model says: the same to the same question."""
     before = [str(m.get("content", "")) for m in exchange.body["messages"] if m["role"] == "assistant"]
-    kind, first = kind_of(exchange.asked, before[-1] if before else "")
+    asked = exchange.asked.rpartition("\n\n")[2]  # of questions behind each other the last
+    kind, first = kind_of(asked, before[-1] if before else "")
     tool = ToolCall("calculate", {"expression": "6 * 7"})
     return {
         "plain": Reply(tokens=[first, "answered. "]),
