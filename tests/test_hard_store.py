@@ -163,6 +163,14 @@ async def test_a_message_that_waited_and_was_stopped_before_its_start_was_taken_
     assert met.stop_at_birth
 
 
+async def test_a_deletion_whose_answer_was_lost_is_told_again(store: Store, chat_id: str) -> None:
+    chat = Chat("", chat_id)
+    await turn(store, chat, "run-00001", "first")
+    deletion = store.shelf._deletion(chat)
+    assert await store.redis.do_all([deletion, deletion]) == [b"deleted"] * 2
+    assert await store.shelf.delete(chat) == "unknown"
+
+
 async def test_a_chat_that_begins_while_another_start_is_taken_back_stays_listed(
     store: Store, chat_id: str
 ) -> None:

@@ -12,6 +12,7 @@ together.
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
 | `chat:{name}:unsent` | list | the messages that the last stop handed back | as the chat, until the next message |
 | `chat:{name}:approvals` | hash | tool calls of a run that wait for a person, and the answers, see `approvals` | `APPROVAL_TIMEOUT_SECONDS` and a minute |
+| `chat:{name}:gone` | string | who has deleted the chat, so that it is told so when asked twice | 10 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `response:<owner>:<run id>` | string | JSON of how a run was asked for at OpenAI's door, see `responses` | as the chat |
@@ -47,6 +48,7 @@ TYPES = {
     **dict.fromkeys(("messages", "ids", "queue", "unsent"), "list"),
     **dict.fromkeys(("early", "index", "queued", "waiting", "working", "until_"), "zset"),
     "events": "stream",
+    "gone": "string",
 }
 
 
@@ -103,6 +105,10 @@ class Chat:
     @property
     def approvals(self) -> str:
         return f"{self.key}:approvals"
+
+    @property
+    def gone(self) -> str:
+        return f"{self.key}:gone"
 
     @property
     def readers(self) -> str:

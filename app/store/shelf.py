@@ -1,6 +1,7 @@
 """The chats of an owner: listed, newest activity first, deleted, and the least recently used evicted."""
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 
 from app.settings import Settings
@@ -12,12 +13,14 @@ from app.store.records import LiveRun
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script, command
 
+GONE_MS = 10_000  # > CALL_SECONDS: an answer that was lost is asked for again
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 PAGE = 200  # chats looked at in one exchange
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
 
 # `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running
-# chat are forgotten at once, so that none begins when the run has been stopped
+# chat are forgotten at once, so that none begins when the run has been stopped. `token`: a second
+# time it finds that it was the one
 DELETE = Script(
     DECODED
     + HOLDER
@@ -28,11 +31,13 @@ local live = redis.call('HMGET', chat, 'run_id', 'run')
 if live[1] and holder(live[2]) then return 'running' end
 for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
 local known = redis.call('EXISTS', chat)
+if token ~= '' and known == 0 and redis.call('GET', gone) == token then return 'deleted' end
+if token ~= '' and known == 1 then redis.call('SET', gone, token, 'PX', gone_ms) end
 redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals)
 return known == 1 and 'deleted' or 'unknown'
 """,
-    keys="chat messages runs ids versions queue unsent early approvals logs",
-    args="log_ms spare",
+    keys="chat messages runs ids versions queue unsent early approvals gone logs",
+    args="log_ms spare token gone_ms",
 )
 
 # some hundreds of the oldest chats beyond the number that may be kept, passing over some of them
@@ -122,7 +127,8 @@ class Shelf:
         """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
         return DELETE(
             **chat.keys(), unsent=chat.unsent, early=chat.early, approvals=chat.approvals,
-            logs=chat.events(""), log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+            gone=chat.gone, logs=chat.events(""), log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+            token="" if spare else uuid.uuid4().hex, gone_ms=GONE_MS,
         )  # fmt: skip
 
     async def _forget_expired(self, owner: str) -> None:
