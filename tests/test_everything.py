@@ -10,9 +10,12 @@ from tests.conftest import ollama_env
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
-from tests.world.fakes.reply import FLOWING, Reply
+from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 
-KEYS = {"API_KEYS": "ann:key-of-ann,bob:key-of-bob,cy:key-of-cy", "MEMORY_MAX_CONVERSATIONS": "20"}
+KEYS = {
+    "API_KEYS": "ann:key-of-ann,bob:key-of-bob,cy:key-of-cy,dan:key-of-dan,eve:key-of-eve",
+    "MEMORY_MAX_CONVERSATIONS": "20",
+}
 AT = "2026-01-02T03:04:05.678Z"
 
 
@@ -70,6 +73,71 @@ async def test_what_goes_out_comes_back_equal(keyed: Cluster, ollama: FakeOllama
         again = await bob.ask("chat-0", "better", replaces=info["messages"][0]["run_id"])
         assert again.outcome == "done"
         assert [m["content"] for m in await bob.messages("chat-0")] == ["better", Reply().text]
+
+
+async def test_all_of_a_chat_comes_back(keyed: Cluster, ollama: FakeOllama) -> None:
+    tool = ToolCall("calculate", {"expression": "6 * 7"})
+    ollama.on("tool", Reply(tokens=["It is ", "42."], tool=tool, thinking=["hm"]))
+    ollama.on("held", HELD)
+    ollama.on("Go on", Reply(tokens=["and more"]))
+    async with keyed.client(key="key-of-dan") as dan, keyed.client(key="key-of-eve") as eve:
+        first = await dan.ask("full", "tool")
+        second = await dan.ask("full", "second")
+        await dan.ask("full", "second, edited", replaces=second.run_id)
+        await dan.ask("full", "tool, edited", replaces=first.run_id)  # a version with versions in it
+        turns = [{"role": "user", "content": text} for text in ("brought", "held")]
+        body = {"model": "general", "messages": [turns[0], {"role": "assistant", "content": "x"}, turns[1]]}
+        async with dan.http.stream(
+            "POST", "/v1/chat/completions", json=body | {"stream": True}, headers={"X-Chat-Id": "full"}
+        ) as answer:
+            pieces = answer.aiter_text()
+            while "word2" not in await anext(pieces):
+                pass
+            await dan.stop("full", wait=5000)
+        wanted = {"agent": "poet", "instructions": "Briefly.", "temperature": 0.3, "title": "Named"}
+        assert (await dan.http.patch("/api/v1/chat/full", json=wanted)).status_code == 200
+        await dan.ask("other", "hello")
+        before = await dan.chat_info("full")
+        assert str(before).count("'versions'") == 2
+        file = await taken_out(dan)
+        for _ in range(2):  # the answer may be lost
+            assert [c["chat_id"] for c in (await put_in(eve, file))["chats"]] == ["full", "other"]
+        assert await eve.chat_info("full") == before
+        assert await taken_out(eve) == file
+        assert (await dan.http.delete("/api/v1/chat/full")).status_code == 200
+        assert [c["chat_id"] for c in (await put_in(dan, file))["chats"]] == ["full", "other-2"]
+        for one in (dan, eve):
+            reply = (await one.messages("full"))[-1]
+            url = "/api/v1/chat/full?format=json"
+            async with one.http.stream("POST", url, json={"continues": reply["run_id"]}) as answer:
+                assert answer.status_code == 200, await answer.aread()
+                assert '"agent": "poet"' in (await answer.aread()).decode()
+            assert (await one.messages("full"))[-1]["content"] == f"{HELD_TEXT}and more"
+            oldest = (await one.messages("full"))[0]["versions"][0]["version"]
+            answer = await one.http.post("/api/v1/chat/full/versions", json={"version": oldest})
+            assert answer.status_code == 200
+            back = [m for m in await one.messages("full") if m["role"] == "user"]
+            assert [m["content"] for m in back] == ["tool", "second, edited"]
+            assert [len(m.get("versions", ())) for m in back] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parts": [{"type": "smell", "text": "x"}]},
+        {"parts": "x"},
+        {"parts": [{"type": "text", "text": 7}]},
+        {"parts": [{"type": "tool", "name": "x"}]},
+        {"versions": [{"version": 0, "messages": []}]},
+        {"versions": [{"version": 1, "messages": [{"role": "user"}]}]},
+    ],
+)
+async def test_a_step_or_version_that_is_none_is_told(keyed: Cluster, wrong: dict[str, Any]) -> None:
+    async with keyed.client(key="key-of-cy") as cy:
+        line = chat("wrong-one")
+        line["messages"][1] |= wrong
+        done = await put_in(cy, line)
+        assert (done["imported"], [one["line"] for one in done["errors"]]) == (0, [1])
 
 
 async def test_an_id_that_is_taken_is_renamed_and_bad_lines_are_told(keyed: Cluster) -> None:

@@ -12,7 +12,9 @@ from app.settings import Settings
 from app.store.commands import hold
 from app.store.keys import Chat
 from app.store.records import Asked, LastWords, LiveRun, Message, Started
+from app.store.shelf import unlist
 from app.store.store import Store
+from app.store.waiting import Waiting
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -66,9 +68,20 @@ async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: s
     await store.let_go(chat, run)
 
 
-@pytest.mark.parametrize("replaces", [None, "run-00001", "run-00002", "run-00003"])
+ONE, TWO = ("user", "question 1"), ("assistant", "answer to question 1")
+ASKED = (None, "run-00001", "run-00002", "run-00003")
+BROUGHT: list[Any] = [(), (ONE, TWO), (("user", "other"),), (ONE, ("assistant", "edited")), (ONE, TWO, TWO)]
+
+
+@pytest.mark.parametrize(
+    ("replaces", "turns"),
+    [
+        *((one, None) for one in (None, "run-00001", "run-00002", "run-00003")),
+        *((None, one) for one in BROUGHT),
+    ],
+)
 async def test_a_start_that_is_taken_back_gives_everything_back(
-    store: Store, redis_url: str, chat_id: str, replaces: str | None
+    store: Store, redis_url: str, chat_id: str, replaces: str | None, turns: Any
 ) -> None:
     chat = Chat("", chat_id)
     async with connected(redis_url) as redis:
@@ -78,7 +91,7 @@ async def test_a_start_that_is_taken_back_gives_everything_back(
         for attempt in ("b1", "b2"):
             run = a_run(store, "run-new01", attempt)
             for _ in range(2):  # its answer is lost, and it is asked again
-                met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces), [])
+                met, _ = await store.memory.start(chat, run, Asked("new", "d", replaces, turns), [])
                 assert isinstance(met, Started)
             for _ in range(2):
                 await store.memory.undo(chat, run, Asked("new", "d", None))
@@ -97,6 +110,79 @@ async def test_a_start_in_a_new_chat_that_is_taken_back_leaves_nothing(
     await store.memory.undo(chat, run, Asked("new", "d", None))
     async with connected(redis_url) as redis:
         assert await whole(redis, chat) == {"index": False}
+
+
+def waits(run_id: str, text: str, line: Any = "last") -> Asked:
+    return Asked(text, "d", line=line, waiting=Waiting(run_id, text).kept())
+
+
+async def test_a_refused_message_does_not_wait_and_an_accepted_one_does(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    live, one, again = (
+        a_run(store, "run-live1"),
+        a_run(store, "run-wait1", "b1"),
+        a_run(store, "run-wait1", "b2"),
+    )
+    await store.memory.start(chat, live, Asked("first", "d"), [])
+    async with connected(redis_url) as redis:
+        before = await whole(redis, chat)
+        asked = waits("run-wait1", "second")
+        for _ in range(2):
+            met, _ = await store.memory.start(chat, one, asked, [])
+            assert isinstance(met, Waiting)
+        await store.memory.undo(chat, one, asked)  # its answer was lost
+        assert await whole(redis, chat) == before
+    await store.memory.start(chat, one, asked, [])
+    met, _ = await store.memory.start(chat, again, asked, [])  # sent again, before the first is taken back
+    assert isinstance(met, Waiting)
+    await store.memory.undo(chat, one, asked)
+    await store.memory.undo(chat, again, asked)
+    assert [w.text for w in (await store.memory.read(chat)).queued] == ["second"]
+
+
+async def test_a_message_that_waited_and_was_stopped_before_its_start_was_taken_back_stays_stopped(
+    store: Store, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    await turn(store, chat, "run-00001", "first")
+    live = a_run(store, "run-live1")
+    await store.memory.start(chat, live, Asked("second", "d"), [])
+    await store.memory.start(chat, a_run(store, "run-wait1", "b1"), waits("run-wait1", "third"), [])
+    reply = Message("assistant", "so", 0, "run-live1", "done", {})
+    await store.memory.end(chat, live, "p", LastWords(reply, [Start(*["x"] * 7)], 1))
+    called = waits("run-wait1", "third", "head")
+    met, _ = await store.memory.start(chat, a_run(store, "run-wait1", "b2"), called, [])
+    assert isinstance(met, Started)
+    assert not met.stop_at_birth
+    assert (await store.stops.request(chat, None)).run_id == "run-wait1"
+    await store.memory.undo(chat, a_run(store, "run-wait1", "b2"), called)
+    met, _ = await store.memory.start(chat, a_run(store, "run-wait1", "b3"), called, [])
+    assert isinstance(met, Started)
+    assert met.stop_at_birth
+
+
+async def test_a_deletion_whose_answer_was_lost_is_told_again(store: Store, chat_id: str) -> None:
+    chat = Chat("", chat_id)
+    await turn(store, chat, "run-00001", "first")
+    deletion = store.shelf._deletion(chat)
+    assert await store.redis.do_all([deletion, deletion]) == [b"deleted"] * 2
+    assert await store.shelf.delete(chat) == "unknown"
+
+
+async def test_a_chat_that_begins_while_another_start_is_taken_back_stays_listed(
+    store: Store, chat_id: str
+) -> None:
+    chat = Chat("", chat_id)
+    run = a_run(store, "run-new01")
+    await store.memory.start(chat, run, Asked("new", "d"), [])
+    await unlist(store.redis, chat.owner, [chat.id])
+    listed, _ = await store.shelf.listed(chat.owner, 200, 0)
+    assert chat_id in [row[0] for row in listed]
+    await store.memory.undo(chat, run, Asked("new", "d"))
+    listed, _ = await store.shelf.listed(chat.owner, 200, 0)
+    assert chat_id not in [row[0] for row in listed]
 
 
 async def test_a_replaced_question_is_kept_as_a_version_and_an_ending_twice_is_one(

@@ -1,8 +1,12 @@
 """The steps of a reply are kept: what a reload, a file and the next turn get is what was streamed."""
 
+import asyncio
 import itertools
 import json
+import os
 import random
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,18 +15,21 @@ from app.agents.past import messages, whole_calls
 from app.chat.parts import MOST_BYTES, parts_of
 from app.events import Event, Model, Reasoning, Text, Tool
 from app.store.records import Message
-from tests.world.client import Stream
+from tests.world.cluster import Cluster
 from tests.world.fakes.bedrock import FakeBedrock
-from tests.world.fakes.reply import Reply, ToolCall
+from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.reply import Exchange, Reply, ToolCall
+from tests.world.invariants import assert_invariants
 from tests.world.sides import Side
+from tests.world.sse import Frame
 
 SUM = Reply(tokens=["It is ", "42."], tool=ToolCall("calculate", {"expression": "6 * 7"}), thinking=["hm"])
 
 
-def merged(stream: Stream) -> list[dict[str, Any]]:
+def merged(frames: Sequence[Frame]) -> list[dict[str, Any]]:
     """The steps as a page would put them together from what it was shown."""
     found: list[dict[str, Any]] = []
-    for frame in stream.frames:
+    for frame in frames:
         if frame.event in ("text", "reasoning"):
             if found and found[-1]["type"] == frame.event:
                 found[-1]["text"] += frame.json["text"]
@@ -45,7 +52,7 @@ async def test_a_reload_shows_the_steps_that_were_streamed(side: Side, chat_id: 
     async with side.client() as client:
         stream = await client.ask(chat_id, "6 * 7?")
         question, reply = await client.messages(chat_id)
-        assert untimed(reply["parts"]) == merged(stream)
+        assert untimed(reply["parts"]) == merged(stream.frames)
         assert reply["content"] == stream.text == "It is 42."
         assert [part["type"] for part in reply["parts"]].count("tool") == 1
         for part in reply["parts"]:
@@ -57,6 +64,66 @@ async def test_a_reload_shows_the_steps_that_were_streamed(side: Side, chat_id: 
         written = (await client.http.get(f"/api/v1/chat/{chat_id}/export")).text
         assert written.count("<details>") == len([p for p in reply["parts"] if p["type"] != "text"])
         assert "calculate (done)" in written
+
+
+WORDS = ["word ", "\n", "\r\n", "[DONE]", "ä🙂 ", "```\n", "  ", "data: x", "end. "]
+MARK = "¶"  # the last word of a reply that then says nothing more
+
+
+def said_by(fake: FakeOllama, dice: random.Random, exchange: Exchange) -> Reply:
+    """Thinking and text in any order, now and then tools; some replies stall."""
+    lines = [
+        fake.thought(dice.choice(["hm ", "so ", "x" * 50]))
+        if dice.random() < 0.3
+        else fake.token(dice.choice(WORDS))
+        for _ in range(dice.randrange(12))
+    ]
+    if sum(m["role"] == "tool" for m in exchange.body["messages"]) < 3 and dice.random() < 0.5:
+        for _ in range(dice.randrange(1, 4)):
+            name = dice.choice(["calculate", "calculate", "no_such_tool"])
+            lines += fake.tool_call(ToolCall(name, {"expression": dice.choice(["6 * 7", "1 / 0", "("])}))
+    elif "stall" in exchange.asked:
+        return Reply(raw=[*lines, fake.token(MARK)], fault="stall")
+    return Reply(raw=[*lines, *fake.closing(Reply(), False)])
+
+
+async def test_a_reload_shows_exactly_what_was_streamed_whatever_was_said(
+    cluster: Cluster, new_chat: Callable[[], str], ollama: FakeOllama
+) -> None:
+    seed = os.environ.get("SOAK_SEED", "1")
+    dice, at_once = random.Random(seed), asyncio.Semaphore(8)
+    ollama.plays = lambda exchange: said_by(ollama, dice, exchange)
+    counts: Counter[str] = Counter()
+
+    async def one(n: int) -> None:
+        chat_id, stops, last = new_chat(), n % 3 == 0, n % 20
+        async with at_once, cluster.client(n % 3 + 1) as client, cluster.client((n + 1) % 3 + 1) as other:
+            async with client.chat(chat_id, f"{'stall' if stops else 'talk'} {n}") as stream:
+                seen = None
+                if stops:
+                    while len(stream.frames) < last and MARK not in stream.text and await stream.next():
+                        pass
+                    seen = stream.frames[-1].number if stream.frames and n % 2 else None
+                    await other.stop(chat_id, wait=5000, seen=seen)
+                await stream.rest()
+            frames = [frame for frame in stream.frames if seen is None or frame.number <= seen]
+            reply = (await other.messages(chat_id))[-1]
+            assert (await other.replay(chat_id)).frames == stream.frames
+            await other.http.delete(f"/api/v1/chat/{chat_id}")
+        steps = merged(frames)
+        for step in steps:
+            if step.get("status") == "running":
+                step["status"] = "stopped"
+        text = "".join(step["text"] for step in steps if step["type"] == "text")
+        assert (reply["content"], reply["outcome"]) == (text, stream.outcome), f"seed {seed}, run {n}"
+        only_text = all(step["type"] == "text" for step in steps)
+        assert untimed(reply.get("parts", [])) == ([] if only_text else steps), f"seed {seed}, run {n}"
+        counts.update({str(stream.outcome): 1, "steps": len(steps)})
+
+    many = int(os.environ.get("SOAK_PARTS", "24"))
+    await asyncio.gather(*(one(n) for n in range(many)))
+    assert counts["steps"] > many
+    await assert_invariants(cluster, models=[ollama])
 
 
 async def test_a_reply_of_text_alone_has_no_parts(side: Side, chat_id: str) -> None:
@@ -72,7 +139,7 @@ async def test_a_tool_that_runs_at_the_stop_is_stopped(side: Side, chat_id: str)
         answer = await client.stop(chat_id, wait=5000)
         await stream.rest()
         reply = (await client.messages(chat_id))[-1]
-        assert untimed(reply["parts"]) == merged(stream)
+        assert untimed(reply["parts"]) == merged(stream.frames)
         (part,) = reply["parts"]
         assert (part["name"], part["status"], part["input"]) == ("slow", "stopped", {"seconds": 100})
         assert part["seconds"] >= 0

@@ -1,13 +1,18 @@
 """Messages that wait in a chat: answered in order, each once, on any backend; taken back, handed back."""
 
 import asyncio
+import os
+import time
 from typing import Any
+
+import pytest
 
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.invariants import assert_invariants
+from tests.world.redis_server import connect
 from tests.world.rough import Rough
 from tests.world.waiting import eventually
 
@@ -125,6 +130,66 @@ async def test_a_stop_hands_back_what_waits_and_nothing_starts_by_itself(
     await assert_invariants(cluster, models=[ollama])
 
 
+async def test_a_stop_by_the_key_hands_back_too_and_loses_nothing(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = FLOWING
+    async with cluster.client(1) as one, cluster.client(2) as two, connect(cluster.redis_url) as redis:
+        async with one.chat(chat_id, "first") as stream:
+            await stream.until_text("word0")
+            for n in range(3):
+                await put(two, chat_id, f"number {n}", run_id=f"waiting-{n}")
+            await redis.set(f"stop:{chat_id}", str(int(time.time())), ex=60)
+            assert (await stream.rest()).outcome == "stopped"
+        info = await two.chat_info(chat_id)
+        assert (info["queued"], info["run"]) == ([], None)
+        assert [w["message"] for w in info["unsent"]] == [f"number {n}" for n in range(3)]
+        ollama.default = Reply()
+        await two.ask(chat_id, "number 1", run_id="waiting-1")
+        assert (await one.chat_info(chat_id))["unsent"] == []
+        assert await answered(two, chat_id) == ["first", "number 1"]
+    await assert_invariants(cluster, models=[ollama])
+
+
+async def test_a_stop_by_the_key_holds_when_the_backend_is_lost(rough: Rough, chat_id: str) -> None:
+    rough.ollama.default = HELD
+    async with rough.cluster.client(2) as two, connect(rough.redis.url) as redis:
+        async with rough.cluster.client(1) as one, one.chat(chat_id, "first") as stream:
+            await stream.until_text(HELD_TEXT)
+            await put(two, chat_id, "later", run_id="waiting-1")
+            await rough.cluster.kill(1)
+            await redis.set(f"stop:{chat_id}", str(int(time.time())), ex=60)
+
+        async def handed_back() -> bool:
+            info = await two.chat_info(chat_id)
+            return info["run"] is None and not info["queued"]
+
+        await eventually(handed_back, within=40)
+        info = await two.chat_info(chat_id)
+        assert [w["message"] for w in info["unsent"]] == ["later"]
+        assert [m["content"] for m in info["messages"]] == ["first", HELD_TEXT]
+    await rough.heal()
+
+
+async def test_a_client_that_hangs_up_stops_its_own_reply_alone(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.on("first", FLOWING)
+    async with cluster.client(1) as one, cluster.client(2) as two:
+        body = {"message": "first", "conversation_id": chat_id, "stream": True}
+        async with one.http.stream("POST", "/chat", json=body) as stream:
+            pieces = stream.aiter_text()
+            while "word" not in await anext(pieces):
+                pass
+            assert (await put(two, chat_id, "second"))[0] == 202
+
+        async def all_answered() -> bool:
+            return await answered(two, chat_id) == ["first", "second"]
+
+        await eventually(all_answered)
+    await assert_invariants(cluster, models=[ollama])
+
+
 async def test_a_message_that_replaces_goes_ahead_of_those_that_wait(
     cluster: Cluster, chat_id: str, ollama: FakeOllama
 ) -> None:
@@ -158,8 +223,9 @@ async def test_a_deleted_chat_forgets_what_waits(client: Client, chat_id: str, o
     assert not ollama.of("number")
 
 
+@pytest.mark.parametrize("_", range(int(os.environ.get("SOAK_QUEUES", "1"))))
 async def test_ten_that_wait_are_each_answered_once_while_backends_are_killed(
-    rough: Rough, chat_id: str
+    rough: Rough, chat_id: str, _: int
 ) -> None:
     rough.ollama.default = Reply(tokens=10, pace=0.05)
     rough.ollama.on("first", HELD)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.world.client import Stream, text_of
+from tests.world.client import Client, Stream, text_of
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.proxy import FaultProxy
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.invariants import assert_invariants
 from tests.world.redis_server import command, connect
@@ -114,6 +115,35 @@ async def test_what_was_seen_holds_when_the_backend_is_lost(rough: Rough, chat_i
         reply = (await two.messages(chat_id))[-1]
         assert (reply["content"], reply["outcome"]) == (shown(stream, 6), "failed")
     await rough.heal()
+
+
+async def test_what_a_screen_far_away_has_shown_is_what_is_kept(
+    cluster: Cluster, new_chat: Callable[[], str], ollama: FakeOllama
+) -> None:
+    """200 ms lie between the person and the server: the model is far ahead of what was shown."""
+    ollama.default = Reply(tokens=2000, pace=0.003)
+    many = int(os.environ.get("SOAK_SEEN", "8"))
+    at_once = asyncio.Semaphore(16)
+    async with FaultProxy("127.0.0.1", cluster.port) as link, cluster.client() as near:
+        link.delay = 0.2
+
+        async def stopped(number: int) -> None:
+            chat_id = new_chat()
+            async with (
+                at_once,
+                Client(f"http://127.0.0.1:{link.port}") as far,
+                far.chat(chat_id, f"hello {number}") as stream,
+            ):
+                await stream.until(lambda s: len(s.frames) > number % 40)
+                seen = stream.frames[-1].number
+                assert (await far.stop(chat_id, wait=5000, seen=seen))["result"] == "stopped"
+                await stream.rest()
+            (_, reply) = await near.messages(chat_id)
+            assert (reply["content"], reply["outcome"]) == (shown(stream, seen), "stopped")
+            await near.http.delete(f"/api/v1/chat/{chat_id}")
+
+        await asyncio.gather(*(stopped(n) for n in range(many)))
+    await assert_invariants(cluster, models=[ollama])
 
 
 async def test_the_text_on_a_slow_screen_is_the_text_that_is_kept(

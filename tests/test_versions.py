@@ -1,12 +1,16 @@
 """Nothing is destroyed: what a new question takes the place of is a version, and can be put back."""
 
 import asyncio
+import uuid
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
-from tests.world.fakes.reply import HELD, HELD_TEXT, Reply
+from tests.world.fakes.reply import HELD, HELD_TEXT, Failure, Reply
 from tests.world.redis_server import connect
 from tests.world.rough import Rough
 
@@ -50,6 +54,75 @@ async def test_what_was_replaced_is_a_version_and_comes_back(
     again = await client.ask(chat_id, "once more", replaces=edited.run_id)
     assert again.outcome == "done"
     assert len((await client.messages(chat_id))[2]["versions"]) == 2
+
+
+DOORS = ["openai", "ag-ui"]
+# what a client brings for a chat `one`, A, `two`, B; and the questions that stand in the chat then
+REWRITTEN = {
+    "the last question": (["one", "A", "two, edited"], ["one", "two, edited"]),
+    "asked again": (["one", "A", "two"], ["one", "two"]),
+    "the first question": (["one, edited"], ["one, edited"]),
+    "all of it": (["other", "words", "three"], ["other", "three"]),
+    "a reply": (["one", "A, edited", "two"], ["one", "two"]),
+    "a reply and goes on": (["one", "A", "two", "B, edited", "three"], ["one", "two", "three"]),
+    "it is cut": (["three"], ["three"]),
+}
+
+
+async def bring(client: Client, door: str, chat_id: str, texts: list[str], roles: Sequence[str] = ()) -> None:
+    roles = roles or ["user", "assistant"] * len(texts)
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    if door == "openai":
+        body, headers = {"model": "general", "messages": turns}, {"X-Chat-Id": chat_id}
+        answer = await client.http.post("/v1/chat/completions", json=body, headers=headers)
+    else:
+        turns = [turn | {"id": str(n)} for n, turn in enumerate(turns)]
+        body = {"threadId": chat_id, "runId": uuid.uuid4().hex, "messages": turns}
+        answer = await client.http.post("/api/v1/ag-ui/general", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("what", REWRITTEN)
+async def test_what_another_door_rewrites_is_a_version_and_comes_back(
+    client: Client, chat_id: str, ollama: FakeOllama, what: str, door: str
+) -> None:
+    for question, reply in (("one", "A"), ("two", "B")):
+        ollama.on(question, Reply(tokens=[reply]))
+        await client.ask(chat_id, question)
+    ollama.on("two", Reply(tokens=["C"]))
+    before = await client.messages(chat_id)
+    brought, expected = REWRITTEN[what]
+    await bring(client, door, chat_id, brought)
+    after = await client.messages(chat_id)
+    assert questions(after) == expected
+    assert [m["content"] for m in after[: len(brought)]] == brought
+    (version,) = [version for message in after for version in message.get("versions", ())]
+    assert plain(version["messages"]) == plain(before[len(before) - len(version["messages"]) :])
+    assert (await swap(client, chat_id, version["version"])).status_code == 200
+    assert plain(await client.messages(chat_id)) == plain(before)
+    (version,) = [v for message in await client.messages(chat_id) for v in message.get("versions", ())]
+    assert (await swap(client, chat_id, version["version"])).status_code == 200
+    assert [m["content"] for m in await client.messages(chat_id)] == [m["content"] for m in after]
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_conversation_that_only_goes_on_makes_no_version(
+    client: Client, chat_id: str, ollama: FakeOllama, door: str
+) -> None:
+    ollama.on("silent", Reply(refuse=True, failure=Failure(500)))
+    said: list[str] = []
+    for question in ("one", "two"):
+        await bring(client, door, chat_id, [*said, question])
+        said += [question, ollama.default.text]
+    await client.ask(chat_id, "silent")  # its reply says nothing: no client brings that back
+    before = await client.messages(chat_id)
+    ollama.on("silent", Reply())
+    roles = ["user", "assistant", "user", "assistant", "user", "user"]
+    await bring(client, door, chat_id, [*said, "silent", "three"], roles)
+    after = await client.messages(chat_id)
+    assert after[:6] == before
+    assert [m["content"] for m in after[6:]] == ["three", Reply().text]
 
 
 async def test_the_same_swap_twice_is_one_and_an_unknown_one_is_refused(client: Client, chat_id: str) -> None:

@@ -120,6 +120,7 @@ async def read_chat(chat: OneChat, here: Here) -> ChatBody:
         messages=with_versions(state),
         run=RunningBody.of(live, asked) if live else None,
         queued=[WaitingBody.of(one) for one in state.queued],
+        unsent=[WaitingBody.of(one) for one in state.unsent],
         created_at=_time(state.fields, "created_at"),
         updated_at=_time(state.fields, "updated_at"),
         expires_at=_expiry(here, state.fields),

@@ -1,17 +1,16 @@
 """All chats of a key as one file of JSON lines, out and in again."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import fields
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-from app.api.bodies.fields import AgentName, ChatId, RunId
-from app.api.bodies.messages import MessageBody
+from app.api.bodies.archive import BadLine, ChatIn, Imported, PutIn, milliseconds
+from app.api.bodies.messages import with_versions
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
@@ -20,71 +19,12 @@ from app.errors import NotFound, RedisUnavailable
 from app.events import iso
 from app.store.archive import one_line
 from app.store.keys import Chat
-from app.store.records import Message
+from app.store.records import ChatState
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 LINES = "application/x-ndjson"
 MOST_LINES = 10_000
-_KEPT = {one.name for one in fields(Message)} - {"role", "content", "created_ms", "run_id"}
-
-
-def _sound(text: str) -> str:
-    text.encode()  # a lone surrogate cannot be kept
-    return text
-
-
-Words = Annotated[str, AfterValidator(_sound)]
-
-
-class MessageIn(BaseModel, extra="allow"):
-    """A message as the file has it."""
-
-    role: Literal["user", "assistant"]
-    content: Annotated[Words, Field(max_length=1_000_000)]
-    created_at: AwareDatetime
-    run_id: RunId | None = None
-    outcome: Literal["done", "stopped", "failed"] | None = None
-    facts: dict[str, Any] | None = None
-
-    def message(self) -> Message:
-        """As it is kept."""
-        told = self.model_dump(include=_KEPT)
-        return Message(self.role, self.content, _ms(self.created_at), self.run_id, **told)
-
-
-class ChatIn(BaseModel):
-    """A chat as a line of the file has it."""
-
-    chat_id: ChatId
-    title: Annotated[Words, Field(max_length=200)] | None = None
-    agent: AgentName | None = None
-    created_at: AwareDatetime | None = None
-    updated_at: AwareDatetime | None = None
-    messages: list[MessageIn] = Field(min_length=1, max_length=10_000)
-
-
-class PutIn(BaseModel):
-    """A chat that is there now; `chat_id` differs from the one in the file where that was taken."""
-
-    line: int
-    chat_id: str
-
-
-class BadLine(BaseModel):
-    """A line that was passed over."""
-
-    line: int
-    detail: str
-
-
-class Imported(BaseModel):
-    """What has become of each line of the file."""
-
-    imported: int
-    failed: int
-    chats: list[PutIn]
-    errors: list[BadLine]
 
 
 class Lines(StreamingResponse):
@@ -114,10 +54,24 @@ async def _exported(here: Backend, of: str, ids: list[str]) -> AsyncIterator[byt
             state = await here.store.memory.read(Chat(of, chat_id))
         if not state.messages:
             continue
-        times = {name: iso(int(state.fields.get(name) or 0)) for name in ("created_at", "updated_at")}
-        told = [MessageBody.of(message).model_dump(exclude_unset=True) for message in state.messages]
-        about = {"chat_id": chat_id, "title": state.fields.get("title"), "agent": state.fields.get("agent")}
-        yield one_line({**about, **times, "messages": told})
+        yield one_line(_told_chat(chat_id, state))
+
+
+def _told_chat(chat_id: str, state: ChatState) -> dict[str, Any]:
+    """What the file says of a chat; what is not set is left out."""
+    fields = state.fields
+    told: dict[str, Any] = {"chat_id": chat_id, "title": fields.get("title"), "agent": fields.get("agent")}
+    told |= {name: iso(int(fields.get(name) or 0)) for name in ("created_at", "updated_at")}
+    if "named" in fields:
+        told["named"] = True
+    if "chosen" in fields:
+        told["chosen_agent"] = fields["chosen"]
+    if "instructions" in fields:
+        told["instructions"] = fields["instructions"]
+    if "temperature" in fields:
+        told["temperature"] = float(fields["temperature"])
+    messages = [body.model_dump(exclude_unset=True) for body in with_versions(state)]
+    return told | {"messages": messages}
 
 
 @router.post("/import", responses=answers(413, 503))
@@ -135,7 +89,7 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
             break
         try:
             one = ChatIn.model_validate_json(line)
-            chat = await _put_in(here, of, one)
+            chat = await _put_in(here, of, one, hashlib.sha256(line).hexdigest())
             done.chats.append(PutIn(line=number, chat_id=chat.id))
         except ValidationError as error:
             done.errors.append(BadLine(line=number, detail=_mistake(error)))
@@ -149,20 +103,10 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
     return done
 
 
-async def _put_in(here: Backend, of: str, one: ChatIn) -> Chat:
-    messages = [message.message() for message in one.messages]
-    created = _ms(one.created_at) if one.created_at else messages[0].created_ms
-    updated = _ms(one.updated_at) if one.updated_at else messages[-1].created_ms
-    title = " ".join((one.title or "").split())
-    times = (created, updated)
-    return await here.store.archive.put_in(
-        Chat(of, one.chat_id), title, one.agent or "general", times, messages
-    )
-
-
-def _ms(at: datetime) -> int:
-    since = at - datetime(1970, 1, 1, tzinfo=UTC)
-    return max(0, since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000)
+async def _put_in(here: Backend, of: str, one: ChatIn, token: str) -> Chat:
+    updated = milliseconds(one.updated_at or one.messages[-1].created_at)
+    told = [message.as_kept() for message in one.messages]
+    return await here.store.archive.put_in(Chat(of, one.chat_id), one.fields(), updated, told, token)
 
 
 def _mistake(error: ValidationError) -> str:

@@ -53,7 +53,7 @@ class Question:
     def for_memory(self) -> Asked:
         """As the memory takes it. What replaces something, or brings its conversation, cannot wait."""
         waits = not self.replaces and not self.continues and self.turns is None
-        line = {"reject": "", "replace": "first", "queue": "last"}[self.on_busy] if waits else ""
+        line = {"reject": "", "replace": "first", "queue": "last" if waits else ""}[self.on_busy]
         waiting = Waiting(self.run_id, self.text, self.agent).kept()
         return Asked(
             self.text, self.digest, self.replaces, self.turns, self.line or line, waiting,  # type: ignore[arg-type]  # one of the table

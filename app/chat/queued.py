@@ -46,8 +46,12 @@ class Next:
             self._looking.discard(chat.name)
 
     async def _start(self, chat: Chat) -> None:
-        waiting = await self._chats.store.queues.first(chat)
+        queues = self._chats.store.queues
+        waiting = await queues.first(chat)
         if waiting is None:
+            return
+        if await queues.stopped(chat, waiting):
+            await queues.hand_back([chat])
             return
         try:
             run = await self._chats.call(chat, waiting)

@@ -72,7 +72,7 @@ class Chats:
             return await self._sent(chat, question, live, leaving_ends)
         except BaseException:
             if question.on_busy == "replace":
-                self._keep(self._leave_line(chat, question))
+                self._keep(self._clear_the_way(chat, question))
             raise
 
     async def _sent(
@@ -151,8 +151,6 @@ class Chats:
             raise
         run.wishes = wished(question.wishes, met.instructions, met.temperature)
         run.alone, run.brought = question.alone, question.turns is not None
-        if question.turns is not None and question.keep:
-            self._keep(self._store.memory.forget_before(chat, live))
         self._runs.add(run)
         if met.crowded:
             self._keep(self._store.shelf.evict(chat.owner))
@@ -171,10 +169,11 @@ class Chats:
             raise RunIdUsed(_USED, run_id=question.run_id)
         return waiting
 
-    async def _leave_line(self, chat: Chat, question: Question) -> None:
-        """A message that was refused does not wait either, in front of those that do."""
-        with contextlib.suppress(NotFound, RedisUnavailable):
-            await self._store.queues.take_back(chat, question.run_id)
+    async def _clear_the_way(self, chat: Chat, question: Question) -> None:
+        """What waits goes on at once where a message that was to go ahead of it is refused."""
+        with contextlib.suppress(RedisUnavailable):
+            await self._store.queues.clear_the_way(chat, question.run_id)
+            await self.next.advance(chat)
 
     def _described(self, question: Question) -> LiveRun:
         """The run to be, without its time. Raises `UnknownAgent`."""
@@ -189,6 +188,7 @@ class Chats:
         if value == run.run_id:
             return True
         if await self._store.stops.at_start(run.chat, value, run.live.started_ms):
+            await self._store.queues.hand_back([run.chat])
             return True
         run.stale_stop = value
         return False

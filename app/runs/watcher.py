@@ -86,8 +86,11 @@ class Watcher:
         meant = [
             (run, value) for run, value in zip(runs, values, strict=True) if value and self._meant(run, value)
         ]
-        for run, _ in meant:
-            run.cut()
+        try:  # what waits goes back before the run ends, else it would begin
+            await self._store.queues.hand_back([run.chat for run, value in meant if value != run.run_id])
+        finally:
+            for run, _ in meant:
+                run.cut()
         await self._store.stops.consume([(run.chat, value) for run, value in meant])
 
     @staticmethod

@@ -2,44 +2,89 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from app.settings import Settings
 from app.store.keys import Chat, index
 from app.store.memory import MOST_CHAT_BYTES
-from app.store.pieces import LIVES
+from app.store.pieces import LIVES, MOST_RUNS, MOST_VERSIONS
 from app.store.records import Message
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
 TRIES = 20
+CUT = "max_tokens"  # a reply that ended so can go on
 
-# `tail`: run id, line, and whether it begins a run, of each message. A second time it finds its own
-# chat
+# the tail: fields of the hash and their values, `=`, then what the chat holds by threes: `message`
+# and its line, `run` with its id and record, or the number of a version with what its hash says of
+# it. A second time it finds its own chat, while that is as it was put in
 PUT_IN = Script(
     LIVES
     + """
-if redis.call('EXISTS', chat) == 1 then return redis.call('HGET', chat, 'brought') == token and 1 or 0 end
+if redis.call('EXISTS', chat) == 1 then
+  local known = redis.call('HMGET', chat, 'brought', 'updated_at')
+  return known[1] == token and known[2] == updated_at and 1 or 0
+end
 redis.call('DEL', messages, runs, ids, versions)
+redis.call('HSET', chat, 'brought', token, 'updated_at', updated_at)
+local at = tail
+while ARGV[at] ~= '=' do
+  redis.call('HSET', chat, ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
 local bytes = 0
-for at = tail, #ARGV, 3 do
-  redis.call('RPUSH', messages, ARGV[at + 1])
-  bytes = bytes + #ARGV[at + 1]
-  if ARGV[at + 2] == '1' then
-    redis.call('HSET', runs, ARGV[at], cjson.encode({digest = '', place = (at - tail) / 3, outcome = 'done'}))
-    redis.call('RPUSH', ids, ARGV[at])
+for at = at + 1, #ARGV, 3 do
+  local kind, one, other = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if kind == 'run' then
+    redis.call('HSET', runs, one, other)
+    redis.call('RPUSH', ids, one)
+  elseif kind == 'message' then
+    redis.call('RPUSH', messages, one)
+    bytes = bytes + #one
+  else
+    redis.call('HSET', versions, kind, one, kind .. ':lines', other)
+    bytes = bytes + #other
   end
 end
-while redis.call('LLEN', ids) > 256 do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
-redis.call('HSET', chat, 'brought', token, 'title', title, 'agent', agent, 'created_at', created_at,
-  'updated_at', updated_at, 'bytes', bytes)
-lives({chat, messages, runs, ids}, life)
+redis.call('HSET', chat, 'bytes', bytes)
+lives({chat, messages, runs, ids, versions}, life)
 return 1
 """,
     keys="chat messages runs ids versions",
-    args="token title agent created_at updated_at life",
+    args="token updated_at life",
     tail=True,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message as a file tells it, and the versions of what stood in its place: numbers and messages."""
+
+    message: Message
+    versions: Sequence[tuple[int, Sequence["Told"]]] = ()
+
+
+@dataclass(slots=True)
+class Content:
+    """What a chat holds, as it is put in."""
+
+    messages: list[Message] = field(default_factory=list)
+    versions: list["Older"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """A version: what stood at `place`, where the question `mark` stands now."""
+
+    number: int
+    mark: str
+    place: int
+    messages: Sequence[Message]
+
+    @property
+    def lines(self) -> str:
+        return "\n".join(message.line() for message in self.messages)
 
 
 class Archive:
@@ -56,41 +101,98 @@ class Archive:
         return [name.decode("utf-8", "replace") for name in names]
 
     async def put_in(
-        self, chat: Chat, title: str, agent: str, times: tuple[int, int], messages: Sequence[Message]
+        self, chat: Chat, fields: Mapping[str, str], updated_ms: int, told: Sequence[Told], token: str
     ) -> Chat:
-        """Puts a chat in, its newest messages that may be kept; under another id when its own is
-        taken.
+        """Puts a chat in, what of it may be kept; under another id when its own is taken.
 
-        `times`: created and updated, in milliseconds. Answers the chat as it is now.
+        `fields` are those of its hash, an empty one is left out; what is put in again under the
+        same `token` finds itself. Answers the chat as it is now.
         """
-        token, lines = uuid.uuid4().hex, self._fitting(messages)
+        content = self._fitting(told)
+        about = {name: value for name, value in {**fields, **_as_fields(content)}.items() if value}
+        tail = [part for pair in about.items() for part in pair] + ["="] + _by_threes(content)
         for number in range(1, TRIES + 1):
             named = chat if number == 1 else Chat(chat.owner, f"{chat.id[:100]}-{_suffix(number)}")
             script = PUT_IN(
-                *lines,
+                *tail,
                 chat=named.key, messages=named.messages, runs=named.runs, ids=named.ids,
-                versions=named.versions, token=token, title=title, agent=agent, created_at=times[0],
-                updated_at=times[1], life=self._life,
+                versions=named.versions, token=token, updated_at=updated_ms, life=self._life,
             )  # fmt: skip
             if await self._redis.do(script):
-                await self._redis.do(command("ZADD", index(chat.owner), times[1], named.id))
+                await self._redis.do(command("ZADD", index(chat.owner), updated_ms, named.id))
                 break
         return named
 
-    def _fitting(self, messages: Sequence[Message]) -> list[str]:
-        """What the script takes, of the newest messages that fit."""
-        found: list[str] = []
-        weight, before = 0, None
-        for message in messages[-self._keep :]:
-            run_id = message.run_id or "-"
-            line = f"{message.created_ms} {run_id} {message.body()}"
-            begins = message.role == "user" and run_id not in ("-", before)
-            weight, before = weight + len(line.encode()), run_id
-            found += [run_id, line, str(int(begins))]
-        while weight > MOST_CHAT_BYTES:
-            weight -= len(found[1].encode())
-            del found[:3]
-        return found
+    def _fitting(self, told: Sequence[Told]) -> Content:
+        """The newest messages and versions that may be kept: the oldest versions go first."""
+        content = Content()
+        messages = _flat(told, 0, content.versions)
+        dropped = max(0, len(messages) - self._keep)
+        content.messages = messages[dropped:]
+        kept = {
+            one.number: replace(one, place=one.place - dropped)
+            for one in content.versions
+            if one.place >= dropped
+        }
+        content.versions = [kept[number] for number in sorted(kept)[-MOST_VERSIONS:]]
+        weights = [len(one.lines.encode()) for one in content.versions]
+        lines = [len(message.line().encode()) for message in content.messages]
+        while sum(weights) + sum(lines) > MOST_CHAT_BYTES:
+            if weights:
+                del weights[0], content.versions[0]
+            else:
+                del lines[0], content.messages[0]
+        return content
+
+
+def _flat(told: Sequence[Told], place: int, versions: list[Older]) -> list[Message]:
+    """The messages, and into `versions` what stood in the place of any of them; the first is at `place`."""
+    found = []
+    for at, one in enumerate(told, place):
+        message = one.message
+        if not message.run_id:
+            message = replace(message, mark=f"~{uuid.uuid4().hex}")
+        for number, older in one.versions:
+            messages = _flat(older, at, versions)
+            versions.append(Older(number, message.mark or message.run_id or "", at, messages))
+        found.append(message)
+    return found
+
+
+def _as_fields(content: Content) -> dict[str, str]:
+    """What the hash of a chat with this content says of it."""
+    last = content.messages[-1].run_id
+    version = max((one.number for one in content.versions), default=0)
+    return {"last_run": last or "", "version": str(version or "")}
+
+
+def _by_threes(content: Content) -> list[str]:
+    """As the script takes it."""
+    found = []
+    for run_id, record in [*_records(content).items()][-MOST_RUNS:]:
+        found += ["run", run_id, json.dumps(record)]
+    for message in content.messages:
+        found += ["message", message.line(), ""]
+    for one in content.versions:
+        found += [str(one.number), f"{one.mark} {one.place}", one.lines]
+    return found
+
+
+def _records(content: Content) -> dict[str, dict[str, object]]:
+    """What is known of the runs that asked these questions, those that stand in the chat last."""
+    found: dict[str, dict[str, object]] = {}
+    parts = [(one.place, one.messages) for one in content.versions]
+    for place, messages in [*parts, (0, content.messages)]:
+        for at, message in enumerate(messages, place):
+            if not message.run_id:
+                continue
+            known = found.get(message.run_id, {"digest": "", "place": at, "outcome": "done"})
+            if message.outcome:
+                known["outcome"] = message.outcome
+                known["open"] = message.outcome != "done" or (message.facts or {}).get("stop_reason") == CUT
+            found.pop(message.run_id, None)
+            found[message.run_id] = known
+    return found
 
 
 def _suffix(number: int) -> str:

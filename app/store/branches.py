@@ -33,7 +33,7 @@ place = place - number(chat, 'first')
 if place < 0 or run_at(place) ~= anchor then return {'unknown'} end
 local question = string.match(redis.call('HGET', versions, version .. ':lines'), '^%d+ (%S+)')
 local made = cut(place, question)
-put_back(version, anchor)
+put_back(version)
 redis.call('HSET', chat, 'last_run', run_at(-1), 'updated_at', stamp, 'swapped', version .. ' ' .. made)
 lives({chat, messages, runs, ids, versions}, life)
 return {'swapped'}
@@ -76,10 +76,12 @@ return 'forked'
     lasting=True,
 )
 
-# sets fields of a chat that is there; an empty one is removed. The tail: fields and values
+# sets fields of a chat that is there; an empty one is removed. It is no more as a file brought it.
+# The tail: fields and values
 EDIT = Script(
     """
 if redis.call('EXISTS', chat) == 0 then return 0 end
+redis.call('HDEL', chat, 'brought')
 for n = tail, #ARGV, 2 do
   if ARGV[n + 1] == '' then
     redis.call('HDEL', chat, ARGV[n])
@@ -126,13 +128,11 @@ class Branches:
 
     async def fork(self, source: Chat, target: Chat, fork: Fork) -> tuple[str, bool]:
         """`forked` or `taken`; and whether there are more chats now than may be kept."""
-        run_ids = list(dict.fromkeys(message.run_id or "" for message in fork.messages))
+        run_ids = list(dict.fromkeys(message.run_id for message in fork.messages if message.run_id))
         if fork.last_run not in run_ids:
             run_ids.append(fork.last_run)
         records = await self._redis.do(command("HMGET", source.runs, *run_ids))
-        lines = [
-            f"{message.created_ms} {message.run_id or '-'} {message.body()}" for message in fork.messages
-        ]
+        lines = [message.line() for message in fork.messages]
         script = FORK(
             *_records(run_ids, records, fork.messages),
             chat=target.key, messages=target.messages, runs=target.runs, ids=target.ids,

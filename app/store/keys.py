@@ -3,18 +3,18 @@ together.
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, swapped, forked, `may:<tool>` as answered for the chat, `first` and `bytes` (see `scripts`); of a live run: run_id, attempt, run, continues, asked, seen | `MEMORY_TTL_MIN` |
-| `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first | as the chat |
+| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, `first` and `bytes` (see `scripts`), version (the highest number of one); `may:<tool>` as answered for the chat; so that what is asked twice is done once: swapped, forked, brought, taken_back; handed (when a stop handed back what waited), way (who goes ahead of what waits, until when); of a live run: run_id, attempt, run, continues, asked, seen, and what UNDO needs: before, cut, came, waited | `MEMORY_TTL_MIN` |
+| `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first; `~…` for the id where no run asked, see `becoming` | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
 | `chat:{name}:versions` | hash | version -> `<run id that stands there> <place>`, `<version>:lines` -> lines; 10 at most | as the chat |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
-| `chat:{name}:unsent` | list | the messages that the last stop handed back | 60 s |
+| `chat:{name}:unsent` | list | the messages that the last stop handed back | as the chat, until the next message |
 | `chat:{name}:approvals` | hash | tool calls of a run that wait for a person, and the answers, see `approvals` | `APPROVAL_TIMEOUT_SECONDS` and a minute |
+| `chat:{name}:gone` | string | who has deleted the chat, so that it is told so when asked twice | 10 s |
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
-| `chat:{name}:before:<attempt>` | list | the messages before a start, while it may be taken back, see `becoming` | 240 s |
 | `response:<owner>:<run id>` | string | JSON of how a run was asked for at OpenAI's door, see `responses` | as the chat |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
 | `queued` | sorted set | names of chats with a queue, by the time of the last message put there | kept in step |
@@ -45,9 +45,10 @@ QUEUED = "queued"
 # of ours
 TYPES = {
     **dict.fromkeys(("chat", "runs", "versions", "approvals", "who", "tickets"), "hash"),
-    **dict.fromkeys(("messages", "ids", "before", "queue", "unsent"), "list"),
+    **dict.fromkeys(("messages", "ids", "queue", "unsent"), "list"),
     **dict.fromkeys(("early", "index", "queued", "waiting", "working", "until_"), "zset"),
     "events": "stream",
+    "gone": "string",
 }
 
 
@@ -106,6 +107,10 @@ class Chat:
         return f"{self.key}:approvals"
 
     @property
+    def gone(self) -> str:
+        return f"{self.key}:gone"
+
+    @property
     def readers(self) -> str:
         return f"{self.key}:readers"
 
@@ -117,9 +122,6 @@ class Chat:
         """What every script that changes a chat takes."""
         names = ("messages", "runs", "ids", "versions", "queue")
         return {"chat": self.key, **{name: f"{self.key}:{name}" for name in names}}
-
-    def before(self, attempt: str) -> str:
-        return f"{self.key}:before:{attempt}"
 
     def events(self, run_id: str) -> str:
         return f"{self.key}:events:{run_id}"

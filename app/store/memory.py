@@ -10,7 +10,6 @@ from typing import Any
 
 from app.errors import NotFound, NotOpen, QueueFull
 from app.settings import Settings
-from app.store.becoming import BECOME, UNBECOME, UNDO_SECONDS
 from app.store.bells import Bells
 from app.store.commands import touch
 from app.store.eventlog import numbered
@@ -29,6 +28,7 @@ from app.store.records import (
     Written,
 )
 from app.store.scripts import END, START, UNDO
+from app.store.shelf import unlist
 from app.store.titles import title_of
 from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.wire.connection import Connection
@@ -68,33 +68,22 @@ class Memory:
         reply that is to go on cannot, `QueueFull`.
         """
         keeps = self._keeps and run.keep
+        turns = asked.turns if keeps else None
+        brought = [Message(role, text).body() for role, text in (turns or ())[-self._keep :]]
         script = START(
+            *brought,
             **chat.keys(), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
             chosen="1" if asked.chosen else "", title=title_of(_first_words(asked)) if keeps else "",
             replaces=asked.replaces or "", continues=asked.continues or "", history=self._history,
-            unsent=chat.unsent, line=asked.line, waiting=asked.waiting,
+            becomes=str(int(turns is not None)), unsent=chat.unsent,
+            line=asked.line, waiting=asked.waiting,
         )  # fmt: skip
-        become = [self._become(chat, run, asked)] if keeps and asked.turns is not None else []
         touched = [touch(chat)] if keeps else []
-        results = await self._redis.do_all([*also, script, *become, *touched])
+        results = await self._redis.do_all([*also, script, *touched])
         crowded = bool(touched) and results[-1] > self._most
         return self._met(results[len(also)], crowded), results[: len(also)]
-
-    def _become(self, chat: Chat, run: LiveRun, asked: Asked) -> Command:
-        """Describes how the chat becomes the turns that were brought, their newest."""
-        turns = list(asked.turns or ())[-self._keep :]
-        return BECOME(
-            *(Message(role, text).body() for role, text in turns),
-            chat=chat.key, messages=chat.messages, runs=chat.runs, before=chat.before(run.attempt),
-            run_id=run.run_id, attempt=run.attempt, stored=str(int(bool(asked.text))),
-            undo=UNDO_SECONDS,
-        )  # fmt: skip
-
-    async def forget_before(self, chat: Chat, run: LiveRun) -> None:
-        """The start of this run is not taken back any more."""
-        await self._redis.do(command("UNLINK", chat.before(run.attempt)))
 
     def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting | OtherAgent:
         match row:
@@ -123,17 +112,17 @@ class Memory:
         """Takes back a start of which we do not know whether it was carried out, all of it."""
         keeps = self._keeps and run.keep
         stored = str(int(keeps and (asked is None or bool(asked.text))))
-        back = UNBECOME(
-            chat=chat.key, messages=chat.messages, before=chat.before(run.attempt),
-            attempt=run.attempt, stored=stored,
+        script = UNDO(
+            **chat.keys(), early=chat.early,
+            run_id=run.run_id, attempt=run.attempt, stored=stored, life=self.life,
         )  # fmt: skip
-        script = UNDO(**chat.keys(), run_id=run.run_id, attempt=run.attempt, stored=stored, life=self.life)
-        undone, *before = (await self._redis.do_all([back, script]))[1]
+        undone, *before = await self._redis.do(script)
         if not undone or not keeps:
             return
-        at = before[0].decode()
-        key = index(chat.owner)
-        await self._redis.do(command("ZADD", key, at, chat.id) if at else command("ZREM", key, chat.id))
+        if at := before[0].decode():
+            await self._redis.do(command("ZADD", index(chat.owner), at, chat.id))
+        else:
+            await unlist(self._redis, chat.owner, [chat.id])
 
     async def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> Written:
         """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the
@@ -183,8 +172,9 @@ class Memory:
         while True:
             page = command("LRANGE", chat.messages, len(lines), len(lines) + PAGE - 1)
             also = [command("HGETALL", chat.versions)] if before is None else []
-            hashed, found, queued, *more = await self._redis.do_all(
-                [command("HGETALL", chat.key), page, command("LRANGE", chat.queue, 0, -1), *also]
+            lists = [command("LRANGE", key, 0, -1) for key in (chat.queue, chat.unsent)]
+            hashed, found, queued, unsent, *more = await self._redis.do_all(
+                [command("HGETALL", chat.key), page, *lists, *also]
             )
             versions = more[0] if more else versions
             fields = texts(hashed)
@@ -192,7 +182,8 @@ class Memory:
                 return None
             before, lines = fields, lines + found
             if len(found) < PAGE:
-                return ChatState(fields, readable(lines), read_all(queued), read_versions(versions))
+                messages, older = readable(lines), read_versions(versions)
+                return ChatState(fields, messages, read_all(queued), older, read_all(unsent))
 
     def expires_ms(self, fields: Mapping[str, str]) -> int | None:
         """When a chat with these fields is forgotten if nothing happens in it; None where it never is."""

@@ -2,8 +2,11 @@
 
 A question and all behind it that are taken off a chat become a version: `<run id> <place>` says
 which question stands there now and where, counted from the first message ever, and
-`<version>:lines` what stood there.
+`<version>:lines` what stood there. Where no run asked a question something else stands for its id.
 """
+
+MOST_VERSIONS = 10  # of a chat
+MOST_RUNS = 256  # that are known in a chat
 
 NOW = """
 local time = redis.call('TIME')
@@ -97,7 +100,8 @@ end
 # puts the lines of a version back to the end of the chat; its siblings are versions of its question
 # again
 PUT_BACK = """
-local function put_back(version, stood)
+local function put_back(version)
+  local stood = string.match(redis.call('HGET', versions, version) or '', '^(%S+)')
   local lines = redis.call('HGET', versions, version .. ':lines') or ''
   local question = string.match(lines, '^%d+ (%S+)') or ''
   add(chat, 'version', 1) -- whoever reads page by page begins again

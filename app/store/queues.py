@@ -9,9 +9,12 @@ import uuid
 from collections.abc import Sequence
 
 from app.errors import NotFound
+from app.settings import Settings
 from app.store.commands import touch_name
 from app.store.keys import QUEUED, Chat
-from app.store.waiting import WAITING, Waiting, read_all
+from app.store.pieces import LIVES, NOW, NUMBERS
+from app.store.stops import timestamp_ms
+from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
@@ -36,6 +39,23 @@ return taken == token and last or false
     args="run_id token",
 )
 
+# hands back what waits, for a stop that no request has brought
+HAND_ALL_BACK = Script(
+    NOW + LIVES + NUMBERS + WAITING + HAND_BACK + "return #hand_back('')",
+    keys="chat queue unsent",
+    args="life",
+)
+
+# what waits may begin again: whoever was to go ahead of it does not come
+CLEAR_THE_WAY = Script(
+    """
+local mine = string.match(redis.call('HGET', chat, 'way') or '', '^%S+') == run_id
+return mine and redis.call('HDEL', chat, 'way') or 0
+""",
+    keys="chat",
+    args="run_id",
+)
+
 # forgets a chat that was not noted again since
 FORGET = Script(
     """
@@ -50,8 +70,10 @@ return 0
 class Queues:
     """Reads the queues; START and the stops write them. Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, settings: Settings, life: int) -> None:
         self._redis = connection
+        self._life = life
+        self._grace_ms = settings.stop_grace_ms
 
     async def list_idle(self, chat: Chat) -> None:
         """Says that a message may soon wait in this chat."""
@@ -61,6 +83,24 @@ class Queues:
         """The message whose turn is next."""
         found = read_all(await self._redis.do(command("LRANGE", chat.queue, 0, -1)))
         return found[0] if found else None
+
+    async def hand_back(self, chats: Sequence[Chat]) -> None:
+        """What waits in these chats begins no more by itself; it can be read as `unsent`."""
+        scripts = [
+            HAND_ALL_BACK(chat=chat.key, queue=chat.queue, unsent=chat.unsent, life=self._life)
+            for chat in chats
+        ]
+        await self._redis.do_all(scripts)
+
+    async def clear_the_way(self, chat: Chat, run_id: str) -> None:
+        """The run with this id does not go ahead of what waits."""
+        await self._redis.do(CLEAR_THE_WAY(chat=chat.key, run_id=run_id))
+
+    async def stopped(self, chat: Chat, waiting: Waiting) -> bool:
+        """Whether somebody has stopped this chat by its key since this message waits, and nothing ran."""
+        (value,) = await self._redis.values([chat.stop])
+        at_ms = timestamp_ms(value.decode("utf-8", "replace")) if value else None
+        return at_ms is not None and waiting.created_ms <= at_ms + self._grace_ms
 
     async def take_back(self, chat: Chat, run_id: str) -> Waiting:
         """Takes one out. Raises `NotFound` when it does not wait."""

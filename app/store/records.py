@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from app.events import Event, Outcome
+from app.store.steps import folded, unfolded
 from app.store.waiting import Waiting
 
 
@@ -13,7 +14,8 @@ from app.store.waiting import Waiting
 class Message:
     """One entry of a chat. `facts` tells of a reply who made it, how long it took and what it used.
 
-    `parts` are its steps where there is more than text (see `chat/parts`).
+    `parts` are its steps where there is more than text (see `chat/parts`). `mark` tells a question
+    from the others in its chat: its run id, or what stands for it where no run asked it.
     """
 
     role: str
@@ -23,10 +25,15 @@ class Message:
     outcome: Outcome | None = None
     facts: dict[str, Any] | None = None
     parts: list[dict[str, Any]] | None = None
+    mark: str = ""
+
+    def line(self) -> str:
+        """As it stands in Redis."""
+        return f"{self.created_ms} {self.mark or self.run_id or '-'} {self.body()}"
 
     def body(self) -> str:
         """The JSON kept in Redis, without the time and the run id, which the scripts put before it."""
-        parts = self.parts and _folded(self.parts, self.content)
+        parts = self.parts and folded(self.parts, self.content)
         extra = {"outcome": self.outcome, "facts": self.facts, "parts": parts or None}
         told = {key: value for key, value in extra.items() if value is not None}
         return json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False)
@@ -35,13 +42,14 @@ class Message:
     def read(cls, line: bytes) -> "Message":
         """Raises `ValueError`, `TypeError` for a line that is none."""
         at, run_id, data = line.split(b" ", 2)
-        made = None if run_id == b"-" else run_id.decode()  # `-`: brought by a client
+        mark = run_id.decode()
+        made = None if mark == "-" or mark.startswith("~") else mark  # brought by a client, or by a file
         fields = json.loads(data)
         if stop := fields.pop("stop", None):
             fields["facts"] = (fields.get("facts") or {}) | stop
         if parts := fields.get("parts"):
-            fields["parts"] = _unfolded(parts, fields["content"])
-        return cls(created_ms=int(at), run_id=made, **fields)
+            fields["parts"] = unfolded(parts, fields["content"])
+        return cls(created_ms=int(at), run_id=made, mark=mark, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +173,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """A chat as one read shows it. `fields` is the hash in Redis; `versions` by the run id of the
-    question that stands in their place.
+    """A chat as one read shows it. `fields` is the hash in Redis; `versions` by the mark of the
+    question that stands in their place; `unsent`: what the last stop handed back.
     """
 
     fields: dict[str, str]
     messages: list[Message] = field(default_factory=list)
     queued: list[Waiting] = field(default_factory=list)
     versions: dict[str, list[Version]] = field(default_factory=dict)
+    unsent: list[Waiting] = field(default_factory=list)
 
     @property
     def live(self) -> LiveRun | None:
@@ -229,20 +238,3 @@ class Written:
     answer: str
     record: RunRecord | None = None
     seen: int | None = None
-
-
-def _folded(parts: list[dict[str, Any]], content: str) -> list[dict[str, Any]]:
-    """Steps whose text stands in the content name its place instead, so that none is kept twice."""
-    folded, at = [], 0
-    for part in parts:
-        text = part.get("text", "")
-        if part["type"] == "text" and content.startswith(text, at):
-            folded.append({"type": "text", "at": [at, at + len(text)]})
-            at += len(text)
-        else:
-            folded.append(part)
-    return folded
-
-
-def _unfolded(parts: list[dict[str, Any]], content: str) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content[slice(*part["at"])]} if "at" in part else part for part in parts]

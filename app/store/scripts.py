@@ -7,12 +7,25 @@ record, the place of its question counted from the first message ever, is found 
 what its messages and versions weigh.
 """
 
+from app.store.becoming import BECOME, TAKE_OFF
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
-from app.store.pieces import CUT, DECODED, HOLDER, LIVES, NOW, NUMBERS, PLACE, PUT_BACK, RUN_AT
-from app.store.waiting import LEAVE_LINE, LINE_UP, LINE_UP_AGAIN, WAITING
+from app.store.pieces import (
+    CUT,
+    DECODED,
+    HOLDER,
+    LIVES,
+    MOST_RUNS,
+    MOST_VERSIONS,
+    NOW,
+    NUMBERS,
+    PLACE,
+    PUT_BACK,
+    RUN_AT,
+)
+from app.store.waiting import EARLY_SECONDS, LEAVE_LINE, LEAVE_LINE_AGAIN, LINE_UP, LINE_UP_AGAIN, WAITING
 from app.store.wire.script import Script
 
-_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'continues', 'asked', 'seen', 'waited'"
+_LIVE = "'run_id', 'attempt', 'run', 'before', 'cut', 'came', 'continues', 'asked', 'seen', 'waited'"
 
 # of START: a run that cannot be read is none
 _UNHELD = f"""
@@ -32,6 +45,7 @@ START = Script(
     + RUN_AT
     + PLACE
     + CUT
+    + BECOME
     + WAITING
     + _UNHELD
     + """
@@ -41,13 +55,18 @@ local known = redis.call('HGET', runs, run_id)
 forget_unheld(live)
 local repeated = live[1] == run_id and live[2] == attempt
 if known and not repeated then return {'known', known, live[1] == run_id and live[3] or ''} end
+if replaces ~= '' and not repeated and not place_of(replaces) then return {'gone'} end
+if line == 'first' and live[1] and not repeated and continues ~= '' and continues ~= live[1] then
+  return {'closed'}
+end
 if chosen == '' and not repeated and live[6] and live[6] ~= agent then return {'agent', live[6]} end
 """
     + LINE_UP
     + """
 if live[1] and not repeated then return {'busy', live[3]} end
 if not repeated then
-  local version, of, at = '', nil, nil
+  local version, came, of, at = '', 0, nil, nil
+  local own = message ~= '' and stamp .. ' ' .. run_id .. ' ' .. message
   if continues ~= '' then
     local last = decoded(redis.call('HGET', runs, live[7] or ''))
     of, at = run_at(-1), place_of(continues)
@@ -57,21 +76,18 @@ if not repeated then
     end
     redis.call('HSET', chat, 'continues', of)
   end
-  if replaces ~= '' then
-    local place = place_of(replaces)
-    if not place then return {'gone'} end
-    version = cut(place, run_id)
-  end
+  if replaces ~= '' then version = cut(place_of(replaces), run_id) end
+  if becomes == '1' then version, came = become(own) end
   local described = decoded(run)
   described.started_ms = now
   redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
-    'cut', version, 'before', (live[4] or '') .. ' ' .. (live[5] or ''), 'agent', agent, 'updated_at', stamp)
+    'cut', version, 'came', came, 'before', (live[4] or '') .. ' ' .. (live[5] or ''))
+  redis.call('HSET', chat, 'agent', agent, 'updated_at', stamp)
   if not live[5] then redis.call('HSET', chat, 'created_at', stamp, 'title', title) end
   local place = (at or redis.call('LLEN', messages)) + number(chat, 'first')
-  if message ~= '' then
-    local line = stamp .. ' ' .. run_id .. ' ' .. message
-    redis.call('RPUSH', messages, line)
-    add(chat, 'bytes', #line)
+  if own then
+    redis.call('RPUSH', messages, own)
+    add(chat, 'bytes', #own)
   end
   redis.call('HSET', runs, run_id, cjson.encode({digest = digest, place = place, of = of}))
   redis.call('RPUSH', ids, run_id)
@@ -89,7 +105,9 @@ return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0
   redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or ''}
 """,
     keys="chat messages runs ids versions queue unsent early events",
-    args="run_id attempt digest run message agent chosen title replaces continues history line waiting",
+    args="run_id attempt digest run message agent chosen title replaces continues becomes history line"
+    " waiting",
+    tail=True,
     lasting=True,
 )
 
@@ -135,13 +153,13 @@ elseif reply ~= '' then
   redis.call('RPUSH', messages, line)
   add(chat, 'bytes', #line)
 end
-while redis.call('LLEN', ids) > 256 do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
+while redis.call('LLEN', ids) > {MOST_RUNS} do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
 local weight = number(chat, 'bytes')
 local old = redis.call('HKEYS', versions)
 table.sort(old, function(a, b) return (sane(a) or 1e9) < (sane(b) or 1e9) end)
 local count = #old / 2
 for _, version in ipairs(old) do
-  if not sane(version) or (count <= 10 and weight <= tonumber(most_bytes)) then break end
+  if not sane(version) or (count <= {MOST_VERSIONS} and weight <= tonumber(most_bytes)) then break end
   weight = weight - #(redis.call('HGET', versions, version .. ':lines') or '')
   redis.call('HDEL', versions, version, version .. ':lines')
   count = count - 1
@@ -171,20 +189,27 @@ return {{'ended'}}
 # takes back a start whose answer never reached us, all of it; answers whether the chat is still
 # there, and its time
 UNDO = Script(
-    LIVES
+    NOW
+    + LIVES
     + NUMBERS
     + PUT_BACK
+    + WAITING
+    + TAKE_OFF
     + f"""
-local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut', 'continues')
+local live = redis.call('HMGET', chat, 'run_id', 'attempt', 'before', 'cut', 'continues', 'came', 'asked')
+{LEAVE_LINE_AGAIN}
 if live[1] ~= run_id or live[2] ~= attempt then return {{0}} end
 {LINE_UP_AGAIN}
 redis.call('HDEL', chat, {_LIVE})
 redis.call('HDEL', runs, run_id)
 redis.call('LREM', ids, -1, run_id)
-if stored == '1' and not live[5] then
-  add(chat, 'bytes', -#(redis.call('RPOP', messages) or ''))
+if live[7] then -- whoever stopped it has been told that it stops
+  redis.call('ZADD', early, now + {EARLY_SECONDS} * 1000, run_id)
+  redis.call('EXPIRE', early, {EARLY_SECONDS})
 end
-if live[4] and live[4] ~= '' then put_back(live[4], run_id) end
+if stored == '1' and not live[5] then take_off(1) end
+take_off(tonumber(live[6]) or 0)
+if live[4] and live[4] ~= '' then put_back(live[4]) end
 lives({{chat, messages, runs, ids, versions, queue}}, life)
 local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
 if not updated_at then
@@ -194,27 +219,8 @@ end
 redis.call('HSET', chat, 'agent', agent, 'updated_at', updated_at)
 return {{1, updated_at}}
 """,
-    keys="chat messages runs ids versions queue",
+    keys="chat messages runs ids versions queue early",
     args="run_id attempt stored life",
-)
-
-# `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running
-# chat are forgotten at once, so that none begins when the run has been stopped
-DELETE = Script(
-    DECODED
-    + HOLDER
-    + """
-if spare == '1' and redis.call('EXISTS', queue) == 1 then return 'running' end
-redis.call('UNLINK', queue)
-local live = redis.call('HMGET', chat, 'run_id', 'run')
-if live[1] and holder(live[2]) then return 'running' end
-for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
-local known = redis.call('EXISTS', chat)
-redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals)
-return known == 1 and 'deleted' or 'unknown'
-""",
-    keys="chat messages runs ids versions queue unsent early approvals logs",
-    args="log_ms spare",
 )
 
 # with `known` only a chat in the index is moved up; answers how many chats there are
@@ -226,14 +232,4 @@ return redis.call('ZCARD', index)
 """,
     keys="index",
     args="chat_id known",
-)
-
-# some hundreds of the oldest chats beyond the number that may be kept, passing over some of them
-SURPLUS = Script(
-    """
-local surplus = math.min(redis.call('ZCARD', index) - most, 500)
-return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or {}
-""",
-    keys="index",
-    args="most skip",
 )

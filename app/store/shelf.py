@@ -1,18 +1,54 @@
 """The chats of an owner: listed, newest activity first, deleted, and the least recently used evicted."""
 
 import asyncio
+import uuid
+from collections.abc import Sequence
 
 from app.settings import Settings
+from app.store.commands import touch
 from app.store.keys import Chat, index
 from app.store.lines import as_text, texts
+from app.store.pieces import DECODED, HOLDER
 from app.store.records import LiveRun
-from app.store.scripts import DELETE, SURPLUS
 from app.store.wire.connection import Connection
-from app.store.wire.script import Command, command
+from app.store.wire.script import Command, Script, command
 
+GONE_MS = 10_000  # > CALL_SECONDS: an answer that was lost is asked for again
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
 PAGE = 200  # chats looked at in one exchange
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
+
+# `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running
+# chat are forgotten at once, so that none begins when the run has been stopped. `token`: a second
+# time it finds that it was the one
+DELETE = Script(
+    DECODED
+    + HOLDER
+    + """
+if spare == '1' and redis.call('EXISTS', queue) == 1 then return 'running' end
+redis.call('UNLINK', queue)
+local live = redis.call('HMGET', chat, 'run_id', 'run')
+if live[1] and holder(live[2]) then return 'running' end
+for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
+local known = redis.call('EXISTS', chat)
+if token ~= '' and known == 0 and redis.call('GET', gone) == token then return 'deleted' end
+if token ~= '' and known == 1 then redis.call('SET', gone, token, 'PX', gone_ms) end
+redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals)
+return known == 1 and 'deleted' or 'unknown'
+""",
+    keys="chat messages runs ids versions queue unsent early approvals gone logs",
+    args="log_ms spare token gone_ms",
+)
+
+# some hundreds of the oldest chats beyond the number that may be kept, passing over some of them
+SURPLUS = Script(
+    """
+local surplus = math.min(redis.call('ZCARD', index) - most, 500)
+return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or {}
+""",
+    keys="index",
+    args="most skip",
+)
 
 
 class Shelf:
@@ -61,7 +97,7 @@ class Shelf:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
         answer: bytes = await self._redis.do(self._deletion(chat))
         if answer != b"running":
-            await self._redis.do(command("ZREM", index(chat.owner), chat.id))
+            await unlist(self._redis, chat.owner, [chat.id])
         return answer.decode()
 
     async def evict(self, owner: str) -> None:
@@ -84,27 +120,33 @@ class Shelf:
         )
         done = (b"deleted", b"unknown")
         gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
-        if gone:
-            await self._redis.do(command("ZREM", index(owner), *gone))
+        await unlist(self._redis, owner, [as_text(one) for one in gone])
         return len(chat_ids) - len(gone)
 
     def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:
         """Describes how a chat is forgotten, with `spare` only one in which no message waits."""
         return DELETE(
             **chat.keys(), unsent=chat.unsent, early=chat.early, approvals=chat.approvals,
-            logs=chat.events(""), log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+            gone=chat.gone, logs=chat.events(""), log_ms=DELETED_LOG_MS, spare=str(int(spare)),
+            token="" if spare else uuid.uuid4().hex, gone_ms=GONE_MS,
         )  # fmt: skip
 
     async def _forget_expired(self, owner: str) -> None:
         if not self._life:
             return
-        key = index(owner)
         seconds, _ = await self._redis.do(command("TIME"))
-        ids = await self._redis.do(command("ZRANGEBYSCORE", key, "-inf", (int(seconds) - self._life) * 1000))
-        if ids:
-            there = await self._redis.do_all(
-                [command("EXISTS", Chat(owner, as_text(one)).key) for one in ids]
-            )
-            gone = [one for one, exists in zip(ids, there, strict=True) if not exists]
-            if gone:
-                await self._redis.do(command("ZREM", key, *gone))
+        until = (int(seconds) - self._life) * 1000
+        ids = await self._redis.do(command("ZRANGEBYSCORE", index(owner), "-inf", until))
+        there = await self._redis.do_all([command("EXISTS", Chat(owner, as_text(one)).key) for one in ids])
+        gone = [as_text(one) for one, exists in zip(ids, there, strict=True) if not exists]
+        await unlist(self._redis, owner, gone)
+
+
+async def unlist(redis: Connection, owner: str, chat_ids: Sequence[str]) -> None:
+    """Takes chats that are gone off the index of their owner; one that has begun anew meanwhile stays."""
+    if not chat_ids:
+        return
+    chats = [Chat(owner, one) for one in chat_ids]
+    removed = command("ZREM", index(owner), *chat_ids)
+    _, *there = await redis.do_all([removed, *(command("EXISTS", chat.key) for chat in chats)])
+    await redis.do_all([touch(chat) for chat, exists in zip(chats, there, strict=True) if exists])

@@ -18,13 +18,12 @@ from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.bells import Bells
 from app.store.keys import Chat, beats, lease, stopped
-from app.store.pieces import DECODED, HOLDER, NOW
+from app.store.pieces import DECODED, HOLDER, LIVES, NOW, NUMBERS
 from app.store.records import LiveRun, RunRecord
-from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
+from app.store.waiting import EARLY_SECONDS, HAND_BACK, WAITING, Waiting, read_all
 from app.store.wire.connection import Connection, translated
 from app.store.wire.script import Command, Script, command
 
-EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
 RECENT_MS = 2000  # a stop without a run id that comes so soon after an ending was meant for that run
 RUN_STOP_SECONDS = 60  # a stop for a live run is consumed within milliseconds, or settled
 HOUR_SECONDS = 3600
@@ -36,7 +35,9 @@ MOST_NOTED = 1000
 # same)
 LOOK = Script(
     NOW
+    + LIVES
     + DECODED
+    + NUMBERS
     + HOLDER
     + WAITING
     + HAND_BACK
@@ -67,7 +68,7 @@ end
 return {'idle', string.format('%.3f', now / 1000), back}
 """,
     keys="chat runs early queue unsent",
-    args="run_id seen backend recent_ms early_seconds most_early",
+    args="run_id seen backend recent_ms early_seconds most_early life",
 )
 
 # deletes the key when it still holds what was read
@@ -100,9 +101,10 @@ class Met:
 class Stops:
     """Writes, reads and consumes stop keys. Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, bells: Bells, settings: Settings) -> None:
+    def __init__(self, connection: Connection, bells: Bells, settings: Settings, life: int) -> None:
         self._redis = connection
         self._bells = bells
+        self._life = life
         self._backend = settings.backend_id
         self._grace_ms = settings.stop_grace_ms
         self._run_seconds = min(settings.stop_ttl_seconds, RUN_STOP_SECONDS)
@@ -133,6 +135,7 @@ class Stops:
             chat=chat.key, runs=chat.runs, early=chat.early, queue=chat.queue, unsent=chat.unsent,
             run_id=run_id or "", seen="" if seen is None else seen, backend=self._backend,
             recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
+            life=self._life,
         )  # fmt: skip
 
     def _met(self, row: Any, run_id: str | None) -> tuple[Met | RedisUnavailable, str]:

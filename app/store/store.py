@@ -9,13 +9,13 @@ from app.settings import Settings
 from app.store import (
     approvals,
     archive,
-    becoming,
     branches,
     eventlog,
     find,
     queue,
     queues,
     scripts,
+    shelf,
     stops,
     titles,
 )
@@ -41,9 +41,9 @@ _SCRIPTS = [
     one
     for part in (
         scripts,
-        becoming,
         branches,
         eventlog,
+        shelf,
         stops,
         queue,
         queues,
@@ -70,11 +70,11 @@ class Store:
         self.shelf = Shelf(self.redis, settings, self.memory.life)
         self.branches = Branches(self.redis, settings, self.memory.life)
         self.log = EventLog(self.redis)
-        self.queues = Queues(self.redis)
+        self.queues = Queues(self.redis, settings, self.memory.life)
         self.archive = Archive(self.redis, settings)
         self.finder = Finder(self.redis)
         self.approvals = Approvals(self.redis, self.bells)
-        self.stops = Stops(self.redis, self.bells, settings)
+        self.stops = Stops(self.redis, self.bells, settings, self.memory.life)
 
     async def __aenter__(self) -> "Store":
         return self

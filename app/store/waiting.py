@@ -2,14 +2,17 @@
 there.
 
 What the scripts need to know of the queue stands here too. They never read a message: an entry is
-`<run id> <milliseconds> <JSON>`.
+`<run id> <milliseconds> <JSON>`. The JSON begins with who put the message there, `by`, until somebody
+has been told that it waits.
 """
 
 import json
 from dataclasses import dataclass, field
 
 MOST_WAITING = 10
-MOST_AHEAD = 10  # messages that replace a reply wait, for a moment, in front of those
+EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
+UNSENT_MS = 60_000  # so long the same stop, sent again, hands the same messages back
+WAY_MS = 10_000  # so long what waits leaves the way to a message that replaces a reply
 
 # the place of this run in the queue of its chat and its entry; nil when it does not wait
 WAITING = """
@@ -20,28 +23,38 @@ local function waits(id)
     if string.match(entry, '^%S+') == id then return place, entry end
   end
 end
+local function put_by(entry)
+  return string.match(entry, '^%S+ %d+ {"by": "(%w+)"')
+end
+local function told(entry)
+  return (string.gsub(entry, '^(%S+ %d+ {)"by": "%w*", ', '%1', 1))
+end
 """
 
 # of START. `line`: empty for a message that does not wait, `last` for one that may, `first` for one
-# that is to go ahead of those that wait, `head` for one that waited and whose turn has come
+# that goes ahead of those that wait, `head` for one that waited and whose turn has come: unless the
+# `way` is kept free
 LINE_UP = f"""
 local turn, entry = waits(run_id)
 if not repeated then
-  if line == 'head' and turn ~= 1 then return {{'waits', 0, ''}} end
-  local mine = turn and string.match(entry, '^%S+ %d+ (.*)$') == waiting
+  local way = sane(string.match(redis.call('HGET', chat, 'way') or '', '%d+$')) or 0
+  if line == 'head' and (turn ~= 1 or way > now) then return {{'waits', 0, ''}} end
+  local mine = turn and string.match(told(entry), '^%S+ %d+ (.*)$') == waiting
   if turn and line ~= 'head' and not (line == 'first' and mine) then
-    if live[1] or turn > 1 or not mine then return {{'waits', turn, entry}} end
+    if live[1] or turn > 1 or not mine then
+      if put_by(entry) ~= attempt then redis.call('LSET', queue, turn - 1, told(entry)) end
+      return {{'waits', turn, entry}}
+    end
   end
   local length = redis.call('LLEN', queue)
   if line == 'last' and not turn and (live[1] or length > 0) then
     if length >= {MOST_WAITING} then return {{'full'}} end
-    entry = run_id .. ' ' .. stamp .. ' ' .. waiting
+    entry = run_id .. ' ' .. stamp .. ' {{"by": "' .. attempt .. '", ' .. string.sub(waiting, 2)
     redis.call('RPUSH', queue, entry)
     return {{'waits', length + 1, entry}}
   end
-  if line == 'first' and live[1] and length > 0 and not turn then
-    if length >= {MOST_WAITING + MOST_AHEAD} then return {{'full'}} end
-    redis.call('LPUSH', queue, run_id .. ' ' .. stamp .. ' ' .. waiting)
+  if line == 'first' and live[1] then
+    redis.call('HSET', chat, 'way', run_id .. ' ' .. string.format('%.0f', now + {WAY_MS}))
   end
 end
 """
@@ -54,6 +67,7 @@ LEAVE_LINE = """
     redis.call('HSET', chat, 'waited', entry)
   end
   redis.call('DEL', unsent)
+  redis.call('HDEL', chat, 'way')
 """
 
 # of UNDO: the message waits again
@@ -62,11 +76,19 @@ local waited = redis.call('HGET', chat, 'waited')
 if waited then redis.call('LPUSH', queue, waited) end
 """
 
-# of LOOK: a stop hands back what waits. It is kept for a minute, so that the same stop, sent again
-# because its answer was lost, hands it back again
-HAND_BACK = """
+# of UNDO: a message of which nobody has been told that it waits does not
+LEAVE_LINE_AGAIN = """
+local _, mine = waits(run_id)
+if mine and put_by(mine) == attempt then redis.call('LREM', queue, 1, mine) end
+"""
+
+# a stop hands back what waits. It can be read until the next message is sent, and the same stop,
+# sent again within a minute because its answer was lost, hands it back again (pcall: a full Redis
+# takes the stop all the same)
+HAND_BACK = f"""
 local function hand_back(id)
-  if id == '' and redis.call('EXISTS', queue) == 1 then
+  local handed = id == '' and redis.call('EXISTS', queue) == 1
+  if handed then
     redis.call('RENAME', queue, unsent)
   elseif id ~= '' then
     local place, entry = waits(id)
@@ -74,11 +96,16 @@ local function hand_back(id)
       redis.call('LREM', queue, 1, entry)
       redis.call('DEL', unsent)
       redis.call('RPUSH', unsent, entry)
+      handed = true
     end
   end
-  redis.call('EXPIRE', unsent, 60)
+  if handed then
+    if redis.call('EXISTS', chat) == 1 then redis.pcall('HSET', chat, 'handed', stamp) end
+    lives({{unsent}}, life)
+  end
+  if not handed and now - number(chat, 'handed') > {UNSENT_MS} then return {{}} end
   local back = redis.call('LRANGE', unsent, 0, -1)
-  if id ~= '' and back[1] and string.match(back[1], '^%S+') ~= id then return {} end
+  if id ~= '' and back[1] and string.match(back[1], '^%S+') ~= id then return {{}} end
   return back
 end
 """
@@ -104,7 +131,9 @@ class Waiting:
     def read(cls, entry: bytes, position: int = 0) -> "Waiting":
         """Raises `ValueError`, `TypeError` for an entry that is none."""
         run_id, at, data = entry.split(b" ", 2)
-        return cls(run_id.decode(), created_ms=int(at), position=position, **json.loads(data))
+        fields = json.loads(data)
+        fields.pop("by", None)
+        return cls(run_id.decode(), created_ms=int(at), position=position, **fields)
 
 
 NOWHERE = Waiting("", "")

@@ -147,6 +147,7 @@ class ChatBody(BaseModel):
     messages: list[MessageBody]
     run: RunningBody | None
     queued: list[WaitingBody]
+    unsent: list[WaitingBody] = Field(description="What the last stop handed back, until the next message")
     created_at: str | None
     updated_at: str | None
     expires_at: str | None = Field(description="null: kept until it is deleted or evicted")

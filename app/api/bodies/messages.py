@@ -42,26 +42,37 @@ class MessageBody(BaseModel):
 
 
 class VersionBody(BaseModel):
-    """What stood in the place of a question, and behind it, before."""
+    """What stood in the place of a question, and behind it, before; `created_at` is the time of its
+    question.
+    """
 
     version: int
     created_at: str
     messages: list[MessageBody]
 
-    @classmethod
-    def of_version(cls, version: Version) -> "VersionBody":
-        """`created_at` is the time of its question."""
-        messages = [MessageBody.of(message) for message in version.messages]
-        return cls(version=version.number, created_at=messages[0].created_at, messages=messages)
-
 
 def with_versions(state: ChatState) -> list[MessageBody]:
-    """The messages of a chat; a question that took the place of others has their versions."""
-    found = [MessageBody.of(message) for message in state.messages]
-    for body in found:
-        if body.role == "user" and (versions := state.versions.get(body.run_id or "")):
-            body.versions = [VersionBody.of_version(version) for version in versions]
+    """The messages of a chat; a question that took the place of others has their versions, and so
+    has one that stands in a version.
+    """
+    return _with_versions(state.messages, state, set())
+
+
+def _with_versions(messages: Sequence[Message], state: ChatState, told: set[int]) -> list[MessageBody]:
+    found = []
+    for message in messages:
+        body = MessageBody.of(message)
+        older = [one for one in state.versions.get(message.mark, ()) if one.number not in told]
+        told.update(one.number for one in older)
+        if older:
+            body.versions = [_version(one, state, told) for one in older]
+        found.append(body)
     return found
+
+
+def _version(one: Version, state: ChatState, told: set[int]) -> VersionBody:
+    messages = _with_versions(one.messages, state, told)
+    return VersionBody(version=one.number, created_at=messages[0].created_at, messages=messages)
 
 
 class RunningBody(BaseModel):

@@ -21,8 +21,8 @@ from tests.world.fakes.reply import Body, Exchange, Failure, Reply, ToolCall
 class FakeModel(ABC):
     """An HTTP server on a free port that plays `Reply` after `Reply` and remembers every `Exchange`.
 
-    Which reply: the one set with `on` for a text in the newest question, else the next of `script`, else
-    `default`.
+    Which reply: what `plays` makes of the exchange, else the one set with `on` for a text in the newest
+    question, else the next of `script`, else `default`.
     """
 
     content_type: str
@@ -32,6 +32,7 @@ class FakeModel(ABC):
         self.default = default or Reply()
         self.script: deque[Reply] = deque()
         self.exchanges: list[Exchange] = []
+        self.plays: Callable[[Exchange], Reply] | None = None
         self._by_text: dict[str, Reply] = {}
         self.drops_reused = False
         self._used: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
@@ -118,6 +119,7 @@ class FakeModel(ABC):
     def forget(self) -> None:
         """Back to the default reply, and nothing remembered but what is still open."""
         self.default = Reply()
+        self.plays = None
         self.script.clear()
         self.drops_reused = False
         self._by_text.clear()
@@ -200,6 +202,8 @@ class FakeModel(ABC):
         return True
 
     def _choose(self, exchange: Exchange) -> Reply:
+        if self.plays:
+            return self.plays(exchange)
         for text, reply in self._by_text.items():
             if text in exchange.asked:
                 return reply
