@@ -137,17 +137,20 @@ class Talker:
         refusal = self._refusal(thread, on_busy, replaces, continues)
         if refusal:
             assert (status, answer.get("code")) == refusal, f"{status} {answer}, not {refusal}"
-            return
+            return None
         agent = agent or thread.chosen or "general"
         if thread.live and on_busy == "queue":
             assert status == 202, f"{status} {answer}"
             thread.queued.append(Waits(run_id, text, agent))
-            return
-        assert status == 200, f"{status} {answer}"
+            return None
         if thread.live:
             thread.end("stopped", shown(thread.live), is_open=True)
+        if replaces and thread.place(replaces) is None:  # one too many was kept: it was the oldest
+            assert status == 404
+            return self._advance(thread)
+        assert status == 200, f"{status} {answer}"
         thread.begin(run_id, text, agent, replaces, continues)
-        self._went(thread, kind, first, stream)
+        return self._went(thread, kind, first, stream)
 
     def _refusal(
         self, thread: Thread, on_busy: str, replaces: str, continues: str
