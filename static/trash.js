@@ -26,10 +26,7 @@ export async function remove(api, id) {
 export async function restore(api, { kept, files }) {
   const { chats } = await bringIn(api, JSON.stringify({ ...kept, files: await Promise.all(files.map(packed)) }));
   if (chats.length === 0) throw new Error("the service did not take it back");
-  const id = chats[0].chat_id;
-  const { instructions, temperature } = kept;
-  if (instructions || temperature != null) await api.change(id, { instructions, temperature });
-  return id;
+  return chats[0].chat_id;
 }
 
 /** The files of a chat, the newest that fit into a line: [{file_id, blob}]. */
@@ -48,9 +45,6 @@ async function packed({ file_id, blob }) {
   for (let at = 0; at < bytes.length; at += STEP) letters += String.fromCharCode(...bytes.subarray(at, at + STEP));
   return { file_id, media_type: blob.type.split(";")[0], data: btoa(letters) };
 }
-
-/** What a restored chat does not have again: older versions of a question. */
-export const losesVersions = ({ kept }) => kept.messages.some(({ versions }) => versions?.length > 0);
 
 /** Puts in the lines of an export, in parts that the service takes; `{chats, errors}` of all. */
 export async function bringIn(api, text) {
