@@ -133,7 +133,8 @@ export class Chat {
     this.stopProblem = null;
     this.#set("stopping");
     try {
-      this.#stopped(run, await insist(() => this.#api.stop(this.id, runId, seen), () => this.run === run));
+      const isWanted = () => this.run === run;
+      this.#stopped(run, await insist(() => this.#api.stop(this.id, runId, seen), isWanted));
     } catch (problem) {
       if (this.run !== run) return;
       if (run) thaw(run.reply);
@@ -184,7 +185,8 @@ export class Chat {
 
   async #follow(run) {
     try {
-      await follow(run, () => this.#api.chat(this.id), (what, turns) => this.#hear(run, what, turns));
+      const read = () => this.#api.chat(this.id);
+      await follow(run, read, (what, turns) => this.#hear(run, what, turns));
     } catch (problem) {
       return this.#refuse(run, problem);
     }

@@ -32,7 +32,10 @@ async function remove(page, id) {
   if (id === page.chat?.id) page.openNew();
   const trace = await page.chats.remove(id);
   page.watch.tellTabs();
-  page.view.toast(t("Deleted “{title}”", { title }), trace ? { action: t("Undo"), onclick: () => void restore(page, trace), ms: UNDO_MS } : {});
+  page.view.toast(
+    t("Deleted “{title}”", { title }),
+    trace ? { action: t("Undo"), onclick: () => void restore(page, trace), ms: UNDO_MS } : {},
+  );
 }
 
 async function restore(page, trace) {

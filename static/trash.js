@@ -59,7 +59,7 @@ export async function bringIn(api, text) {
 
 /** Whole lines, as many as fit. */
 function* partsOf(text) {
-  for (let from = 0; from < text.length; ) {
+  for (let from = 0; from < text.length;) {
     const end = text.length - from > PART ? text.lastIndexOf("\n", from + PART) + 1 : text.length;
     const to = end > from ? end : text.indexOf("\n", from) + 1 || text.length; // a line that is longer than a part
     yield text.slice(from, to);
