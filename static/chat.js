@@ -144,8 +144,7 @@ export class Chat {
   }
 
   #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy, unsent }) {
-    const isStopped = result === "stopped" || result === "owner_lost";
-    if (run && isStopped) run.reply.stop = { ms, backend, answeredBy };
+    if (run && ["stopped", "owner_lost"].includes(result)) run.reply.stop = { ms, backend, answeredBy };
     this.later.recall(unsent);
     if (!run && this.state === "stopping") return void this.load().catch(() => this.#set("idle"));
     this.#onchange("turns");
