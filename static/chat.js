@@ -125,16 +125,17 @@ export class Chat {
 
   /** Ends the running reply now: the text freezes at once, the service is asked, the answer says how fast it was. */
   async stop() {
-    const { run } = this;
-    if (this.state === "stopping" || this.state === "idle") return;
+    const { run, state } = this;
+    if (state === "stopping" || state === "idle") return;
     if (run) freeze(run.reply);
-    const seen = run?.seen;
+    const [seen, isWanted] = [run?.seen, () => this.run === run];
     const runId = this.later.isEmpty ? run?.id : null; // none: nothing that waits begins, either
     this.stopProblem = null;
     this.#set("stopping");
     try {
-      const isWanted = () => this.run === run;
-      this.#stopped(run, await insist(() => this.#api.stop(this.id, runId, seen), isWanted));
+      const answer = await insist(() => this.#api.stop(this.id, runId, seen), isWanted);
+      if (!runId) this.later.recall(answer.unsent);
+      this.#stopped(run, answer);
     } catch (problem) {
       if (this.run !== run) return;
       if (run) thaw(run.reply);
@@ -143,9 +144,8 @@ export class Chat {
     }
   }
 
-  #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy, unsent }) {
+  #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy }) {
     if (run && ["stopped", "owner_lost"].includes(result)) run.reply.stop = { ms, backend, answeredBy };
-    this.later.recall(unsent);
     if (!run && this.state === "stopping") return void this.load().catch(() => this.#set("idle"));
     this.#onchange("turns");
     setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
