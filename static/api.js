@@ -93,7 +93,11 @@ export class Api {
     return response.json();
   }
 
-  async #fetch(method, path, { json, body = json && JSON.stringify(json), type = "", headers = {}, signal, deadline = DEADLINE_MS }) {
+  async #fetch(
+    method,
+    path,
+    { json, body = json && JSON.stringify(json), type = "", headers = {}, signal, deadline = DEADLINE_MS },
+  ) {
     const told = json ? "application/json" : type;
     for (;;) {
       const key = this.#key.value;

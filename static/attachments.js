@@ -79,7 +79,8 @@ export class Attachments {
 /** A picture that the service takes, or a text. */
 async function madeReady(blob, name, most, ready) {
   if (blob.type.startsWith("image/") || /\.hei[cf]$/i.test(name)) return picture(blob, name, most, ready);
-  if (blob.size > TEXT_BYTES) throw new Error(t("A text may have {n} KB; this one has {size}.", { n: TEXT_BYTES / 1024, size: kb(blob) }));
+  if (blob.size > TEXT_BYTES)
+    throw new Error(t("A text may have {n} KB; this one has {size}.", { n: TEXT_BYTES / 1024, size: kb(blob) }));
   const bytes = await blob.arrayBuffer();
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -125,15 +125,17 @@ export class Chat {
 
   /** Ends the running reply now: the text freezes at once, the service is asked, the answer says how fast it was. */
   async stop() {
-    const { run } = this;
-    if (this.state === "stopping" || this.state === "idle") return;
+    const { run, state } = this;
+    if (state === "stopping" || state === "idle") return;
     if (run) freeze(run.reply);
-    const seen = run?.seen;
+    const [seen, isWanted] = [run?.seen, () => this.run === run];
     const runId = this.later.isEmpty ? run?.id : null; // none: nothing that waits begins, either
     this.stopProblem = null;
     this.#set("stopping");
     try {
-      this.#stopped(run, await insist(() => this.#api.stop(this.id, runId, seen), () => this.run === run));
+      const answer = await insist(() => this.#api.stop(this.id, runId, seen), isWanted);
+      if (!runId) this.later.recall(answer.unsent);
+      this.#stopped(run, answer);
     } catch (problem) {
       if (this.run !== run) return;
       if (run) thaw(run.reply);
@@ -142,10 +144,8 @@ export class Chat {
     }
   }
 
-  #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy, unsent }) {
-    const isStopped = result === "stopped" || result === "owner_lost";
-    if (run && isStopped) run.reply.stop = { ms, backend, answeredBy };
-    this.later.recall(unsent);
+  #stopped(run, { result, stop_ms: ms, backend, answered_by: answeredBy }) {
+    if (run && ["stopped", "owner_lost"].includes(result)) run.reply.stop = { ms, backend, answeredBy };
     if (!run && this.state === "stopping") return void this.load().catch(() => this.#set("idle"));
     this.#onchange("turns");
     setTimeout(() => this.#believe(run), STOP_SETTLES_MS);
@@ -184,7 +184,8 @@ export class Chat {
 
   async #follow(run) {
     try {
-      await follow(run, () => this.#api.chat(this.id), (what, turns) => this.#hear(run, what, turns));
+      const read = () => this.#api.chat(this.id);
+      await follow(run, read, (what, turns) => this.#hear(run, what, turns));
     } catch (problem) {
       return this.#refuse(run, problem);
     }

@@ -6,7 +6,7 @@
 
 import { keepDraft } from "./device.js";
 import { t } from "./language.js";
-import { bringIn as bringLinesIn, losesVersions } from "./trash.js";
+import { bringIn as bringLinesIn } from "./trash.js";
 import { sentence } from "./trouble.js";
 import { cleanTitle } from "./words.js";
 
@@ -32,8 +32,10 @@ async function remove(page, id) {
   if (id === page.chat?.id) page.openNew();
   const trace = await page.chats.remove(id);
   page.watch.tellTabs();
-  const words = trace && losesVersions(trace) ? t("Deleted “{title}”; older versions do not come back", { title }) : t("Deleted “{title}”", { title });
-  page.view.toast(words, trace ? { action: t("Undo"), onclick: () => void restore(page, trace), ms: UNDO_MS } : {});
+  page.view.toast(
+    t("Deleted “{title}”", { title }),
+    trace ? { action: t("Undo"), onclick: () => void restore(page, trace), ms: UNDO_MS } : {},
+  );
 }
 
 async function restore(page, trace) {

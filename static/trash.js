@@ -26,10 +26,7 @@ export async function remove(api, id) {
 export async function restore(api, { kept, files }) {
   const { chats } = await bringIn(api, JSON.stringify({ ...kept, files: await Promise.all(files.map(packed)) }));
   if (chats.length === 0) throw new Error("the service did not take it back");
-  const id = chats[0].chat_id;
-  const { instructions, temperature } = kept;
-  if (instructions || temperature != null) await api.change(id, { instructions, temperature });
-  return id;
+  return chats[0].chat_id;
 }
 
 /** The files of a chat, the newest that fit into a line: [{file_id, blob}]. */
@@ -49,9 +46,6 @@ async function packed({ file_id, blob }) {
   return { file_id, media_type: blob.type.split(";")[0], data: btoa(letters) };
 }
 
-/** What a restored chat does not have again: older versions of a question. */
-export const losesVersions = ({ kept }) => kept.messages.some(({ versions }) => versions?.length > 0);
-
 /** Puts in the lines of an export, in parts that the service takes; `{chats, errors}` of all. */
 export async function bringIn(api, text) {
   const whole = { chats: [], errors: [] };
@@ -65,7 +59,7 @@ export async function bringIn(api, text) {
 
 /** Whole lines, as many as fit. */
 function* partsOf(text) {
-  for (let from = 0; from < text.length; ) {
+  for (let from = 0; from < text.length;) {
     const end = text.length - from > PART ? text.lastIndexOf("\n", from + PART) + 1 : text.length;
     const to = end > from ? end : text.indexOf("\n", from) + 1 || text.length; // a line that is longer than a part
     yield text.slice(from, to);

@@ -15,9 +15,20 @@ export function fileCard(file, actions) {
   const isPicture = type.startsWith("image/");
   const look = () => actions.lookAt(file);
   const label = t("Show {name}", { name: file.name });
-  const card = h("button", { type: "button", class: isPicture ? "file picture" : "file", title: file.name, "aria-label": label, onclick: look });
+  const card = h("button", {
+    type: "button",
+    class: isPicture ? "file picture" : "file",
+    title: file.name,
+    "aria-label": label,
+    onclick: look,
+  });
   if (isPicture) card.append(thumb(file, actions));
-  else card.append(icon("text"), h("span", { class: "file-name", dir: "auto" }, file.name), h("span", { class: "hint" }, size(file)));
+  else
+    card.append(
+      icon("text"),
+      h("span", { class: "file-name", dir: "auto" }, file.name),
+      h("span", { class: "hint" }, size(file)),
+    );
   return card;
 }
 

@@ -25,11 +25,18 @@ export function chart(stops, now = Date.now()) {
     n: known.length,
     time: duration(Math.max(...known.map(({ stop_ms: ms }) => ms))),
   });
-  const picture = svg("svg", { viewBox: `-4 -4 ${width + 8} ${HEIGHT + BELOW + 8}`, class: "chart", role: "img", "aria-label": label });
+  const picture = svg("svg", {
+    viewBox: `-4 -4 ${width + 8} ${HEIGHT + BELOW + 8}`,
+    class: "chart",
+    role: "img",
+    "aria-label": label,
+  });
   picture.append(...MARKS.flatMap((minutes) => mark(minutes, x(now - minutes * 60_000), now)));
   picture.append(svg("text", { x: 2, y: 8 }, duration(most)));
   for (const { at, stop_ms: ms } of known)
-    picture.append(svg("circle", { cx: x(Date.parse(at)), cy: y(ms), r: 3.5 }, svg("title", {}, `${clockTime(at)} · ${duration(ms)}`)));
+    picture.append(
+      svg("circle", { cx: x(Date.parse(at)), cy: y(ms), r: 3.5 }, svg("title", {}, `${clockTime(at)} · ${duration(ms)}`)),
+    );
   return h("figure", {}, picture);
 }
 

@@ -65,7 +65,11 @@ export class ChatList {
   /** Until the service has answered: what is known here. */
   #titled(words) {
     const wanted = words.toLowerCase();
-    return this.#entries.filter(({ title }) => cleanTitle(title ?? "").toLowerCase().includes(wanted));
+    return this.#entries.filter(({ title }) =>
+      cleanTitle(title ?? "")
+        .toLowerCase()
+        .includes(wanted),
+    );
   }
 
   #tell(count) {

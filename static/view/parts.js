@@ -64,8 +64,7 @@ function endOf(element) {
   for (;;) {
     let last = place.lastChild;
     while (last?.nodeType === Node.TEXT_NODE && !last.data.trim()) last = last.previousSibling;
-    if (last?.nodeType !== Node.ELEMENT_NODE || last.matches("a, em, strong, del, br, hr, sub, sup, button, .math"))
-      return place;
+    if (last?.nodeType !== Node.ELEMENT_NODE || last.matches("a, em, strong, del, br, hr, sub, sup, button, .math")) return place;
     if (place.matches("pre")) return last;
     place = last.matches(".table-box") ? last.firstElementChild : last;
     if (place.localName === "code" && !place.closest("pre")) return place.parentElement;

@@ -8,7 +8,6 @@ import { button, copyButton, h, iconButton, isSendKey } from "./dom.js";
 import { timeOf } from "./notice.js";
 
 export class QuestionView {
-
   /** `actions`: edit(turn, text), swap(version), fileBlob(file), lookAt(file). */
   constructor(turn, actions) {
     this.turn = turn;
@@ -37,7 +36,12 @@ export class QuestionView {
         { class: "edit", onsubmit: (event) => (event.preventDefault(), send()) },
         box,
         h("p", { class: "hint" }, t("Sending puts this in its place; what stands here now is kept as a version.")),
-        h("div", { class: "row" }, h("button", { class: "primary" }, t("Send")), button(t("Cancel"), () => this.#read(true))),
+        h(
+          "div",
+          { class: "row" },
+          h("button", { class: "primary" }, t("Send")),
+          button(t("Cancel"), () => this.#read(true)),
+        ),
       ),
     );
     fit(box);

@@ -30,7 +30,11 @@ export class StatusView {
         h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs))),
       ),
       section(t("{n} live run|{n} live runs", { n: status.runs.length }), lineWords(status.line), this.#runs(status.runs)),
-      section(t("Stops of the last hour"), chart(status.stops), stops(status.stops, (id) => this.#link(id))),
+      section(
+        t("Stops of the last hour"),
+        chart(status.stops),
+        stops(status.stops, (id) => this.#link(id)),
+      ),
       section("Redis", redis(status.redis)),
     );
     if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
@@ -82,8 +86,7 @@ const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...
 const quiet = (words) => h("p", { class: "hint" }, words);
 
 /** Who waits for the model, where it makes only so many replies at once. */
-const lineWords = (line) =>
-  line && quiet(t("The model makes {limit} at once: {working} at work, {waiting} waiting", line));
+const lineWords = (line) => line && quiet(t("The model makes {limit} at once: {working} at work, {waiting} waiting", line));
 
 function backendCard({ backend, version, started_at: at, stop_listener: listener }, runs) {
   const count = runs.filter((run) => run.backend === backend).length;

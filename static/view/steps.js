@@ -34,7 +34,8 @@ export class StepsView {
     if (this.#label.textContent !== words) this.#label.textContent = words;
     this.element.classList.toggle("running", !isFinished);
     const isAsked = !isFinished && steps.some(({ status }) => status === "asked");
-    if (isAsked) this.element.open = true; // whoever folded it could not answer
+    if (isAsked)
+      this.element.open = true; // whoever folded it could not answer
     else if (!this.#isTouched && this.element.open === isFinished) this.element.open = !isFinished;
   }
 
@@ -88,12 +89,7 @@ class ToolView {
     this.element.classList.toggle("inner", Boolean(parent));
     const state = [t(status), status !== "running" && status !== "asked" && time(seconds ?? 0)].filter(Boolean).join(" · ");
     this.element.replaceChildren(
-      h(
-        "p",
-        { class: "step-head" },
-        h("span", { class: "name" }, name),
-        h("span", { class: `state ${status}` }, state),
-      ),
+      h("p", { class: "step-head" }, h("span", { class: "name" }, name), h("span", { class: `state ${status}` }, state)),
       ...field(t("Input"), input),
       ...field(t("Result"), output),
       ...(status === "asked" ? [approval(step, this.actions)] : []),
@@ -104,8 +100,5 @@ class ToolView {
 function field(label, value) {
   if (value === undefined || value === null || value === "") return [];
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return [
-    h("p", { class: "label" }, label),
-    h("pre", { tabindex: "0", role: "group", "aria-label": label, dir: "auto" }, text),
-  ];
+  return [h("p", { class: "label" }, label), h("pre", { tabindex: "0", role: "group", "aria-label": label, dir: "auto" }, text)];
 }

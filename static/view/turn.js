@@ -88,7 +88,8 @@ export class ReplyView {
     const again = () => this.actions.regenerate(this.turn);
     const row = h("div", { class: "tools-row" });
     if (text()) row.append(copyButton(t("Copy reply"), text));
-    if (outcome !== "failed" || text()) row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
+    if (outcome !== "failed" || text())
+      row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
     row.append(iconButton("branch", t("Branch: a new chat up to here"), branch, { class: "quiet settled" }));
     const aloud = text() ? aloudButton(text) : null;
     if (aloud) row.append(aloud);

@@ -42,6 +42,7 @@ async def test_rename_and_delete_with_undo(person: Person, client: Client) -> No
     await person.page.get_by_role("button", name="Rename").click()
     await expect(person.page.locator("#title")).to_have_text("Better name")
     await eventually(lambda: _title(client, "mine", "Better name"))
+    await client.ask("mine", "hello again", replaces=(await client.messages("mine"))[0]["run_id"])
     await client.http.patch("/api/v1/chat/mine", json={"instructions": "Be brief.", "temperature": 0.2})
     before = await client.chat_info("mine")
 
