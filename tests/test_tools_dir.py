@@ -197,7 +197,7 @@ async def stop_inside(client: Client, ollama: FakeOllama, chat_id: str, mark: Pa
     async with client.chat(chat_id, "use it", agent="user") as stream:
         await stream.until(lambda s: bool(s.of("tool")))
         worker = int(await eventually(lambda: mark.exists() and mark.read_text(), within=60))
-        assert len(marked(str(mark))) == 3
+        await eventually(lambda: len(marked(str(mark))) == 3)
         assert (await client.stop(chat_id, wait=5000))["result"] == "stopped"
         began = monotonic()
         await eventually(lambda: not alive(worker) and not marked(str(mark)), within=20, every=0.002)
