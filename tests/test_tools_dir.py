@@ -151,10 +151,16 @@ async def test_a_tool_is_given_no_secret_and_only_what_is_named(
 ) -> None:
     async with tooled.client() as client:
         given = (await use(client, ollama, chat_id, "environment"))[1]
+        peeped = (await use(client, ollama, f"{chat_id}-2", "peep"))[1]
     assert "CITY=Vienna" in given
     assert "PATH=" in given
+    assert "canary-aws" in environment_of(tooled.backends[1].pid)  # whoever is not shut in reads it
     for word in ("canary", "REDIS", "OLLAMA", "TOOLS_DIR"):
-        assert word not in given
+        assert word not in given + peeped
+
+
+def environment_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
 
 
 async def test_a_tool_reaches_no_network_in_any_way(
@@ -191,7 +197,7 @@ async def stop_inside(client: Client, ollama: FakeOllama, chat_id: str, mark: Pa
     async with client.chat(chat_id, "use it", agent="user") as stream:
         await stream.until(lambda s: bool(s.of("tool")))
         worker = int(await eventually(lambda: mark.exists() and mark.read_text(), within=60))
-        assert len(marked(str(mark))) == 3
+        await eventually(lambda: len(marked(str(mark))) == 3)
         assert (await client.stop(chat_id, wait=5000))["result"] == "stopped"
         began = monotonic()
         await eventually(lambda: not alive(worker) and not marked(str(mark)), within=20, every=0.002)
@@ -323,30 +329,6 @@ async def in_a_tool(client: Client, ollama: FakeOllama, chat_id: str, mark: Path
 def forker(cluster: Cluster) -> int:
     """The process that makes the others."""
     return next(pid for pid, words in below(cluster.backends[1].pid).items() if "own.server" in words)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_tool_of_the_same_user_cannot_read_what_the_backend_was_started_with(tmp_path: Path) -> None:
-    """As in the image: the backend is an ordinary user."""
-    script = """
-import ctypes, os, sys
-from app.agents.own import shut
-os.setgid(65534), os.setuid(65534)
-ctypes.CDLL(None).prctl(4, 1)
-if sys.argv[1] == "hidden":
-    shut.from_tools()
-if os.fork() == 0:
-    try:
-        print(os.environ["CANARY"] in open(f"/proc/{os.getppid()}/environ").read())
-    except OSError as error:
-        print(type(error).__name__)
-    sys.stdout.flush(), os._exit(0)
-os.wait()
-"""
-    for word, seen in (("open", "True"), ("hidden", "PermissionError")):
-        done = subprocess.run([sys.executable, "-c", script, word], cwd=ROOT, capture_output=True, text=True,
-                              env={**clean_environment(), "CANARY": "canary"}, check=False)  # fmt: skip
-        assert done.stdout.strip() == seen, done.stderr
 
 
 def test_without_a_folder_nothing_of_it_is_loaded() -> None:

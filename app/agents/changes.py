@@ -45,7 +45,7 @@ class Watch:
         while True:
             try:
                 now = await asyncio.to_thread(self._look)
-                if now == before:  # else somebody writes
+                if before is None or now == before:  # else somebody writes
                     await self._act(now)
                 before = now
             except Exception:  # noqa: BLE001  # the root of a task

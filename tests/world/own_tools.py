@@ -92,6 +92,13 @@ def environment() -> str:
 
 
 @tool
+def peep() -> str:
+    """Looks for secrets in every process that there is, also by a program of its own."""
+    script = "for file in /proc/[0-9]*/environ; do cat $file; done; cat /proc/self/environ"
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True).stdout
+
+
+@tool
 def reach(port: int) -> str:
     """Tries every way to the network."""
     tried = []
@@ -128,7 +135,20 @@ BAD = {
     "twice": TOOL.format(name="greet"),
     "latin": 'x = "ä"\n',
 }
-NAMES = ("greet", "later", "wait", "refuse", "fail", "die", "leave", "eat", "flood", "environment", "reach")
+NAMES = (
+    "greet",
+    "later",
+    "wait",
+    "refuse",
+    "fail",
+    "die",
+    "leave",
+    "eat",
+    "flood",
+    "environment",
+    "peep",
+    "reach",
+)
 
 
 def fill(folder: Path, bad: bool = False) -> Path:

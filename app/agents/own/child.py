@@ -35,6 +35,8 @@ def be_worker(line: int, out: int, memory_mb: int) -> None:
     backend = socket.socket(fileno=line)
     if not (file := receive(backend)):
         return
+    with contextlib.suppress(OSError):
+        os.chdir(Path(file["path"]).parent)
     try:
         tools = {tool.tool_name: tool for tool in _loaded(file["path"], file["source"])}
         backend.sendall(packed({"tools": [_as_told(tool) for tool in tools.values()]}))

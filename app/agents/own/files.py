@@ -37,7 +37,7 @@ class OwnTools:
     """All of them; opened once per backend by `async with`. `taken`: names that are others' already."""
 
     def __init__(self, settings: Settings, taken: set[str]) -> None:
-        self._folder = Path(settings.tools_dir)
+        self._folder = Path(settings.tools_dir).absolute()
         if not self._folder.is_dir():
             raise ValueError(f"TOOLS_DIR: there is no folder {self._folder}")
         self._taken = taken

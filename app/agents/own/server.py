@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 Live = Callable[[int, int], None]  # the life of a child: its line, and where its prints go
 ASKED = struct.Struct("!cI")
-TOLD = struct.Struct("!cII")  # P number pid: it runs; E number status: it has ended; R: ready
+TOLD = struct.Struct("!cII")  # P number pid: it runs; E number status: it has ended; R hidden pid: ready
+PRIVATE = (".env", "run")  # of a checkout: settings and what remembers them
 NO_FILTER = 3  # exit code: this kernel cannot keep a process from the network
 
 
@@ -30,9 +31,11 @@ def begin(control: int, network: bool, memory_mb: int) -> None:
     shut.first_to_go()
     if not network and not shut.from_network():
         sys.exit(NO_FILTER)
+    hidden = shut.from_files(["/proc", *(os.path.join(os.getcwd(), name) for name in PRIVATE)])
     from app.agents.own import child  # brings Strands
 
-    _Server(socket.socket(fileno=control), lambda line, out: child.be_worker(line, out, memory_mb)).serve()
+    server = _Server(socket.socket(fileno=control), lambda line, out: child.be_worker(line, out, memory_mb))
+    server.serve(hidden)
 
 
 class _Server:
@@ -44,14 +47,14 @@ class _Server:
         os.set_blocking(self._wake, False)
         os.set_blocking(self._woken, False)
 
-    def serve(self) -> None:
+    def serve(self, hidden: bool) -> None:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM):  # meant for the backend, which ends us
             signal.signal(number, signal.SIG_IGN)
         gc.collect()
         gc.freeze()  # a collection in a child would copy what is shared
-        self._control.sendall(TOLD.pack(b"R", 0, os.getpid()))
+        self._control.sendall(TOLD.pack(b"R", hidden, os.getpid()))
         while self._step():
             pass
         for pid in self._running:
@@ -97,7 +100,7 @@ class _Server:
         code = 1
         try:
             os.setsid()
-            if not shut.died_with(signal.SIGKILL, parent):
+            if shut.with_its_parent(signal.SIGKILL, parent):
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
                     signal.signal(number, signal.SIG_DFL)

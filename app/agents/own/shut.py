@@ -1,10 +1,11 @@
-"""What the process of a tool is kept from: the network, the memory of others, leaving its group,
-more memory than its share.
+"""What the process of a tool is kept from: the network, the memory and the environment of others, leaving
+its group, more memory than its share.
 
-By the kernel's filters of system calls (seccomp), which need no privilege and hold in containers that
-have none. Knows no tool; needs only Python itself.
+By two means of Linux that need no privilege and hold in containers that have none: filters of system
+calls (seccomp), and rules about files (Landlock). Knows no tool; needs only Python itself.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,6 +14,8 @@ import resource
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 CORE_BYTES = 0
 FILE_BYTES = 64 * 1024 * 1024  # that a tool may write
@@ -44,7 +47,8 @@ _GROUP = ("setsid", "setpgid")
 _X32 = 0x40000000  # calls of another kind, on the same machine
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_DUMPABLE, _NO_NEW_PRIVS, _SECCOMP, _DEATH_SIGNAL = 4, 38, 22, 1
+_NO_NEW_PRIVS, _SECCOMP, _DEATH_SIGNAL = 38, 22, 1
+_CREATE, _ADD, _RESTRICT, _READ_FILE = 444, 445, 446, 1 << 2  # linux/landlock.h
 
 
 class _Program(ctypes.Structure):
@@ -85,14 +89,37 @@ def in_bounds(memory_bytes: int) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def with_its_parent(signal_number: int) -> None:
-    """Ends this process when the one that started it does."""
+def with_its_parent(signal_number: int, parent: int) -> bool:
+    """Ends this process when the one that started it does; False when that has ended already."""
     _prctl(_DEATH_SIGNAL, signal_number)
+    return os.getppid() == parent
 
 
-def from_tools() -> None:
-    """Hides the environment and the memory of this process from others of the same user."""
-    _prctl(_DUMPABLE, 0)
+def from_files(hidden: list[str]) -> bool:
+    """Takes what is in these places from this process and all that it starts; False where the kernel
+    cannot. What comes later into a folder with a hidden place in it is hidden too.
+    """
+    rules = _landlock(_CREATE, ctypes.byref(ctypes.c_uint64(_READ_FILE)), 8, 0)
+    if rules < 0:
+        return False
+    for path in _beside([os.path.abspath(path) for path in hidden], "/"):
+        with contextlib.suppress(OSError):
+            place = os.open(path, os.O_PATH)
+            _landlock(_ADD, rules, 1, struct.pack("=Qi", _READ_FILE, place), 0)
+            os.close(place)
+    _prctl(_NO_NEW_PRIVS, 1)
+    done = _landlock(_RESTRICT, rules, 0) == 0
+    os.close(rules)
+    return done
+
+
+def _beside(hidden: list[str], folder: str) -> Iterator[str]:
+    """What is in this folder, but not in one of these places."""
+    for entry in os.scandir(folder):
+        if any(place.startswith(f"{entry.path}/") for place in hidden):
+            yield from _beside(hidden, entry.path)
+        elif entry.path not in hidden:
+            yield entry.path
 
 
 def first_to_go() -> None:
@@ -121,14 +148,16 @@ def _refuse(answers: dict[str, int]) -> None:
     _prctl(_SECCOMP, 2, ctypes.addressof(program))
 
 
+def _landlock(call: int, *words: Any) -> int:
+    """One of its system calls, which have the same numbers everywhere; -1 where there is none."""
+    if sys.platform != "linux":
+        return -1
+    sized = [ctypes.c_long(word) if isinstance(word, int) else word for word in words]
+    return int(ctypes.CDLL(None).syscall(ctypes.c_long(call), *sized))
+
+
 def _prctl(option: int, value: int, pointer: int = 0) -> None:
     if sys.platform == "linux":
         call = ctypes.CDLL(None, use_errno=True).prctl
         words = [ctypes.c_ulong(word) for word in (value, pointer, 0, 0)]
         call(ctypes.c_int(option), *words)
-
-
-def died_with(number: int, parent: int) -> bool:
-    """Whether the parent was gone before `with_its_parent` could hold."""
-    with_its_parent(number)
-    return os.getppid() != parent

@@ -17,7 +17,6 @@ from typing import Any
 from loguru import logger
 
 from app import envfile
-from app.agents.own import shut
 from app.agents.own.frames import BadFrame, next_frame, packed
 from app.agents.own.server import ASKED, NO_FILTER, TOLD
 from app.settings import Settings
@@ -81,7 +80,6 @@ class Workshop:
         self._count = 0
 
     async def __aenter__(self) -> "Workshop":
-        shut.from_tools()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -164,7 +162,9 @@ class Workshop:
             raise ProcessGone(await self._why())
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of ours: no keys, no Redis, no home with credentials in it."""
+        """Nothing of ours: no keys, no Redis, no home with credentials in it. Nor can it look for them in
+        the processes of its user.
+        """
         ours = envfile.variables()
         kept = {name: ours[name] for name in (*HANDED, *self._settings.tool_variables) if name in ours}
         return {"HOME": tempfile.gettempdir(), "PYTHONDONTWRITEBYTECODE": "1", **kept}
@@ -192,6 +192,8 @@ class Workshop:
             case b"R" if not ready.done():
                 ready.set_result(True)
                 logger.info("pid=<{}> | the process for tools is ready", value)
+                if not number:
+                    logger.warning("tools may read the environment of this user's processes (no Landlock)")
             case b"P" if worker := self._workers.get(number):
                 worker.pid = value
             case b"E" if worker := self._workers.pop(number, None):
