@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
         backup restore upgrade service service-user service-remove doctor tiny \
-        test test-quick test-containers test-model check check-kubernetes chaos soak bench screenshots vendor audit image-multiarch clean
+        test test-quick test-containers test-model check check-kubernetes chaos powercut soak bench screenshots vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,10 @@ check-kubernetes: ## The manifests against the published schemas
 chaos: ## Kill, cut and freeze parts under load for a while (CHAOS_SECONDS) and print what held
 	$(DEV)
 	$(PYTHON) -m tests.chaos --seconds $(or $(CHAOS_SECONDS),120) $(ARGS)
+
+powercut: ## Kill everything at once under load, start again, and look whether anything was lost (TIMES=50)
+	$(DEV)
+	$(PYTHON) -m tests.powercut --times $(or $(TIMES),50) $(ARGS)
 
 soak: ## Stops, readers and bad requests by the thousand for an hour (SOAK_MINUTES) and print what held
 	$(DEV)

@@ -1,55 +1,17 @@
 """`python -m app` serves one backend; `… doctor` checks the installation, `… check` if it can start."""
 
-import asyncio
-import contextlib
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from loguru import logger
 
 from app import logs
 from app.clock import EXIT_SECONDS
+from app.server import Server
 from app.settings import Settings, load
 
 if TYPE_CHECKING:
     from app.backend import Backend
-
-
-class Server(uvicorn.Server):
-    """Uvicorn with our own way out: the socket closes at once, running replies may end, then we
-    leave with 0.
-
-    Uvicorn cuts open streams without a terminal event, or never ends while one is open
-    (https://www.uvicorn.org/settings/#timeouts), so the drain runs beside its shutdown.
-    """
-
-    def __init__(self, config: uvicorn.Config, backend: "Backend", grace: float) -> None:
-        super().__init__(config)
-        self._backend = backend
-        self._grace = grace
-        self._drain: asyncio.Task[None] | None = None
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._leave, number)
-        yield
-
-    def _leave(self, number: int) -> None:
-        """The first signal drains; the second one ends the running replies at once."""
-        hurry, self.should_exit = self.should_exit, True
-        logger.info("signal=<{}> | leaving", signal.Signals(number).name)
-        if not self.started:
-            return
-        for server in self.servers:
-            server.close()
-        if self._drain and hurry:
-            self._drain.cancel()
-        if self._drain is None or hurry:
-            self._drain = asyncio.create_task(self._backend.drain(0 if hurry else self._grace))
 
 
 def main() -> None:

@@ -84,12 +84,19 @@ class Backend:
             await _end_tasks(tasks)
             await self._leave()
 
-    async def drain(self, grace: float) -> None:
-        """Lets runs end for so many seconds, then cuts the rest; sends readers of runs elsewhere away."""
+    def turn_away(self) -> None:
+        """Takes nothing new from now on."""
         self.runs.draining = True
+
+    async def drain(self, grace: float) -> None:
+        """Lets runs end for so many seconds, here and where they are read from here, then cuts and
+        sends away the rest.
+        """
+        self.turn_away()
         try:
             async with asyncio.timeout(grace):
                 await self.runs.empty.wait()
+                await self.readers.none_away.wait()
         except TimeoutError:
             for run in self.runs:
                 run.cut(CUT)

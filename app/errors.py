@@ -15,6 +15,7 @@ AppError
 ├── Overloaded        this backend makes as many replies as it may
 ├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
 ├── Draining          this backend is shutting down
+│   └── TurnedAway    before it has begun anything
 ├── RedisUnavailable  Redis did not answer in time, or refused a write
 └── ModelFailure      the model could not answer; carries one of the model codes of the contract
 """
@@ -94,6 +95,10 @@ class RateLimited(AppError):
 
 class Draining(AppError):
     code = "draining"
+
+
+class TurnedAway(Draining):
+    """Nothing has been begun: another backend may be asked the same."""
 
 
 class RedisUnavailable(AppError):

@@ -40,7 +40,7 @@ def build(settings: Settings) -> tuple[Backend, App]:
                 route.summary = (route.endpoint.__doc__ or "").split("\n")[0]
         app.include_router(router)
     api.pages.install(app)
-    return backend, Door(app, settings)
+    return backend, Door(app, settings, lambda: backend.runs.draining)
 
 
 def __getattr__(name: str) -> App:

@@ -1,15 +1,21 @@
 """`python -m app doctor`: a verdict and a repair for what is wrong, and no secret on the screen."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import FAKE_AWS, bedrock_env
+from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.reply import Failure, Reply
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,9 +34,14 @@ def doctor(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 class Ollama(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = json.dumps({"models": [{"name": "llama3.2:3b"}, {"name": "qwen3:latest"}]}).encode()
-        self.send_response(200 if self.path == "/api/tags" else 404)
+    """Answers what the service asks before a reply, and nothing else."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = self.path == "/api/show" and asked["model"] in ("llama3.2:3b", "qwen3")
+        told = {"capabilities": ["completion"]} if known else {"error": f"model '{asked['model']}' not found"}
+        body = json.dumps(told).encode()
+        self.send_response(200 if known else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -96,6 +107,27 @@ def test_bedrock_without_credentials_is_a_failure_with_a_repair(tmp_path: Path) 
     assert report.returncode == 1
     assert "FAIL  aws: no credentials" in report.stdout
     assert "aws configure" in report.stdout
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (None, "ok    bedrock: amazon.nova-lite-v1:0 answers"),
+        (Failure(403, "AccessDeniedException", "no"), "FAIL  bedrock: AccessDeniedException"),
+        (Failure(429, "ThrottlingException", "slow down"), "FAIL  bedrock: ThrottlingException"),
+    ],
+)
+async def test_bedrock_is_asked_as_the_service_asks_it(
+    tmp_path: Path, bedrock: FakeBedrock, refusal: Failure | None, told: str
+) -> None:
+    if refusal:
+        bedrock.default = Reply(refuse=True, failure=refusal)
+    report = await asyncio.to_thread(partial(doctor, tmp_path, **bedrock_env(bedrock)))
+    assert told in report.stdout, report.stdout + report.stderr
+    assert "AKIA… from env" in report.stdout
+    assert FAKE_AWS["AWS_SECRET_ACCESS_KEY"] not in report.stdout + report.stderr
+    (exchange,) = bedrock.exchanges
+    assert exchange.body["inferenceConfig"]["maxTokens"] == 1
 
 
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:

@@ -75,8 +75,6 @@ def talking(checkout: Checkout) -> Iterator[list[str]]:
             while not stop.is_set():
                 body = {"message": "hello", "on_busy": "replace"}
                 answer = asking.post(f"/api/v1/chat/busy-{number}", json=body)
-                if answer.status_code in (502, 503):  # it met a backend that was just leaving: once more
-                    answer = asking.post(f"/api/v1/chat/busy-{number}", json=body)
                 statuses.append("" if answer.status_code == 200 else answer.text)
                 time.sleep(0.05)  # below the rate that Nginx allows one client
 

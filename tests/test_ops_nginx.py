@@ -43,8 +43,10 @@ class Backend(ThreadingHTTPServer):
         super().__init__((address, port), Handler)
         self.name = name
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[bytes] = []
         self.connections: set[tuple[str, int]] = set()
         self.hang_up = False
+        self.hands_back = False
         self.gate = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -63,18 +65,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append((f"{self.command} {self.path}", dict(self.headers)))
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.bodies.append(body)
         self.server.connections.add(self.client_address)
         if self.path == "/kept":
             self.close_connection = False
         if self.server.hang_up:
             self.close_connection = True
+        elif self.server.hands_back:
+            self.send_response(503)
+            self.send_header("X-Accel-Redirect", "@another")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif self.path.startswith(("/api/v1/chat/stream", "/v1/chat/completions?stream")):
             self.stream()
         else:
             self.answer()
 
-    do_POST = do_GET
+    do_POST = do_PATCH = do_DELETE = do_GET
 
     def answer(self) -> None:
         body = json.dumps({"backend": self.server.name}).encode()
@@ -209,6 +217,31 @@ def test_a_post_never_travels_on_a_kept_connection(front: Front, client: httpx.C
     for _ in range(12):
         assert client.post("/kept", json={}).status_code == 200
     assert sum(len(backend.connections) for backend in front.backends) == 12
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", ["/api/v1/chat/back", "/v1/chat/completions", "/chat"])
+def test_what_a_leaving_backend_hands_back_is_answered_by_another(
+    front: Front, client: httpx.Client, method: str, path: str
+) -> None:
+    front.backends[1].hands_back = True
+    body = b"x" * 200_000
+    answers = [client.request(method, f"{path}?n={n}", content=body) for n in range(6)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["backend"] for answer in answers} == {"backend-1", "backend-3"}
+    assert all(answer.headers.get_list("Content-Length") == ["24"] for answer in answers)
+    taken = [one for backend in (front.backends[0], front.backends[2]) for one in backend.bodies]
+    assert taken == [body] * 6
+    asked = sum(front.seen(f"{path}?n={n}") for n in range(6))
+    assert asked == 6 + len(front.backends[1].bodies), "each was asked of one other"
+
+
+def test_only_nginx_says_that_it_asks_another_and_only_once(front: Front, client: httpx.Client) -> None:
+    front.backends[1].hands_back = True
+    for _ in range(3):
+        assert client.post("/api/v1/chat/once", json={}, headers={"X-Passes-On": "mine"}).status_code == 200
+    says = [headers.get("X-Passes-On") for backend in front.backends for _, headers in backend.seen]
+    assert (says.count("1"), says.count(None)) == (3, len(front.backends[1].seen))
 
 
 def test_a_get_whose_backend_goes_away_is_answered_by_another(front: Front, client: httpx.Client) -> None:

@@ -17,7 +17,7 @@ from app.api.arrival import Arrivals, Gone, Refused, most_at
 from app.api.base import as_meant
 from app.api.guesses import Guesses
 from app.api.hosts import SAFE, Hosts, Origins, cannot_be_rebound, host_of
-from app.api.problems import openai_door, plain
+from app.api.problems import ELSEWHERE, PASSES_ON, openai_door, plain
 from app.logs import request_id
 from app.settings import Settings
 
@@ -30,6 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LIVE = "/health/live"  # container health checks ask by address
 FIGURES = "/metrics"  # so does Prometheus
 
+_PASSES_ON = PASSES_ON.lower().encode()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -52,11 +53,12 @@ _EXPOSED = [
 class Door:
     """The outermost application: names the request, stamps the answer, and lets HEAD pass where GET does."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, leaving: Callable[[], bool]) -> None:
         gate: Any = _Gate(app, settings)
         self._inner: Any = _Cors(gate, settings.origins) if settings.origins else gate
         self._backend = settings.backend_id.encode()
         self._base = settings.base_path
+        self._leaving = leaving
         self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +66,11 @@ class Door:
             await self._inner(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if _PASSES_ON in headers and self._leaving():
+            while (await receive()).get("more_body"):  # else our hanging up could overtake the answer
+                pass
+            await ELSEWHERE(scope, receive, send)
+            return
         asked = headers.get(b"x-request-id", b"")
         request_id.set(asked.decode() if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex)
         scope = as_meant(scope, self._base)

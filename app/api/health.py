@@ -37,8 +37,9 @@ _UNHEALTHY: dict[int | str, dict[str, Any]] = {
 @router.get("/api/v1/health", responses=_UNHEALTHY, operation_id="health_v1")
 async def health(here: Here, response: Response) -> Health:
     """Whether this backend can serve, and what it is."""
+    leaving = here.runs.draining  # as it was when this was asked
     trouble = await _trouble(here.store)
-    healthy = not trouble and not here.runs.draining
+    healthy = not trouble and not leaving
     response.status_code = 200 if healthy else 503
     response.headers["Cache-Control"] = "no-store"
     return Health(
@@ -52,7 +53,7 @@ async def health(here: Here, response: Response) -> Health:
         message_max_chars=here.settings.message_max_chars,
         active_runs=len(here.runs),
         stop_listener="listening" if here.store.bells.listening else "polling",
-        draining=here.runs.draining,
+        draining=leaving,
     )
 
 

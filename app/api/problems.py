@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from app.errors import (
@@ -26,12 +27,17 @@ from app.errors import (
     RateLimited,
     RedisUnavailable,
     RunIdUsed,
+    TurnedAway,
     UnknownAgent,
     Unsupported,
 )
 from app.logs import request_id
 
 RETRY_AFTER = "2"
+# Nginx says it asks another backend when a backend that is leaving answers with this (nginx/server.conf).
+PASSES_ON = "X-Passes-On"
+ELSEWHERE = Response(status_code=503, headers={"X-Accel-Redirect": "@another"})
+
 openai_door: ContextVar[bool] = ContextVar(
     "openai_door", default=False
 )  # whether OpenAI's clients read errors
@@ -166,8 +172,10 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _expected(_: Request, error: Exception) -> JSONResponse:
+async def _expected(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)  # noqa: S101  # what it is registered for
+    if isinstance(error, TurnedAway) and PASSES_ON in request.headers:
+        return ELSEWHERE
     status, title = next(row for kind, row in _TABLE.items() if isinstance(error, kind))
     status = _STATUS.get(error.code, status)
     after = getattr(error, "retry_after", None)

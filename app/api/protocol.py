@@ -15,6 +15,7 @@ from app.logs import request_id
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 CONNECTIONS = 8192
+FRESH_SECONDS = 1.0  # a connection whose request is on its way is not closed when we leave
 
 
 class TooLarge(ValueError):
@@ -27,6 +28,7 @@ class Limited(HttpToolsProtocol):
     _seen = 0  # bytes since the header began, in whole pieces
     _kept = 0  # bytes of it that are kept
     _between = True  # no body is on its way
+    _leaving = False
     _late: TimerHandle | None = None  # runs while a header, or what nobody wants, is on its way
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -62,6 +64,8 @@ class Limited(HttpToolsProtocol):
         self._kept = 0  # the next request of this connection has headers of its own
         self._between = False
         super().on_headers_complete()
+        if self._leaving and self.cycle:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._settle()
@@ -70,6 +74,15 @@ class Limited(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words for it
         self._refuse(431 if self._kept > HEAD_BYTES else 400)
+
+    def shutdown(self) -> None:
+        """What has begun is answered; what has connected only just now may begin."""
+        self._leaving = True
+        if self.cycle is None and not self.transport.is_closing():
+            self._settle()
+            self._late = self.loop.call_later(FRESH_SECONDS, self._too_late)
+        else:
+            super().shutdown()
 
     def _await_head(self) -> None:
         self._seen = self._kept = 0

@@ -1,26 +1,22 @@
 """`python -m app doctor`: looks at this machine, the settings and what they point to, and says what
 repairs it.
 
-Asks Redis through the service's own connection, so with the same login; Ollama and AWS as a
-stranger would. Secrets are never printed.
+Asks Redis and the model through the service's own clients, so with the same login and addresses. Secrets
+are never printed.
 """
 
 import asyncio
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from loguru import logger
 from pydantic import SecretStr
 
-from app.doctor import floors
-from app.doctor.machine import ASK_SECONDS, Finding, in_container, look
+from app.doctor import floors, model
+from app.doctor.machine import ASK_SECONDS, Finding, look
 from app.doctor.mcp import mcp_servers
 from app.doctor.openai import openai_server
 from app.doctor.tools import own_tools
@@ -37,6 +33,7 @@ def main(running: bool = False) -> int:
     `running`: these are the settings of a stack that runs, which has its port.
     """
     settings = load()
+    logger.disable("app")  # what is wrong is told once
     print("\n".join(_shown(settings)), flush=True)
     failed = False
     for finding in _findings(settings, running):
@@ -58,9 +55,9 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
     yield from _redis(settings)
     if settings.provider == "bedrock":
         yield _clock(settings.aws_region)
-        yield from _bedrock(settings)
+        yield from model.bedrock(settings)
     elif settings.provider == "ollama":
-        yield _ollama(settings.ollama_host, settings.ollama_model_general)
+        yield model.ollama(settings)
     elif settings.provider == "openai":
         yield openai_server(settings)
     else:
@@ -115,28 +112,6 @@ def _judge(info: dict[str, str]) -> Iterator[Finding]:
         )
 
 
-def _ollama(host: str, model: str) -> Finding:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"{host}/api/tags", timeout=ASK_SECONDS) as answer:
-            names = [entry["name"] for entry in json.load(answer)["models"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Finding("FAIL", "ollama", f"{host} does not answer ({type(error).__name__})", _reach_ollama())
-    if model not in names and f"{model}:latest" not in names:
-        return Finding("FAIL", "ollama", f"answers, but has no {model}", f"ollama pull {model}")
-    return Finding("ok", "ollama", f"{host} has {model}")
-
-
-def _reach_ollama() -> str:
-    if not in_container():
-        return "start it (ollama serve), or correct OLLAMA_HOST"
-    return (
-        "leave OLLAMA_HOST empty (host.docker.internal is the machine itself) and let Ollama listen there: "
-        "sudo systemctl edit ollama, add [Service] Environment=OLLAMA_HOST=0.0.0.0, sudo "
-        "systemctl restart ollama"
-    )
-
-
 def _clock(region: str) -> Finding:
     """A Raspberry Pi has no clock of its own, and AWS refuses what is signed at the wrong time."""
     try:
@@ -151,57 +126,6 @@ def _clock(region: str) -> Finding:
         repair = "sudo timedatectl set-ntp true"
         return Finding("FAIL", "clock", f"{off:.0f} s off: AWS refuses the signatures", repair)
     return Finding("ok", "clock", f"{off:.0f} s off")
-
-
-def _bedrock(settings: Settings) -> Iterator[Finding]:
-    """Credentials, and one request of one token, which shows region, model access and permission at once."""
-    try:
-        session = boto3.Session(region_name=settings.aws_region)
-        credentials = session.get_credentials()
-    except BotoCoreError as error:
-        yield Finding(
-            "FAIL", "aws", f"the credentials cannot be read ({type(error).__name__})", "aws configure"
-        )
-        return
-    if credentials is None:
-        repair = "aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env, or an instance role"
-        yield Finding("FAIL", "aws", "no credentials", repair)
-        return
-    source = f"key {str(credentials.access_key)[:4]}… from {credentials.method}"
-    yield Finding("ok", "aws", f"{source}, region {settings.aws_region}")
-    yield _converse(session, settings.bedrock_model_id)
-
-
-def _converse(session: boto3.Session, model: str) -> Finding:
-    config = Config(connect_timeout=ASK_SECONDS, read_timeout=30, retries={"total_max_attempts": 1})
-    question: Any = [{"role": "user", "content": [{"text": "Hi"}]}]
-    try:
-        client = session.client("bedrock-runtime", config=config)
-        client.converse(modelId=model, messages=question, inferenceConfig={"maxTokens": 1})
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        return Finding(
-            "FAIL", "bedrock", f"{code} for {model}", _REPAIRS.get(code, "look this error up at AWS")
-        )
-    except BotoCoreError as error:
-        repair = "correct AWS_REGION; is this machine online?"
-        return Finding("FAIL", "bedrock", f"cannot be reached ({type(error).__name__})", repair)
-    return Finding("ok", "bedrock", f"{model} answers")
-
-
-_REPAIRS = {
-    "AccessDeniedException": (
-        "allow bedrock:InvokeModelWithResponseStream for this key, and the model in Bedrock"
-    ),
-    "ResourceNotFoundException": "correct BEDROCK_MODEL_ID or AWS_REGION: not every model is in every region",
-    "ValidationException": (
-        "newer models want an inference profile as BEDROCK_MODEL_ID, such as global.… or us.…"
-    ),
-    "ThrottlingException": "the quota of the account is used up: wait, or ask for more under Service Quotas",
-    "ExpiredTokenException": "sign in again: aws sso login, or new keys",
-    "UnrecognizedClientException": "AWS does not know this key: aws configure",
-    "InvalidSignatureException": "the secret is wrong, or the clock: aws configure; timedatectl",
-}
 
 
 def _access(settings: Settings) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from app.errors import Draining, Overloaded
+from app.errors import Overloaded, TurnedAway
 from app.runs.logwriter import LogWriter
 from app.runs.metrics import Metrics
 from app.runs.run import Run
@@ -32,7 +32,7 @@ class Runs:
         self._taken: Counter[str] = Counter()  # by asker, with those about to start
         self.draining = False
         self.some = asyncio.Event()
-        self.empty = asyncio.Event()
+        self.empty = asyncio.Event()  # nothing is made here, nor about to be
         self.empty.set()
 
     def __iter__(self) -> Iterator[Run]:
@@ -47,13 +47,16 @@ class Runs:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Reserves a place for a run about to start. Raises `Overloaded`, `Draining`."""
+        """Reserves a place for a run about to start. Raises `Overloaded`, `TurnedAway`."""
         if self.draining:
-            raise Draining("This backend is shutting down. Send the message again; another one will answer.")
+            raise TurnedAway(
+                "This backend is shutting down. Send the message again; another one will answer."
+            )
         who, most = asker.get(), self.settings.max_runs
         if self._taken.total() >= most or self._taken[who] >= most - most // KEPT_FOR_OTHERS:
             raise Overloaded("Too many replies are being made right now. Try again in a few seconds.")
         self._taken[who] += 1
+        self.empty.clear()
         try:
             yield
         finally:
@@ -63,6 +66,8 @@ class Runs:
         self._taken[who] -= 1
         if self._taken[who] <= 0:
             del self._taken[who]
+        if not self._taken:
+            self.empty.set()
 
     def make(self, chat: Chat, live: LiveRun) -> Run:
         """A run that has the chat; it is held once it is added."""
@@ -75,7 +80,6 @@ class Runs:
         self._held[run.chat.name] = run
         self._taken[run.asker] += 1
         self.some.set()
-        self.empty.clear()
 
     def remove(self, run: Run) -> None:
         """Lets go of a run that has ended."""
@@ -84,4 +88,3 @@ class Runs:
             self._give_back(run.asker)
         if not self._held:
             self.some.clear()
-            self.empty.set()

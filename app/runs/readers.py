@@ -2,6 +2,7 @@
 it has ended.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -48,6 +49,9 @@ class Readers:
         self._store = store
         self._runs = runs
         self.followers = Followers(store)
+        self._away = 0  # readers of runs that are not made here
+        self.none_away = asyncio.Event()
+        self.none_away.set()
 
     async def attach(self, chat: Chat, last_event_id: str | None, *, only: bool = False) -> Reading | None:
         """A reader behind this event of its run; None when there is nothing to send.
@@ -97,7 +101,15 @@ class Readers:
 
     def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:
         feed = self.followers.follow(chat, run_id)
-        return Reading(feed, after, lambda: self.followers.left(chat, run_id))
+        self._away += 1
+        self.none_away.clear()
+        return Reading(feed, after, lambda: self._left(chat, run_id))
+
+    def _left(self, chat: Chat, run_id: str) -> None:
+        self.followers.left(chat, run_id)
+        self._away -= 1
+        if not self._away:
+            self.none_away.set()
 
 
 def _seen(last_event_id: str | None) -> tuple[str, int]:
