@@ -7,7 +7,6 @@ import uvicorn
 
 from app import logs
 from app.clock import EXIT_SECONDS
-from app.server import Server
 from app.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def main() -> None:
 
 def serve(settings: Settings) -> None:
     """Serves until a signal comes; exit code 2 with one line when a setting cannot be used."""
+    from app.api.server import Server  # behind the settings: what is wrong with them is told at once
+
     backend, door = _build(settings)
     config = uvicorn.Config(
         door,

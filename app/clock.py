@@ -37,6 +37,7 @@ APPROVAL_SECONDS = 1.0  # between two looks at whether a person has answered, ea
 
 # Runs: logged, read, ended
 OPENING_SECONDS = 0.003  # the first event waits so long for the first words
+LOG_REST_SECONDS = 0.008  # < TROUBLE: between two rounds of the log writer; so late a token may be
 TROUBLE_SECONDS = 0.1  # readers wait no longer than this for Redis
 PHASE_SECONDS = 0.5  # readers hear no more often how far the model has read
 LOG_RETRY_SECONDS = 0.5

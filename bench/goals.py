@@ -66,6 +66,13 @@ def chat_ms(name: str) -> Formula:
 
 CPU, RATE = "ceiling.cpu_ms_per_1000", "ceiling.tokens_per_s"
 GOALS = (
+    Goal(
+        "CPU per token at 50 streams of 20 tokens/s, Redis' with it, x limit",
+        ratio("paced.ollama.50x20.all_us", "paced.limit.50x20.cpu_us"),
+        1.8,
+    ),
+    Goal("the same at 200 streams", ratio("paced.ollama.200x20.all_us", "paced.limit.200x20.cpu_us"), 1.8),
+    Goal("a token late at 200 streams, p99 ms", figure("paced.ollama.200x20.late_p99"), 15),
     Goal("CPU per token at the ceiling, x limit", ratio(f"ollama.{CPU}", f"limit.{CPU}"), 2.5),
     Goal("CPU per token at the ceiling, x naive", ratio(f"ollama.{CPU}", f"naive.{CPU}"), 0.05),
     Goal("tokens/s of one process, x limit", ratio(f"ollama.{RATE}", f"limit.{RATE}"), 0.4, at_least=True),
@@ -84,7 +91,9 @@ GOALS = (
     Goal("tokens to the reader after the stop, mean", figure("stop.nginx.tokens_after_mean"), 0.25),
     Goal("tokens to the reader after the stop, most", figure("stop.nginx.tokens_after_max"), 1),
     Goal("stop of a silent model, p99 ms", figure("stop.silent.p99"), 10),
-    Goal("stop beside 100 streams at 50 tokens/s, p99 ms", figure("stop.load.p99"), 30),
+    Goal("stop beside 100 streams at 50 tokens/s, p99 ms", figure("stop.load100.p99"), 20),
+    Goal("the same, tokens to the reader after it, most", figure("stop.load100.tokens_after_max"), 1),
+    Goal("stop beside 400 streams at 50 tokens/s, p99 ms", figure("stop.load400.p99"), 100),
     Goal("model calls alive 6 s after stop or disconnect", figure("alive.alive"), 0),
     Goal("memory per live stream, MB", figure("footprint.mb_per_stream"), 0.08),
     Goal("process at rest, MB", figure("footprint.idle_mb"), 110),

@@ -16,7 +16,7 @@ import uvloop
 
 from bench.client import Reply, ask, chat, open_reply
 from bench.processes import pin_here
-from bench.systems import Ground, System, baseline, ground, product
+from bench.systems import System, ground, named
 
 Numbers = dict[str, float]
 SHORT, LONG = 300, 3000  # tokens per reply; the difference tells the cost of a chat from that of a token
@@ -171,15 +171,9 @@ async def _alone(name: str, what: str, rounds: int) -> None:
     }
     async with ground() as under:
         for _ in range(rounds):
-            async with _named(name, under) as system:
+            async with named(name, under) as system:
                 seen = await measures[what](system)
                 print(name, what, {key: round(value, 3) for key, value in seen.items()}, flush=True)
-
-
-def _named(name: str, under: Ground):  # type: ignore[no-untyped-def]
-    if name in ("ollama", "bedrock", "demo"):
-        return product(under, provider=name)
-    return baseline(name, under)
 
 
 if __name__ == "__main__":

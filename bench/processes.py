@@ -84,6 +84,10 @@ class Process:
             sum(_thread_ns(task) for pid in self.tree() for task in _listed(Path(f"/proc/{pid}/task"))) / 1e9
         )
 
+    def waits(self) -> int:
+        """How often threads of the tree have gone to sleep so far, to be woken again."""
+        return sum(_waits(task) for pid in self.tree() for task in _listed(Path(f"/proc/{pid}/task")))
+
     def rss_mb(self) -> float:
         """Resident memory of the tree, in MB of 10^6 bytes."""
         pages = 0
@@ -116,6 +120,13 @@ def _parent(entry: Path) -> int:
 def _thread_ns(task: Path) -> int:
     with contextlib.suppress(OSError):
         return int((task / "schedstat").read_text().split()[0])
+    return 0
+
+
+def _waits(task: Path) -> int:
+    with contextlib.suppress(OSError):
+        status = (task / "status").read_text()
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.goals import goal_table, length_table, system_table
 from bench.load import SHORT, Numbers
+from bench.paced import table
 from bench.processes import BENCH_CORE, ROOT, SERVER_CORE
 
 RESULTS = ROOT / "bench" / "results"
@@ -109,6 +110,12 @@ def block(result: dict[str, Any]) -> list[str]:
         f"{sizes['leak']} chats in the leak check, "
         f"{sizes['seconds']} s per ceiling.",
         "",
+        "People get tokens one by one:",
+        "",
+        *table([_paced(figures) for figures in rounds if "paced.limit.50x20.cpu_us" in figures]),
+        "",
+        "Replies as fast as the model can send them:",
+        "",
         *system_table(rounds),
         "",
         *goal_table(rounds),
@@ -121,6 +128,11 @@ def block(result: dict[str, Any]) -> list[str]:
     ]
     broken = sorted({name for notes in result["broken"] for name in notes})
     return [*lines, "", f"Not measured in every round: {', '.join(broken)}."] if broken else lines
+
+
+def _paced(figures: Numbers) -> Numbers:
+    found = [(name.partition("."), value) for name, value in figures.items()]
+    return {name: value for (what, _, name), value in found if what == "paced"}
 
 
 def newest() -> dict[str, Any]:

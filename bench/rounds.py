@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from bench.footprint import footprint
 from bench.leak import growth
 from bench.load import LONG, Numbers, ceiling, first_token, memory, most_paced
+from bench.paced import RATES, STREAMS, side_by_side
 from bench.stops import FLOWING, SILENT, alive_after, stops, three, under_load
-from bench.systems import Ground, System, baseline, behind_nginx, ground, product
+from bench.systems import Ground, System, baseline, behind_nginx, ground, named, product
 
 SYSTEMS = ("limit", "naive", "ollama", "bedrock")
 
@@ -30,10 +31,13 @@ class Sizes:
     limit_ladder: tuple[int, ...] = (400, 800)
     naive_ladder: tuple[int, ...] = (25, 50, 100)
     product_ladder: tuple[int, ...] = (200, 400, 600)
+    streams: tuple[int, ...] = STREAMS
+    rates: tuple[int, ...] = RATES
+    beside: tuple[int, ...] = (100, 200, 400)
 
 
 FULL = Sizes()
-QUICK = Sizes(1.5, 40, 30, 100, 400, (400,), (25, 50), (200, 400))
+QUICK = Sizes(1.5, 40, 30, 100, 400, (400,), (25, 50), (200, 400), (10, 50, 200), (20,), (100,))
 
 
 @dataclass
@@ -62,6 +66,7 @@ async def one_round(sizes: Sizes, *, leak: bool) -> Round:
     """Everything once, on fresh processes."""
     done = Round(sizes)
     async with ground() as under:
+        await _paced(done, under)
         await _load(done, under)
         await _first_tokens(done, under)
         await _naive_stops(done, under)
@@ -73,15 +78,22 @@ async def one_round(sizes: Sizes, *, leak: bool) -> Round:
     return done
 
 
+async def _paced(done: Round, under: Ground) -> None:
+    async with AsyncExitStack() as stack:
+        systems = {name: await stack.enter_async_context(named(name, under)) for name in ("limit", "ollama")}
+        measuring = side_by_side(under, systems, streams=done.sizes.streams, rates=done.sizes.rates)
+        await done.note("paced", measuring)
+
+
 async def _load(done: Round, under: Ground) -> None:
     sizes = done.sizes
     ladders = {"limit": sizes.limit_ladder, "naive": sizes.naive_ladder}
     for name in SYSTEMS:
-        async with _system(name, under) as system:
+        async with named(name, under) as system:
             await done.note(f"{name}.ceiling", ceiling(system, seconds=sizes.seconds))
             await done.note(f"{name}.long", ceiling(system, seconds=sizes.seconds, tokens=LONG))
             await done.note(f"{name}.paced", most_paced(system, ladders.get(name, sizes.product_ladder)))
-        async with _system(name, under) as system:
+        async with named(name, under) as system:
             await done.note(f"{name}.memory", memory(system))
 
 
@@ -89,16 +101,12 @@ async def _first_tokens(done: Round, under: Ground) -> None:
     """Each system as it is when it has been in use: the product holds all the chats it may."""
     times = done.sizes.first_tokens
     async with AsyncExitStack() as stack:
-        systems = {name: await stack.enter_async_context(_system(name, under)) for name in SYSTEMS}
+        systems = {name: await stack.enter_async_context(named(name, under)) for name in SYSTEMS}
         for system in systems.values():
             await ceiling(system, seconds=1)
         await done.note("first", first_token(systems, times=times))
         two = {name: systems[name] for name in ("limit", "ollama")}
         await done.note("beside", first_token(two, times=times, beside=50))
-
-
-def _system(name: str, under: Ground):  # type: ignore[no-untyped-def]  # one of two context managers
-    return baseline(name, under) if name in ("limit", "naive") else product(under, provider=name)
 
 
 async def _naive_stops(done: Round, under: Ground) -> None:
@@ -124,7 +132,9 @@ async def _product_stops(done: Round, under: Ground) -> None:
         for name, chats, asks in (("same", one, one), ("other", one, two), ("nginx", front, front)):
             await done.note(f"stop.{name}", stops(under, chats.port, asks.port, times=many, asked=(FLOWING,)))
         await done.note("stop.silent", stops(under, front.port, front.port, times=many, asked=SILENT))
-        await done.note("stop.load", under_load(under, one, times=many))
+        for beside in done.sizes.beside:
+            name = f"stop.load{beside}"
+            await done.note(name, under_load(under, one, times=many, streams=beside))
     async with AsyncExitStack() as stack:
         front = await three(under, stack, "bedrock")
         await done.note(

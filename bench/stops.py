@@ -18,6 +18,7 @@ import uvloop
 from bench.client import Ask, ask, chat, open_reply
 from bench.load import Numbers, background, chat_id, percentile
 from bench.processes import pin_here
+from bench.slow import slowed
 from bench.systems import Ground, System, behind_nginx, ground, product
 
 FLOWING = "tokens=100000 rate=50"
@@ -126,12 +127,14 @@ async def three(under: Ground, stack: AsyncExitStack, provider: str = "ollama") 
     return await stack.enter_async_context(behind_nginx(tuple(backends)))
 
 
-async def _alone(where: str, provider: str, times: int) -> None:
+async def _alone(where: str, provider: str, times: int, streams: int, slow: int) -> None:
     async with ground() as under, AsyncExitStack() as stack:
         front = await three(under, stack, provider)
         one, two = front.backends[0], front.backends[1]
+        for backend in front.backends:
+            stack.enter_context(slowed(backend.process, slow))
         if where == "load":
-            seen = await under_load(under, one, times=times)
+            seen = await under_load(under, one, times=times, streams=streams)
         else:
             asked = SILENT if where == "silent" else (FLOWING,)
             pair = {
@@ -149,6 +152,8 @@ if __name__ == "__main__":
     parser.add_argument("--where", default="nginx", choices=["same", "other", "nginx", "silent", "load"])
     parser.add_argument("--provider", default="ollama", choices=["ollama", "bedrock"])
     parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--streams", type=int, default=100, help="beside which it stops, with --where load")
+    parser.add_argument("--slow", type=int, default=0, help="percent of one core for each backend")
     chosen = parser.parse_args()
     pin_here()
-    uvloop.run(_alone(chosen.where, chosen.provider, chosen.times))
+    uvloop.run(_alone(chosen.where, chosen.provider, chosen.times, chosen.streams, chosen.slow))

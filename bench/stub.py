@@ -2,9 +2,9 @@
 whom.
 
 Owns one process of its own (`python -m bench.stub --port N`); knows nothing of the systems under test. A
-reply follows the last `[stub tokens=.. rate=.. delay_ms=.. stall_after=.. tag=..]` in the request's text,
-else the defaults set by `POST /stub/config`. Times are the machine's monotonic clock in seconds, comparable
-between processes.
+reply follows the last `[stub tokens=.. rate=.. delay_ms=.. stall_after=.. stamped=1 tag=..]` in the
+request's text, else the defaults set by `POST /stub/config`. Times are the machine's monotonic clock in
+seconds, comparable between processes.
 """
 
 import argparse
@@ -29,13 +29,14 @@ _TAGS = {
 @dataclass(frozen=True)
 class Plan:
     """How one reply goes: `rate` tokens/s (0 = as fast as the socket takes), silent for ever after
-    `stall_after`.
+    `stall_after`. `stamped`: each token tells when it was sent.
     """
 
     tokens: int = 200
     rate: float = 0.0
     delay_ms: float = 0.0
     stall_after: int = -1
+    stamped: int = 0
     tag: str = ""
 
     def changed(self, words: dict[str, str]) -> "Plan":
@@ -82,10 +83,13 @@ class Stream:
         """One token, one network write; then sleep until the next one is due."""
         if self._sent >= self._limit:
             return self._rest()
-        self._transport.write(self._wire.tokens[self._sent % wire.BLOCK])
+        now = time.monotonic()
+        stamped = self._plan.stamped
+        token = self._wire.stamped(int(now * 1e6)) if stamped else self._wire.tokens[self._sent % wire.BLOCK]
+        self._transport.write(token)
         self._sent += 1
         due = self._began + self._sent / self._plan.rate
-        self._next = self._loop.call_later(max(0.0, due - time.monotonic()), self._tick)
+        self._next = self._loop.call_later(max(0.0, due - now), self._tick)
         return None
 
     def _pump(self) -> None:

@@ -44,6 +44,7 @@ class Ground:
     stub_port: int
     redis_port: int
     redis: "Redis"
+    redis_process: Process
 
     @property
     def redis_url(self) -> str:
@@ -88,13 +89,13 @@ async def ground() -> AsyncIterator[Ground]:
     ]
     with (
         running(stub, BENCH_CORE, "stub") as stubbed,
-        running([*redis, "--save", "", "--appendonly", "no"], BENCH_CORE, "redis"),
+        running([*redis, "--save", "", "--appendonly", "no"], BENCH_CORE, "redis") as stored,
     ):
         await wait_ready(stub_port, "/stub/stats", stubbed)
         client = Redis(port=redis_port)
         async with asyncio.timeout(READY_SECONDS):
             await _answers(client)
-        yield Ground(stub_port, redis_port, client)
+        yield Ground(stub_port, redis_port, client, stored)
         await client.aclose()
 
 
@@ -163,6 +164,11 @@ async def product(
     command = [sys.executable, "-m", "bench.inside" if watched else "app"]
     async with _server(f"product-{provider}", command, port, settings) as system:
         yield system
+
+
+def named(name: str, under: Ground) -> contextlib.AbstractAsyncContextManager[System]:
+    """`limit`, `naive`, or the product with the provider of that name."""
+    return baseline(name, under) if name in ("limit", "naive") else product(under, provider=name)
 
 
 @contextlib.asynccontextmanager

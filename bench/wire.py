@@ -1,8 +1,9 @@
 """What the stub says on the wire, encoded once: Ollama's NDJSON and Bedrock's event stream.
 
 Owns the bytes; knows nothing of connections or pace. Every token is one HTTP chunk, as Ollama sends it, and
-holds exactly one MARK, so that a reader counts tokens by counting bytes. Frame layout of the event stream:
-AWS's `application/vnd.amazon.eventstream` (lengths, CRC of both, headers, payload, CRC of all).
+holds exactly one MARK, so that a reader counts tokens by counting bytes; a stamped one also tells when it
+was sent, in STAMP digits behind the mark. Frame layout of the event stream: AWS's
+`application/vnd.amazon.eventstream` (lengths, CRC of both, headers, payload, CRC of all).
 """
 
 import json
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MARK = b"~"
+STAMP = 13  # digits: microseconds of the machine's monotonic clock
 BLOCK = 64
 WORDS = tuple(f" {stem}{number}~" for number in range(16) for stem in ("token", "word", "text", "line"))
 
@@ -27,6 +29,7 @@ class Wire:
     tokens: tuple[bytes, ...]
     block: bytes
     closing: Callable[[int], bytes]
+    stamped: Callable[[int], bytes]
 
 
 def chunk(data: bytes) -> bytes:
@@ -79,10 +82,21 @@ def _bedrock_closing(tokens: int) -> bytes:
     )
 
 
+def _ollama_stamped() -> Callable[[int], bytes]:
+    before, behind = _line({"role": "assistant", "content": " word~" + "0" * STAMP}, done=False).split(
+        b"0" * STAMP
+    )
+    return lambda at: b"%b%0*d%b" % (before, STAMP, at, behind)
+
+
 def _wire(
-    content_type: str, opening: bytes, tokens: tuple[bytes, ...], closing: Callable[[int], bytes]
+    content_type: str,
+    opening: bytes,
+    tokens: tuple[bytes, ...],
+    closing: Callable[[int], bytes],
+    stamped: Callable[[int], bytes],
 ) -> Wire:
-    return Wire(_HEAD.format(content_type).encode() + opening, tokens, b"".join(tokens), closing)
+    return Wire(_HEAD.format(content_type).encode() + opening, tokens, b"".join(tokens), closing, stamped)
 
 
 OLLAMA = _wire(
@@ -90,10 +104,12 @@ OLLAMA = _wire(
     b"",
     tuple(_line({"role": "assistant", "content": word}, done=False) for word in WORDS),
     _ollama_closing,
+    _ollama_stamped(),
 )
 BEDROCK = _wire(
     "application/vnd.amazon.eventstream",
     _frame("messageStart", {"role": "assistant", "p": "abc"}),
     tuple(_bedrock_token(word) for word in WORDS),
     _bedrock_closing,
+    lambda at: _bedrock_token(f" word~{at:0{STAMP}d}"),
 )

@@ -1,5 +1,6 @@
 """`make start` and its relatives on a machine without Docker, in a checkout of its own."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -36,6 +37,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 def test_start_returns_when_three_backends_answer(checkout: Checkout) -> None:
     assert checkout.names() == ALL
     assert checkout.run("health").returncode == 0
+
+
+def test_a_start_leaves_no_backend_anything_to_compile(checkout: Checkout) -> None:
+    source = checkout.folder / "app" / "main.py"
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    assert compiled.stat().st_mtime >= source.stat().st_mtime
 
 
 def test_a_second_start_says_that_it_runs(checkout: Checkout) -> None:

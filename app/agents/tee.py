@@ -109,7 +109,8 @@ class TeeModel(Model):
             told = prompt if self._able.system else None
             offered = specs if self._able.tools else None
             try:
-                await self._read(message, self._model.stream(asked, offered, told, fresh=tried, **more))
+                answer = self._model.stream(asked, offered, told, fresh=tried, **more)
+                await asyncio.create_task(self._read(message, answer), name=f"read {self._run.run_id}")
                 return message
             except Exception as error:
                 if message.reason is not None:

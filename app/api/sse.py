@@ -7,7 +7,7 @@ is slow is only ever the one reader. https://html.spec.whatwg.org/multipage/serv
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from loguru import logger
 from starlette.responses import Response
@@ -83,25 +83,24 @@ class RunStream(Response):
         self._hello, self._heartbeat = hello, heartbeat
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """The writer is woken for every token, so it runs by itself, not under all that calls this."""
         self._send = send
         self._sent_at = asyncio.get_running_loop().time()
         self._sending = False
-        writer = asyncio.current_task()
-        assert writer  # noqa: S101  # every request is a task
-        attendant = asyncio.create_task(self._attend(receive, writer), name="reader")
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if self._hello:
-                await self._put(self._hello)
-            await self._events()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except asyncio.CancelledError:
-            if not attendant.done():
-                raise
-            writer.uncancel()
+            async with asyncio.TaskGroup() as both:
+                writer = both.create_task(self._write(), name="reader")
+                await self._attend(receive)
+                writer.cancel()
         finally:
-            attendant.cancel()
             self._reading.close()
+
+    async def _write(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if self._hello:
+            await self._put(self._hello)
+        await self._events()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _events(self) -> None:
         feed, sent = self._reading.feed, self._reading.after
@@ -131,9 +130,9 @@ class RunStream(Response):
         self._sending = False
         self._sent_at = asyncio.get_running_loop().time()
 
-    async def _attend(self, receive: Receive, writer: "asyncio.Task[Any]") -> None:
-        """Beside the writer: ends it when the client leaves or takes nothing, and breaks the
-        silence of a model.
+    async def _attend(self, receive: Receive) -> None:
+        """Beside the writer: returns when all is sent, or the client leaves or takes nothing, and breaks
+        the silence of a model.
         """
         time = asyncio.get_running_loop().time
         while not await _left(
@@ -142,14 +141,13 @@ class RunStream(Response):
             silence = time() - self._sent_at
             if self._sending and silence > STREAM_STUCK_SECONDS:
                 logger.info("run_id=<{}> | a reader that takes nothing is cut", self._reading.feed.run_id)
-                break
+                return
             if self._heartbeat and not self._sending and silence >= STREAM_HEARTBEAT_SECONDS:
                 await self._put(self._heartbeat)
-        writer.cancel()
 
 
 async def _left(receive: Receive, until: float) -> bool:
-    """Whether the client leaves before this time of the loop."""
+    """Whether the client leaves, or has the whole answer, before this time of the loop."""
     try:
         async with asyncio.timeout_at(until):
             while (await receive())["type"] != "http.disconnect":

@@ -6,18 +6,15 @@ the most.
 """
 
 import asyncio
-import contextlib
 
 from loguru import logger
 
-from app.clock import LOG_RETRY_SECONDS, TROUBLE_SECONDS
+from app.clock import LOG_REST_SECONDS, LOG_RETRY_SECONDS, TROUBLE_SECONDS
 from app.errors import RedisUnavailable
 from app.events import Failure
 from app.runs.run import Run
+from app.store.eventlog import News
 from app.store.store import Store
-
-RESTS = (0.003, 0.02)  # seconds after a round of more than one run: many streams go in larger, rarer rounds
-REST_PER_RUN = 0.00025
 
 OUT_OF_TOUCH = Failure(
     "backend_lost", "The backend that made this reply was out of touch, so the reply was ended."
@@ -25,48 +22,62 @@ OUT_OF_TOUCH = Failure(
 
 
 class LogWriter:
-    """`mark` a run that has news; `write` is the task."""
+    """`mark` a run that has news; `write` is the task.
+
+    Between two rounds events gather, for a round costs more than what is in it; a reply that begins
+    does not wait.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._news: dict[Run, None] = {}
-        self._more = asyncio.Event()
-        self._first_words = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._writing = False
+        self._due = 0.0  # when the next round may begin
+        self._timer: asyncio.TimerHandle | None = None
         self._trouble = False
 
     def mark(self, run: Run) -> None:
         """This run has events that its log lacks."""
         if self._trouble:
             run.feed.show()
-        if run not in self._news:
-            self._news[run] = None
-            self._more.set()
-            if run.feed.logged < 2:
-                self._first_words.set()
+        if run in self._news:
+            return
+        self._news[run] = None
+        if run.feed.logged < 2:
+            self._wake.set()
+        elif len(self._news) == 1 and not self._writing:
+            self._wake_later()
 
     async def write(self) -> None:
         """Writes until it is cancelled; what could not be written is tried again."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._more.wait()
-            self._more.clear()
-            self._first_words.clear()
+            await self._wake.wait()
+            self._wake.clear()
+            self._writing = True
             runs, self._news = [run for run in self._news if not run.feed.ended], {}
-            slow = asyncio.get_running_loop().call_later(TROUBLE_SECONDS, self._show, runs)
+            slow = loop.call_later(TROUBLE_SECONDS, self._show, runs)
             try:
                 await self._round(runs)
             except RedisUnavailable as error:
                 logger.warning("runs=<{}>, error=<{}> | events wait", len(runs), error.detail)
                 await self._again(runs)
             slow.cancel()
-            await self._rest(len(runs))
+            self._writing = False
+            self._due = loop.time() + LOG_REST_SECONDS
+            if self._news:
+                self._wake_later()
+
+    def _wake_later(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._due, self._wake.set)
 
     async def _round(self, runs: list[Run]) -> None:
-        feeds = [(run, run.feed) for run in runs]
-        appended = [
-            self._store.log.append(run.chat, run.run_id, feed.unlogged, feed.logged + 1)
-            for run, feed in feeds
-        ]
-        answers = await self._store.redis.do_all(appended, check=False)
+        answers = await self._store.log.append(
+            [News(run.chat, run.run_id, run.feed.unlogged, run.feed.logged + 1) for run in runs]
+        )
         self._trouble = False
         refused = []
         for run, answer in zip(runs, answers, strict=True):
@@ -92,12 +103,3 @@ class LogWriter:
         self._trouble = True
         for run in runs:
             run.feed.show()
-
-    async def _rest(self, runs: int) -> None:
-        """Lets events gather after a round of so many runs; neither a reply alone nor one that
-        begins waits for it.
-        """
-        if runs > 1:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(max(RESTS[0], runs * REST_PER_RUN), RESTS[1])):
-                    await self._first_words.wait()

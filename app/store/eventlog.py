@@ -5,6 +5,8 @@ batch sent twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from loguru import logger
 
@@ -17,49 +19,66 @@ from app.store.wire.script import Command, Script, command
 
 BATCH = 500  # events per write: far below what Lua takes as arguments
 BATCH_CHARS = 16_384  # characters of text per write, one event more at the most: what a page weighs
+AT_ONCE = 32  # logs written by one run of the script, which holds up all other commands
 PAGE = 20  # entries per read: what one page weighs is bounded by the batches of the log writer
 
 LAST_NUMBER = """
 local function last_number(key)
-  local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)
+  local last = redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1)
+  if last.err then redis.call('UNLINK', key) end -- no stream: none of ours
   return last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
 end
 """
 
-# writes the pairs of number and event from ARGV[from] on, leaving out what the log has, and answers
-# the number it ends with then. Nothing is written where that would leave a gap: the log has lost
-# its end with a primary that died
+# writes the pairs of number and event that stand in ARGV, from one place to another, leaving out
+# what the log has, and answers the number it ends with then. Nothing is written where that would
+# leave a gap: the log has lost its end with a primary that died
 WRITE_EVENTS = """
-local function write_events(key, from)
+local function write_events(key, from, to)
   local last, fields = last_number(key), {}
-  if not ARGV[from] or tonumber(ARGV[from]) > last + 1 then return last end
-  for place = from, #ARGV, 2 do
+  if from > to or tonumber(ARGV[from]) > last + 1 then return last end
+  for place = from, to, 2 do
     if tonumber(ARGV[place]) > last then
       fields[#fields + 1] = ARGV[place]
       fields[#fields + 1] = ARGV[place + 1]
     end
-    if #fields >= 2000 or (#fields > 0 and place + 1 >= #ARGV) then
+    if #fields >= 2000 or (#fields > 0 and place + 1 >= to) then
       redis.call('XADD', key, fields[#fields - 1] .. '-0', unpack(fields))
       fields = {}
     end
   end
-  return math.max(last, tonumber(ARGV[#ARGV - 1]))
+  return math.max(last, tonumber(ARGV[to - 1]))
 end
 """
 
-# answers the number the log ends with, -1 when the run lost its chat
+# over the keys of a chat and of a log, in turn. For each of them a run, a count of events, and that
+# many pairs; answers for each the number its log ends with, -1 when the run lost its chat
 APPEND = Script(
     LAST_NUMBER
     + WRITE_EVENTS
     + """
-if redis.call('HGET', chat, 'run_id') ~= run_id then return -1 end
-local last = write_events(events, tail)
-return last
+local answers, at = {}, tail
+for n = 1, #KEYS, 2 do
+  local run_id, to = ARGV[at], at + 1 + 2 * ARGV[at + 1]
+  local lives = redis.pcall('HGET', KEYS[n], 'run_id') == run_id
+  answers[#answers + 1] = lives and write_events(KEYS[n + 1], at + 2, to) or -1
+  at = to + 1
+end
+return answers
 """,
-    keys="chat events",
-    args="run_id",
+    keys="",
     tail=True,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Events of a run, numbered from `first`, that its log lacks."""
+
+    chat: Chat
+    run_id: str
+    events: Sequence[Event]
+    first: int
 
 
 def numbered(events: Sequence[Event], first: int) -> list[str]:
@@ -75,14 +94,19 @@ class EventLog:
     def __init__(self, connection: Connection) -> None:
         self._redis = connection
 
-    def append(self, chat: Chat, run_id: str, events: Sequence[Event], first: int) -> Command:
-        """Describes how events, numbered from `first`, are appended; it answers what number the log
-        ends with.
+    async def append(self, news: Sequence[News]) -> list[Any]:
+        """Appends to many logs in one round trip; what number each of them ends with.
 
-        That is less than `first` when the log has lost its end, and -1 when the run was settled.
+        That is less than `first` when the log has lost its end, and -1 when the run was settled. An
+        error of Redis stands for those that it hit.
         """
-        what = numbered(_batch(events), first)
-        return APPEND(*what, chat=chat.key, events=chat.events(run_id), run_id=run_id)
+        most = 1 if self._redis.spread else AT_ONCE
+        groups = [news[first : first + most] for first in range(0, len(news), most)]
+        answers = await self._redis.do_all([_appended(group) for group in groups], check=False)
+        found = zip(groups, answers, strict=True)
+        return [
+            one for group, each in found for one in (each if isinstance(each, list) else [each] * len(group))
+        ]
 
     async def begun(self, chat: Chat, run_id: str) -> bool:
         """Whether the run has written anything."""
@@ -133,6 +157,15 @@ class EventLog:
         """Whether anybody reads this chat's run on another backend."""
         now = int((await self._redis.do(command("TIME")))[0])
         return bool(await self._redis.do(command("ZCOUNT", chat.readers, now, "+inf")))
+
+
+def _appended(news: Sequence[News]) -> Command:
+    keys = [key for one in news for key in (one.chat.key, one.chat.events(one.run_id))]
+    words: list[str] = []
+    for one in news:
+        events = numbered(_batch(one.events), one.first)
+        words += (one.run_id, str(len(events) // 2), *events)
+    return APPEND.over(keys, *words)
 
 
 def _batch(events: Sequence[Event]) -> Sequence[Event]:

@@ -128,7 +128,7 @@ end
 local wanted = outcome ~= 'done' and redis.call('HGET', chat, 'seen')
 if wanted and wanted ~= seen then return {{'seen', wanted}} end
 if expected ~= '' and last_number(events) ~= tonumber(expected) then return {{'moved'}} end
-if ARGV[tail] and write_events(events, tail) < tonumber(ARGV[#ARGV - 1]) then return {{'gap'}} end
+if ARGV[tail] and write_events(events, tail, #ARGV) < tonumber(ARGV[#ARGV - 1]) then return {{'gap'}} end
 redis.call('EXPIRE', events, replay)
 local ended = decoded(record) or {{}}
 local asked, answered_by = string.match(redis.call('HGET', chat, 'asked') or '', '^(%d+) (%S+)$')

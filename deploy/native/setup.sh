@@ -60,7 +60,7 @@ install_test_programs() {
 
 # Nothing to do, and nobody to ask, when .venv is what uv.lock says: so a start needs neither network nor uv.
 stamp=.venv/.made
-wanted="$want $(cksum <uv.lock) $(cksum <pyproject.toml)"
+wanted="$want compiled $(cksum <uv.lock) $(cksum <pyproject.toml)"
 if [ -x .venv/bin/python ] && grep -qxF "$wanted" "$stamp" 2>/dev/null && .venv/bin/python -c 'import sys' 2>/dev/null; then
     [ "$want" = run ] || install_test_programs
     exit 0
@@ -84,8 +84,9 @@ if [ ! -e .venv ]; then
 fi
 groups=--no-dev
 [ "$want" = run ] || groups=--dev
-# --inexact: a start must not take away what the tests need.
-sync() { "$uv" sync -q --frozen --inexact --group native $groups; }
+# --inexact: a start must not take away what the tests need. Compiled here, for else each start of a backend does it
+# where Python may not write (PYTHONDONTWRITEBYTECODE).
+sync() { "$uv" sync -q --frozen --inexact --compile-bytecode --group native $groups; }
 # The second try believes the certificates of this machine, such as those of a company's proxy.
 sync 2>/dev/null || UV_SYSTEM_CERTS=1 sync || die "uv sync failed (see above)"
 # dev has what run needs

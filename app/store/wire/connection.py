@@ -67,6 +67,11 @@ class Connection:
         """The client that listens to the bells; asked anew for each link."""
         return self._servers.bells
 
+    @property
+    def spread(self) -> bool:
+        """Whether one command cannot take the keys of two chats."""
+        return self._servers.spread
+
     def channel(self, name: str) -> str:
         """The channel of this name: pub/sub knows no databases, so it carries ours, and the prefix."""
         return self._channels + name
@@ -130,7 +135,7 @@ class Connection:
 
     async def values(self, keys: Sequence[str]) -> list[bytes | None]:
         """The strings under these keys, in one round trip; None where there is none or no string."""
-        if self._servers.spread:
+        if self.spread:
             found = await self.do_all([command("GET", key) for key in keys], check=False)
             return [None if isinstance(value, RedisError) else value for value in found]
         values: list[bytes | None] = await self.do(command("MGET", *keys))

@@ -1,7 +1,7 @@
 """Commands and scripts, described. Nothing here reaches Redis: a connection carries out what it is handed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.store.keys import TYPES
@@ -67,10 +67,15 @@ class Script:
         found = [_checked(name, values) for name in (*self._keys, *self._args)]
         return self._kind(("EVALSHA", self.sha, len(self._keys), *found, *tail))
 
+    def over(self, keys: Sequence[str], *tail: str) -> Command:
+        """Describes one run over any number of keys, for a script that names none."""
+        return self._kind(("EVALSHA", self.sha, len(keys), *keys, *tail))
+
     def _locals(self) -> list[str]:
-        lines = [f"local {', '.join(self._keys)} = {_places('KEYS', len(self._keys))}"]
-        if self._args:
-            lines.append(f"local {', '.join(self._args)} = {_places('ARGV', len(self._args))}")
+        named = [("KEYS", self._keys), ("ARGV", self._args)]
+        lines = [
+            f"local {', '.join(names)} = {_places(array, len(names))}" for array, names in named if names
+        ]
         if self._tail:
             lines.append(f"local tail = {len(self._args) + 1}")
         checked = [f"sound({key}, '{TYPES[key]}')" for key in self._keys if key in TYPES]

@@ -27,7 +27,17 @@ class Server(uvicorn.Server):
         self._backend = backend
         self._grace = grace
         self._drain: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Event()
         self._taken_in: set[asyncio.Task[None]] = set()
+
+    async def main_loop(self) -> None:
+        """Until a signal comes. Uvicorn looks for one ten times a second, more than all else at rest; its
+        tick keeps the time in the headers.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._leaving.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
@@ -39,6 +49,7 @@ class Server(uvicorn.Server):
     def _leave(self, number: int) -> None:
         """The first signal drains; the second one ends the running replies at once."""
         hurry, self.should_exit = self.should_exit, True
+        self._leaving.set()
         logger.info("signal=<{}> | leaving", signal.Signals(number).name)
         if not self.started:
             return
