@@ -140,7 +140,7 @@ class _Gate:
         self._hosts = Hosts(settings.hosts, bool(settings.keys))
         self._origins = Origins(settings.origins)
         self._arrivals = Arrivals()
-        self._file_bytes = getattr(settings, "file_max_kb", 1024) * 1024
+        self._file_bytes = settings.file_max_kb * 1024
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -1,0 +1,50 @@
+"""The files of a chat on their way to a model: read when its turn has come, held while it answers.
+
+What all of them here hold together is bounded; who finds no room waits for it, and can be stopped
+meanwhile.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app.agents.shown import Shown
+from app.runs.run import Run
+from app.store.store import Store
+
+UNIT = 256 * 1024
+MOST_HANDED = 8 * 1024 * 1024  # bytes at the same time; on their way out they take several times that
+
+Files = Mapping[int, list[dict[str, Any]]]
+
+
+class Handing:
+    """Hands files to the models of this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Lock()  # who takes several units takes them alone, so nobody waits for ever
+        self._units = asyncio.Semaphore(MOST_HANDED // UNIT)
+
+    @asynccontextmanager
+    async def handed(self, run: Run, files: Files) -> AsyncIterator[dict[int, list[Shown]]]:
+        """What the turns of a run show, by their index. Raises `RedisUnavailable`."""
+        wanted = sum(file["bytes"] for named in files.values() for file in named if not file.get("faded"))
+        taken, units = 0, min(MOST_HANDED, wanted + UNIT - 1) // UNIT
+        try:
+            if units:
+                async with self._turn:
+                    for _ in range(units):
+                        await self._units.acquire()
+                        taken += 1
+            yield {at: [await self._loaded(run, file) for file in named] for at, named in files.items()}
+        finally:
+            for _ in range(taken):
+                self._units.release()
+
+    async def _loaded(self, run: Run, file: dict[str, Any]) -> Shown:
+        body = None
+        if not file.get("faded"):
+            body = await self._store.files.bytes_of(run.chat, file["file_id"], file["bytes"])
+        return Shown(file["name"], file["media_type"], body)
