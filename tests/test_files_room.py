@@ -29,7 +29,7 @@ KEYS = {
     "FILES_MAX_MB": "1",
     "MEMORY_MAX_CONVERSATIONS": "5",
 }
-AGENTS = ("blind", "unsure", "learner", "old")
+AGENTS = ("blind", "unsure", "learner", "old", "seer")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,19 @@ async def test_a_model_that_cannot_see_is_told_at_once_and_nothing_is_stored(
             await ann.http.delete(f"/api/v1/chat/{chat_id}")
     assert not ollama.of("look")
     assert not bedrock.of("look")
+
+
+async def test_the_agent_that_was_chosen_for_the_chat_is_the_one_that_must_see(
+    keyed: Cluster, chat_id: str, bedrock: FakeBedrock
+) -> None:
+    async with keyed.client(3, key="key-of-ann") as ann:
+        await ann.ask(chat_id, "hello", agent="micro")
+        file_id = (await sent(ann, chat_id, png()))["file_id"]
+        body = {"message": "look", "files": [file_id]}
+        assert (await ann.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 422
+        assert (await ann.ask(chat_id, "look", agent="seer", files=[file_id])).outcome == "done"
+        assert (await ann.ask(chat_id, "look again", files=[file_id])).outcome == "done"
+        await ann.http.delete(f"/api/v1/chat/{chat_id}")
 
 
 REFUSALS = {

@@ -49,6 +49,7 @@ def keys_of(chat: Chat) -> dict[str, str]:
         "early": chat.early,
         "queue": chat.queue,
         "unsent": chat.unsent,
+        "files": chat.files,
         "events": chat.events("run-00002"),
     }
 

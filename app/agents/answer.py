@@ -24,7 +24,6 @@ from app.agents.tee import Sink
 from app.agents.toolbox import Toolbox
 from app.agents.wishes import PLAIN, Wishes
 from app.agents.work import Kit, Work
-from app.errors import NoVision
 from app.settings import Settings
 
 
@@ -82,11 +81,9 @@ class Answerer:
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
         return Room(able.window, self._settings.max_tokens, around, bool(tools), able.vision)
 
-    async def check_sight(self, agent: str, files: Sequence[dict[str, Any]]) -> None:
-        """Raises `NoVision` when there is a picture among these files that the agent's model cannot see."""
-        pictures = any(str(file["media_type"]).startswith("image/") for file in files)
-        if pictures and not (await self._able(self.catalog.get(agent))).vision:
-            raise NoVision
+    async def sees(self, agent: str) -> bool:
+        """Whether the model of this agent sees pictures. Raises `UnknownAgent`."""
+        return (await self._able(self.catalog.get(agent))).vision
 
     async def _able(self, chosen: AgentFile) -> Abilities:
         """What the model of this agent takes; whether it sees, as the settings say where they do."""

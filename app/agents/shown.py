@@ -31,10 +31,10 @@ def pictures(files: Sequence[Shown]) -> Iterator[dict[str, Any]]:
 
 def in_front(files: Sequence[Shown], text: str) -> str:
     """The words, and before them the texts among these files and the names of those that are not shown."""
-    return "\n\n".join([*filter(None, map(_words, files)), text])
+    return "\n\n".join([*filter(None, map(_put_in_words, files)), text])
 
 
-def _words(file: Shown) -> str:
+def _put_in_words(file: Shown) -> str:
     if file.body is None:
         return f"[{file.name}: not shown]"
     if file.media_type.startswith("image/"):

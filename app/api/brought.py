@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from app.api.doors import USER, Part, words
 from app.api.files import file_of
 from app.backend import Backend
-from app.errors import InvalidFile, Unsupported
+from app.errors import InvalidFile, NoVision, Unsupported
 from app.store.filed import Filed
 from app.store.keys import Chat
 from app.store.records import Message
@@ -41,7 +41,8 @@ class Brought:
             return self._bodies[file.file_id]
 
         if self._files:
-            await here.answerer.check_sight(agent, self.messages[-1].files or ())
+            if self.messages[-1].files and not await here.answerer.sees(agent):
+                raise NoVision
             await here.store.files.put_all(chat, [*self._files.values()], bytes_here)
 
     def _message(self, role: str, content: Content) -> Message:

@@ -9,14 +9,27 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from app.agents.answer import Answerer
 from app.agents.shown import Shown
+from app.chat.question import Question
+from app.errors import NoVision
 from app.runs.run import Run
+from app.store.filed import is_picture
+from app.store.keys import Chat
 from app.store.store import Store
 
 UNIT = 256 * 1024
 MOST_HANDED = 8 * 1024 * 1024  # bytes at the same time; on their way out they take several times that
 
 Files = Mapping[int, list[dict[str, Any]]]
+
+
+async def check_sight(store: Store, answerer: Answerer, chat: Chat, question: Question) -> None:
+    """Raises `NoVision` when a question has pictures that the agent who answers in this chat cannot see."""
+    if any(map(is_picture, question.files)):
+        chosen = "" if question.chosen else (await store.memory.state(chat)).fields.get("chosen")
+        if not await answerer.sees(chosen or question.agent):
+            raise NoVision
 
 
 class Handing:
@@ -38,12 +51,12 @@ class Handing:
                     for _ in range(units):
                         await self._units.acquire()
                         taken += 1
-            yield {at: [await self._loaded(run, file) for file in named] for at, named in files.items()}
+            yield {at: [await self._fetched(run, file) for file in named] for at, named in files.items()}
         finally:
             for _ in range(taken):
                 self._units.release()
 
-    async def _loaded(self, run: Run, file: dict[str, Any]) -> Shown:
+    async def _fetched(self, run: Run, file: dict[str, Any]) -> Shown:
         body = None
         if not file.get("faded"):
             body = await self._store.files.bytes_of(run.chat, file["file_id"], file["bytes"])

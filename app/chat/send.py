@@ -13,6 +13,7 @@ from typing import Any
 from loguru import logger
 
 from app.agents.wishes import wished
+from app.chat.handed import check_sight
 from app.chat.naming import Naming
 from app.chat.question import Question
 from app.chat.queued import Next
@@ -85,7 +86,7 @@ class Chats:
             try:
                 async with asyncio.timeout(SEND_SECONDS):
                     while True:
-                        await self._turns.answerer.check_sight(question.agent, question.files)
+                        await check_sight(self._store, self._turns.answerer, chat, question)
                         match await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex)):
                             case Run() as run:
                                 return Reading(run.feed, ends=run.cut if leaving_ends else None)

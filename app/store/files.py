@@ -21,7 +21,7 @@ from app.store.wire.script import Command, Script, command
 PIECE = 48 * 1024  # a multiple of 3, so that each piece is whole in base64
 LEAST_WEIGHT = 4096  # what a small file counts, so that there are not too many of them
 MOST_FILES = 100  # in a chat
-AT_ONCE = 4  # files on their way to or from Redis: what their bytes hold here and there is bounded
+AT_ONCE = 2  # files on their way to or from Redis: what their bytes hold here and there is bounded
 
 Load = Callable[[Filed], Awaitable[bytes | None]]
 
