@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from app.agents.room import Room
 from app.chat.handed import MOST_HANDED, Handing
 from app.chat.window import MOST_PICTURES, choose
+from app.errors import ModelFailure, RedisUnavailable
 from app.runs.run import Run
 from app.store.records import Message
 from app.store.store import Store
@@ -130,6 +133,19 @@ async def test_what_is_handed_over_at_once_is_bounded_and_nobody_waits_for_ever(
         await asyncio.gather(*(one(1 + n % 4, some_time) for n in range(60)))
     assert most <= MOST_HANDED
     assert reads > 60
+
+
+async def test_a_redis_that_is_away_just_then_is_told_as_what_it_is() -> None:
+    async def away(*_: Any) -> bytes:
+        raise RedisUnavailable("It is away.")
+
+    handing = Handing(cast(Store, SimpleNamespace(files=SimpleNamespace(bytes_of=away))))
+    file = {"file_id": "f", "media_type": "image/png", "name": "n", "bytes": 9}
+    for _ in range(100):  # what was taken is given back
+        with pytest.raises(ModelFailure) as failed:
+            async with handing.handed(cast(Run, SimpleNamespace(chat=None)), {0: [file]}):
+                pass
+        assert (failed.value.code, failed.value.retry) == ("redis_unavailable", True)
 
 
 def test_pictures_weigh_in_the_window_and_the_newest_go_along() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from app.agents.answer import Answerer
 from app.agents.shown import Shown
 from app.chat.question import Question
-from app.errors import NoVision
+from app.errors import ModelFailure, NoVision, RedisUnavailable
 from app.runs.run import Run
 from app.store.filed import is_picture
 from app.store.keys import Chat
@@ -42,7 +42,7 @@ class Handing:
 
     @asynccontextmanager
     async def handed(self, run: Run, files: Files) -> AsyncIterator[dict[int, list[Shown]]]:
-        """What the turns of a run show, by their index. Raises `RedisUnavailable`."""
+        """What the turns of a run show, by their index. Raises `ModelFailure` when they cannot be read."""
         wanted = sum(file["bytes"] for named in files.values() for file in named if not file.get("faded"))
         taken, units = 0, min(MOST_HANDED, wanted + UNIT - 1) // UNIT
         try:
@@ -59,5 +59,8 @@ class Handing:
     async def _fetched(self, run: Run, file: dict[str, Any]) -> Shown:
         body = None
         if not file.get("faded"):
-            body = await self._store.files.bytes_of(run.chat, file["file_id"], file["bytes"])
+            try:
+                body = await self._store.files.bytes_of(run.chat, file["file_id"], file["bytes"])
+            except RedisUnavailable as error:
+                raise ModelFailure(error.code, error.detail) from error
         return Shown(file["name"], file["media_type"], body)
