@@ -25,7 +25,7 @@ TEXT = 'Grüße aus ```der``` Datei\r\nline 2 \\ "quoted" 🙂\n\n'.encode()
 
 
 KEYS = {
-    "API_KEYS": "ann:key-of-ann,bob:key-of-bob,cy:key-of-cy",
+    "API_KEYS": "fay:key-of-fay,gus:key-of-gus,hal:key-of-hal",
     "FILES_MAX_MB": "1",
     "MEMORY_MAX_CONVERSATIONS": "5",
 }
@@ -63,16 +63,16 @@ async def room_of(cluster: Cluster, owner: str) -> dict[str, int]:
 
 
 async def test_another_key_gets_nothing(keyed: Cluster, ollama: FakeOllama, chat_id: str) -> None:
-    async with keyed.client(key="key-of-ann") as ann, keyed.client(key="key-of-bob") as bob:
-        file_id = (await sent(ann, chat_id, png()))["file_id"]
-        assert (await got(bob, chat_id, file_id)).status_code == 404
+    async with keyed.client(key="key-of-fay") as fay, keyed.client(key="key-of-gus") as gus:
+        file_id = (await sent(fay, chat_id, png()))["file_id"]
+        assert (await got(gus, chat_id, file_id)).status_code == 404
         body = {"message": "look", "files": [file_id]}
-        assert (await bob.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 404
-        assert (await got(ann, chat_id, file_id)).content == png()
+        assert (await gus.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 404
+        assert (await got(fay, chat_id, file_id)).content == png()
         async with keyed.client() as nobody:
             assert (await got(nobody, chat_id, file_id)).status_code == 401
             assert (await put(nobody, chat_id, png())).status_code == 401
-        await ann.http.delete(f"/api/v1/chat/{chat_id}")
+        await fay.http.delete(f"/api/v1/chat/{chat_id}")
 
 
 async def test_many_at_once_never_go_beyond_the_room_and_get_it_back(
@@ -80,7 +80,7 @@ async def test_many_at_once_never_go_beyond_the_room_and_get_it_back(
 ) -> None:
     chats = [new_chat() for _ in range(4)]
     bodies = [png(n + 1, weight=100_000) for n in range(24)]
-    async with contextmany(keyed, "key-of-cy") as clients:
+    async with contextmany(keyed, "key-of-hal") as clients:
         answers = await asyncio.gather(
             *(put(clients[n % 3], chats[n % 4], body) for n, body in enumerate(bodies))
         )
@@ -89,13 +89,13 @@ async def test_many_at_once_never_go_beyond_the_room_and_get_it_back(
         assert "1 MB" in refused["detail"]
         taken = [body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 201]
         assert sum(map(len, taken)) <= 1024 * 1024 < sum(map(len, taken)) + 100_300
-        room = await room_of(keyed, "cy")
+        room = await room_of(keyed, "hal")
         assert room[":total"] == sum(map(len, taken)) == sum(room[chat] for chat in chats if chat in room)
         assert (await put(clients[0], chats[0], taken[0])).status_code in (201, 413)  # perhaps another chat's
         await clients[0].ask(chats[0], "messages still go in")
         for chat in chats:
             await clients[1].http.delete(f"/api/v1/chat/{chat}")
-        assert await room_of(keyed, "cy") == {}
+        assert await room_of(keyed, "hal") == {}
         assert (await put(clients[2], chats[0], bodies[0])).status_code == 201
         await clients[1].http.delete(f"/api/v1/chat/{chats[0]}")
 
@@ -116,34 +116,34 @@ class contextmany:
 
 async def test_what_has_expired_gives_its_room_back(keyed: Cluster, new_chat: Any) -> None:
     old, new = new_chat(), new_chat()
-    async with keyed.client(1, key="key-of-bob") as bob, connect(keyed.redis_url) as redis:
+    async with keyed.client(1, key="key-of-gus") as gus, connect(keyed.redis_url) as redis:
         for n in range(2):
-            await sent(bob, old, png(n + 1, weight=450_000))
-        await redis.delete(f"chat:{{bob:{old}}}:files")  # as when it expires
-        assert (await put(bob, new, png(3, weight=450_000))).status_code == 413  # it may just be being stored
-        await redis.hset("files:bob", old, "900576 1000 token")
+            await sent(gus, old, png(n + 1, weight=450_000))
+        await redis.delete(f"chat:{{gus:{old}}}:files")  # as when it expires
+        assert (await put(gus, new, png(3, weight=450_000))).status_code == 413  # it may just be being stored
+        await redis.hset("files:gus", old, "900576 1000 token")
         await asyncio.sleep(1.1)  # it is looked up once a second
-        assert (await put(bob, new, png(3, weight=450_000))).status_code == 201
-        assert list(await room_of(keyed, "bob")) == [":total", new] or set(await room_of(keyed, "bob")) == {
+        assert (await put(gus, new, png(3, weight=450_000))).status_code == 201
+        assert list(await room_of(keyed, "gus")) == [":total", new] or set(await room_of(keyed, "gus")) == {
             ":total",
             new,
         }
-        await bob.http.delete(f"/api/v1/chat/{new}")
+        await gus.http.delete(f"/api/v1/chat/{new}")
 
 
 async def test_an_evicted_chat_gives_its_room_back(keyed: Cluster, ollama: FakeOllama, new_chat: Any) -> None:
-    async with keyed.client(1, key="key-of-bob") as bob:
+    async with keyed.client(1, key="key-of-gus") as gus:
         first = new_chat()
-        file = await sent(bob, first, png())
-        await bob.ask(first, "look", files=[file["file_id"]])
+        file = await sent(gus, first, png())
+        await gus.ask(first, "look", files=[file["file_id"]])
         for _ in range(6):
-            await bob.ask(new_chat(), "push it out")
+            await gus.ask(new_chat(), "push it out")
 
         async def forgotten() -> bool:
-            return first not in await room_of(keyed, "bob")
+            return first not in await room_of(keyed, "gus")
 
         await eventually(forgotten)
-        assert (await got(bob, first, file["file_id"])).status_code == 404
+        assert (await got(gus, first, file["file_id"])).status_code == 404
 
 
 async def test_a_model_that_cannot_see_is_told_at_once_and_nothing_is_stored(
@@ -151,16 +151,16 @@ async def test_a_model_that_cannot_see_is_told_at_once_and_nothing_is_stored(
 ) -> None:
     for backend, agent, can in ((1, "blind", ("completion", "tools")), (1, "old", None), (3, "micro", ())):
         monkeypatch.setattr(ollama, "capabilities", can)
-        async with keyed.client(backend, key="key-of-ann") as ann:
-            picture = (await sent(ann, chat_id, png()))["file_id"]
-            text = (await sent(ann, chat_id, b"hello"))["file_id"]
+        async with keyed.client(backend, key="key-of-fay") as fay:
+            picture = (await sent(fay, chat_id, png()))["file_id"]
+            text = (await sent(fay, chat_id, b"hello"))["file_id"]
             for on_busy in ("reject", "queue", "replace"):
                 body = {"message": "look", "agent": agent, "files": [picture, text], "on_busy": on_busy}
-                answer = await ann.http.post(f"/api/v1/chat/{chat_id}", json=body)
+                answer = await fay.http.post(f"/api/v1/chat/{chat_id}", json=body)
                 assert (answer.status_code, answer.json()["code"]) == (422, "no_vision")
-            assert (await ann.chat_info(chat_id))["status"] == "new"
-            assert (await ann.ask(chat_id, "read", agent=agent, files=[text])).outcome == "done"
-            await ann.http.delete(f"/api/v1/chat/{chat_id}")
+            assert (await fay.chat_info(chat_id))["status"] == "new"
+            assert (await fay.ask(chat_id, "read", agent=agent, files=[text])).outcome == "done"
+            await fay.http.delete(f"/api/v1/chat/{chat_id}")
     assert not ollama.of("look")
     assert not bedrock.of("look")
 
@@ -168,14 +168,15 @@ async def test_a_model_that_cannot_see_is_told_at_once_and_nothing_is_stored(
 async def test_the_agent_that_was_chosen_for_the_chat_is_the_one_that_must_see(
     keyed: Cluster, chat_id: str, bedrock: FakeBedrock
 ) -> None:
-    async with keyed.client(3, key="key-of-ann") as ann:
-        await ann.ask(chat_id, "hello", agent="micro")
-        file_id = (await sent(ann, chat_id, png()))["file_id"]
+    async with keyed.client(3, key="key-of-fay") as fay:
+        await fay.ask(chat_id, "hello")
+        assert (await fay.http.patch(f"/api/v1/chat/{chat_id}", json={"agent": "micro"})).status_code == 200
+        file_id = (await sent(fay, chat_id, png()))["file_id"]
         body = {"message": "look", "files": [file_id]}
-        assert (await ann.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 422
-        assert (await ann.ask(chat_id, "look", agent="seer", files=[file_id])).outcome == "done"
-        assert (await ann.ask(chat_id, "look again", files=[file_id])).outcome == "done"
-        await ann.http.delete(f"/api/v1/chat/{chat_id}")
+        assert (await fay.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 422
+        await fay.http.patch(f"/api/v1/chat/{chat_id}", json={"agent": "seer"})
+        assert (await fay.ask(chat_id, "look again", files=[file_id])).outcome == "done"
+        await fay.http.delete(f"/api/v1/chat/{chat_id}")
 
 
 REFUSALS = {
@@ -194,15 +195,15 @@ async def test_a_refusal_of_a_picture_is_remembered(
 ) -> None:
     fake: FakeModel = bedrock if backend == 3 else openai
     fake.script.append(Reply(refuse=True, failure=REFUSALS[backend]))
-    async with keyed.client(backend, key="key-of-ann") as ann:
-        file_id = (await sent(ann, chat_id, png()))["file_id"]
-        stream = await ann.ask(chat_id, "look here", agent="learner", files=[file_id])
+    async with keyed.client(backend, key="key-of-fay") as fay:
+        file_id = (await sent(fay, chat_id, png()))["file_id"]
+        stream = await fay.ask(chat_id, "look here", agent="learner", files=[file_id])
         error = stream.end["error"]
         assert (stream.outcome, error["code"], error["retry"]) == ("failed", "no_vision", False)
         body = {"message": "look again", "agent": "learner", "files": [file_id]}
-        assert (await ann.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 422
+        assert (await fay.http.post(f"/api/v1/chat/{chat_id}", json=body)).status_code == 422
         assert len(fake.exchanges) == 1
-        await ann.http.delete(f"/api/v1/chat/{chat_id}")
+        await fay.http.delete(f"/api/v1/chat/{chat_id}")
 
 
 @pytest.mark.parametrize("words", ["unsupported image format: webp is not supported", "image is too large"])
@@ -210,25 +211,25 @@ async def test_a_picture_that_is_refused_for_itself_makes_no_model_blind(
     keyed: Cluster, chat_id: str, openai: FakeOpenAI, words: str
 ) -> None:
     openai.script.append(Reply(refuse=True, failure=Failure(400, "invalid_request_error", words)))
-    async with keyed.client(4, key="key-of-ann") as ann:
-        file_id = (await sent(ann, chat_id, png()))["file_id"]
-        stream = await ann.ask(chat_id, "look", agent="unsure", files=[file_id])
+    async with keyed.client(4, key="key-of-fay") as fay:
+        file_id = (await sent(fay, chat_id, png()))["file_id"]
+        stream = await fay.ask(chat_id, "look", agent="unsure", files=[file_id])
         assert (stream.outcome, stream.end["error"]["code"]) == ("failed", "model_refused")
-        assert (await ann.ask(chat_id, "again", agent="unsure", files=[file_id])).outcome == "done"
-        await ann.http.delete(f"/api/v1/chat/{chat_id}")
+        assert (await fay.ask(chat_id, "again", agent="unsure", files=[file_id])).outcome == "done"
+        await fay.http.delete(f"/api/v1/chat/{chat_id}")
 
 
 async def test_where_an_agent_that_cannot_see_takes_over_pictures_are_only_named(
     keyed: Cluster, chat_id: str, ollama: FakeOllama, bedrock: FakeBedrock
 ) -> None:
     words = "The model does not support image input"
-    async with keyed.client(3, key="key-of-ann") as ann:
-        file_id = (await sent(ann, chat_id, png(), name="door.png"))["file_id"]
-        await ann.ask(chat_id, "look", agent="old", files=[file_id])
-        assert (await ann.ask(chat_id, "and now?", agent="micro")).outcome == "done"
+    async with keyed.client(3, key="key-of-fay") as fay:
+        file_id = (await sent(fay, chat_id, png(), name="door.png"))["file_id"]
+        await fay.ask(chat_id, "look", agent="old", files=[file_id])
+        assert (await fay.ask(chat_id, "and now?", agent="micro")).outcome == "done"
         bedrock.script.append(Reply(refuse=True, failure=Failure(400, "ValidationException", words)))
-        assert (await ann.ask(chat_id, "and then?", agent="unsure")).outcome == "done"
-        await ann.http.delete(f"/api/v1/chat/{chat_id}")
+        assert (await fay.ask(chat_id, "and then?", agent="unsure")).outcome == "done"
+        await fay.http.delete(f"/api/v1/chat/{chat_id}")
     (now,) = bedrock.of("and now?")
     assert pictures_in("bedrock", now.body)[0] == ("user", [], "[door.png: not shown]\n\nlook")
     _, then = bedrock.of("and then?")
@@ -247,30 +248,30 @@ async def test_a_text_beyond_the_window_is_refused_by_name_of_the_trouble(
 async def test_files_go_out_and_come_back_with_everything(
     keyed: Cluster, ollama: FakeOllama, chat_id: str
 ) -> None:
-    async with keyed.client(1, key="key-of-ann") as ann, keyed.client(1, key="key-of-cy") as cy:
+    async with keyed.client(1, key="key-of-fay") as fay, keyed.client(1, key="key-of-hal") as hal:
         made = [png(7, weight=100_001), jpeg(), TEXT]
-        ids = [(await sent(ann, chat_id, body, name=f"%25{n}.x"))["file_id"] for n, body in enumerate(made)]
-        await ann.ask(chat_id, "look", files=ids[:2])
-        await ann.ask(chat_id, "and read", files=ids[2:])
-        file = (await ann.http.get("/api/v1/export")).content
+        ids = [(await sent(fay, chat_id, body, name=f"%25{n}.x"))["file_id"] for n, body in enumerate(made)]
+        await fay.ask(chat_id, "look", files=ids[:2])
+        await fay.ask(chat_id, "and read", files=ids[2:])
+        file = (await fay.http.get("/api/v1/export")).content
         lines = [json.loads(line) for line in file.splitlines()]
         (line,) = [one for one in lines if one["chat_id"] == chat_id]
-        done = (await cy.http.post("/api/v1/import", content=json.dumps(line))).json()
+        done = (await hal.http.post("/api/v1/import", content=json.dumps(line))).json()
         assert (done["imported"], done["failed"]) == (1, 0)
-        assert await cy.chat_info(chat_id) == await ann.chat_info(chat_id)
+        assert await hal.chat_info(chat_id) == await fay.chat_info(chat_id)
         for file_id, body in zip(ids, made, strict=True):
-            assert (await got(cy, chat_id, file_id)).content == body
-        assert json.loads((await cy.http.get("/api/v1/export")).content) == line
+            assert (await got(hal, chat_id, file_id)).content == body
+        assert json.loads((await hal.http.get("/api/v1/export")).content) == line
         renamed = {**line, "chat_id": f"{chat_id}-x"}
         for entry in renamed["files"]:
             if entry["file_id"] == ids[0]:
                 entry["data"] = base64.b64encode(b"<svg/>").decode()
             if entry["file_id"] == ids[1]:
                 entry["data"] = "***"
-        done = (await cy.http.post("/api/v1/import", content=json.dumps(renamed))).json()
+        done = (await hal.http.post("/api/v1/import", content=json.dumps(renamed))).json()
         assert done["imported"] == 1
-        told = [m.get("files") for m in await cy.messages(f"{chat_id}-x") if m["role"] == "user"]
+        told = [m.get("files") for m in await hal.messages(f"{chat_id}-x") if m["role"] == "user"]
         assert [[one["file_id"] for one in files or ()] for files in told] == [[], [ids[2]]]
-        for client in (ann, cy):
+        for client in (fay, hal):
             for one in (await client.get("/api/v1/chats"))["chats"]:
                 await client.http.delete(f"/api/v1/chat/{one['chat_id']}")
