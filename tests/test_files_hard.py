@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from app.agents.room import Room
+from app.api.arrival import Arrivals, Refused
 from app.chat.handed import MOST_HANDED, Handing
 from app.chat.window import MOST_PICTURES, choose
 from app.errors import ModelFailure, RedisUnavailable
@@ -173,3 +174,24 @@ def test_a_text_that_can_never_fit_is_told() -> None:
     assert choose(asked, 8, Room(4096, 1000, 10)).too_long
     assert not choose(asked, 8, Room(0, 1000, 10)).too_long
     assert not choose(asked, 8, Room(128_000, 1000, 10)).too_long
+
+
+async def test_files_that_wait_to_be_stored_count_among_what_arrives() -> None:
+    arrivals = Arrivals(budget=100)
+
+    async def arrive(length: int) -> int:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x" * length, "more_body": False}
+
+        return len(await arrivals.body(receive, {}, 1000))
+
+    for path, held in (("/api/v1/chat/a/files", True), ("/api/v1/chat/a", False)):
+        with arrivals.holding(path, b"x" * 80):
+            assert await arrive(20) == 20
+            if held:
+                with pytest.raises(Refused) as refused:
+                    await arrive(21)
+                assert refused.value.status == 503
+            else:
+                assert await arrive(100) == 100
+    assert await arrive(100) == 100

@@ -162,7 +162,8 @@ class _Gate:
         async def once() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(scope, once, send)
+        with self._arrivals.holding(scope["path"], body):
+            await self._app(scope, once, send)
 
     def _meant(self, path: str, host: bytes) -> bool:
         if path == LIVE or (path == FIGURES and cannot_be_rebound(host_of(host))):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -70,6 +70,16 @@ class Arrivals:
         if _is_json(headers.get(b"content-type", b"")) and not _well_formed(body):
             raise Refused(422)
         return body
+
+    @contextlib.contextmanager
+    def holding(self, path: str, body: bytes) -> Iterator[None]:
+        """A file counts until it is stored: those that wait for Redis hold memory too."""
+        length = len(body) if _FILES.fullmatch(path) else 0
+        self._bytes += length
+        try:
+            yield
+        finally:
+            self._bytes -= length
 
     async def _read_body(self, receive: Receive, most: int) -> bytes:
         pieces: list[bytes] = []
