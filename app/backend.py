@@ -13,6 +13,7 @@ from loguru import logger
 from app import __version__
 from app.agents.answer import Answerer
 from app.chat.approval import Approving
+from app.chat.handed import Handing
 from app.chat.line import Line
 from app.chat.send import Chats
 from app.chat.settle import Settler
@@ -55,7 +56,8 @@ class Backend:
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self.line = Line(self.store, settings)
         self.approving = Approving(self.store, settings, self.line)
-        turns = Turns(self.store, self.runs, self.answerer, self._settler, self.line, self.approving)
+        handing = Handing(self.store)
+        turns = Turns(self.store, self.runs, self.answerer, self._settler, self.line, self.approving, handing)
         self.chats = Chats(turns, self.readers, self.stopping)
         self._dead: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
         self._show_figures()

@@ -11,6 +11,9 @@ AppError
 ├── NotOpen           this reply cannot go on
 ├── NotAsked          this tool call waits for nobody's answer any more
 ├── ChatExists        a chat with the id for a new one is there already
+├── NoVision          a picture for an agent whose model cannot see
+├── InvalidFile       a file that is not of a kind that is taken, or torn
+├── TooLarge          a file that is larger than one may be, or than there is room for
 ├── RunIdUsed         this run id has been used for something else, or can no longer be replayed
 ├── Overloaded        this backend makes as many replies as it may
 ├── RateLimited       whoever asks has more replies, or messages in this minute, than a key may
@@ -20,13 +23,15 @@ AppError
 └── ModelFailure      the model could not answer; carries one of the model codes of the contract
 """
 
+from typing import Any
+
 
 class AppError(Exception):
     """An expected failure. `code` is the contract's name for it, the text one sentence for a person."""
 
     code = "error"
 
-    def __init__(self, detail: str, **extra: str | bool | None) -> None:
+    def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.extra = extra
@@ -73,6 +78,26 @@ class NotAsked(AppError):
 
 class ChatExists(AppError):
     code = "chat_exists"
+
+
+class NoVision(AppError):
+    code = "no_vision"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model of this agent cannot see pictures. Choose another agent, or send words only."
+        )
+
+
+class InvalidFile(AppError):
+    code = "invalid"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, errors=[{"loc": ["body"], "msg": detail}])
+
+
+class TooLarge(AppError):
+    code = "too_large"
 
 
 class RunIdUsed(AppError):

@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         500, ge=1, description="Chats kept; beyond it the least recently used goes"
     )
 
+    file_max_kb: int = Field(1024, ge=100, le=3840, description="Largest picture, in KB")
+    files_max_mb: int = Field(32, ge=1, le=4096, description="All files of a key together, in MB")
+    vision: Literal["auto", "true", "false"] = Field(
+        "auto", description="Whether models see pictures: true, false, or auto: what they tell or refuse"
+    )
+
     titles: Literal["first_words", "model"] = Field(
         "first_words", description="first_words, or model: it names a chat after its first reply"
     )
@@ -186,7 +192,7 @@ class Settings(BaseSettings):
     _origins = field_validator("cors_origins")(addresses.origins)
     _region = field_validator("aws_region")(addresses.region)
 
-    @field_validator("log_level", "log_format", "provider", "titles", mode="before")
+    @field_validator("log_level", "log_format", "provider", "titles", "vision", mode="before")
     @classmethod
     def _any_case(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):

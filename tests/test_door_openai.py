@@ -12,8 +12,9 @@ import pytest
 import redis.asyncio as redis
 
 from app.settings import Settings
+from app.store.asked import Asked
 from app.store.keys import Chat
-from app.store.records import Asked, LiveRun
+from app.store.records import LiveRun, Message
 from app.store.store import Store
 from tests.world.client import Client
 from tests.world.cluster import Cluster
@@ -406,7 +407,7 @@ async def test_a_start_that_is_taken_back_gives_the_whole_chat_back(
 async def taken_back(url: str, chat: Chat) -> None:
     async with Store(Settings.model_validate({"redis_url": url})) as ours:
         live = LiveRun(uuid.uuid4().hex, 0, "general", "ollama", "m", "b", "p", uuid.uuid4().hex)
-        asking = Asked("new", "digest", None, (("user", "other"), ("assistant", "beginning")))
+        asking = Asked("new", "digest", None, [Message("user", "other"), Message("assistant", "beginning")])
         await ours.memory.start(chat, live, asking, [])
         changed = await ours.memory.read(chat)
         assert [message.content for message in changed.messages] == ["other", "beginning", "new"]

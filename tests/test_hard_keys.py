@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
+from app.store.asked import Asked
 from app.store.keys import BACKENDS, TYPES, Chat, held, index, lease, stopped
-from app.store.records import Asked, LastWords, Message, Started
+from app.store.records import LastWords, Message, Started
 from app.store.store import Store
 from tests.test_hard_store import a_run, connected, turn
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
@@ -48,6 +49,7 @@ def keys_of(chat: Chat) -> dict[str, str]:
         "early": chat.early,
         "queue": chat.queue,
         "unsent": chat.unsent,
+        "files": chat.files,
         "events": chat.events("run-00002"),
     }
 

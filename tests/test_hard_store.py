@@ -9,9 +9,10 @@ from redis.asyncio import Redis
 
 from app.events import End, Start, Text, Usage
 from app.settings import Settings
+from app.store.asked import Asked
 from app.store.commands import hold
 from app.store.keys import Chat
-from app.store.records import Asked, LastWords, LiveRun, Message, Started
+from app.store.records import LastWords, LiveRun, Message, Started
 from app.store.shelf import unlist
 from app.store.store import Store
 from app.store.waiting import Waiting

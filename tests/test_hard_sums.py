@@ -5,18 +5,22 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+from app.api import arrival
+from app.chat import handed as handed_over
 from app.events import End, Failure, Text, Usage
 from app.runs import follow, scale
 from app.runs.feed import Feed
 from app.runs.reply import MOST_CHARS, MOST_EVENT, Reply
 from app.runs.scale import MOST_HELD, Scale, weight
 from app.settings import Settings
-from app.store import eventlog, memory
+from app.store import eventlog, files, memory
 
 ROOT = Path(__file__).parent.parent
 MIB = 1024 * 1024
 AT_REST = 120 * MIB  # a backend that has answered some
 BACKENDS = 3
+PICTURE = 3840 * 1024  # FILE_MAX_KB at its most
+HANDED = 6  # a picture in base64, in the request, and on its way out, beside itself
 LONGEST_MESSAGE = 4 * MOST_CHARS  # a reply of emoji, as Redis keeps it
 CHAT = max(memory.MOST_CHAT_BYTES, 2 * LONGEST_MESSAGE)  # the newest question and reply always stay
 
@@ -31,7 +35,9 @@ def test_the_worst_that_the_budgets_allow_fits_a_backend() -> None:
     followed = (BACKENDS - 1) * made
     kept = follow.MOST_KEPT * LONGEST_MESSAGE + follow.MOST_KEPT_EVENTS * 2 * scale.EVENT_WEIGHT
     read = memory.AT_ONCE * 3 * CHAT // 2  # its lines, the messages, the answer; no two of them whole
-    worst = AT_REST + made + followed + kept + read
+    arriving = arrival.BUDGET
+    handed = HANDED * handed_over.MOST_HANDED + files.AT_ONCE * 2 * PICTURE
+    worst = AT_REST + made + followed + kept + read + arriving + handed
     assert worst <= limit("backend1"), f"{worst / MIB:.0f} MB"
 
 
@@ -40,7 +46,8 @@ def test_the_worst_that_is_read_at_once_fits_redis() -> None:
     chats = memory.AT_ONCE * CHAT
     entry = (eventlog.BATCH_CHARS + MOST_EVENT) * 12  # as JSON an emoji has twelve letters
     logs = (follow.FILLS + 1) * eventlog.PAGE * entry
-    worst = int(data) * MIB + BACKENDS * (chats + logs)
+    pictures = files.AT_ONCE * 2 * PICTURE  # as they come and as they go
+    worst = int(data) * MIB + BACKENDS * (chats + logs + pictures)
     assert worst <= limit("redis"), f"{worst / MIB:.0f} MB"
 
 

@@ -20,6 +20,18 @@ _NO_SYSTEM = re.compile(
 )
 
 
+_NO_VISION = re.compile(
+    r"(image|vision|visual|picture|multi-?modal|mmproj).{0,40}(not|n.t|un|only|missing|without)[ -]{0,2}"
+    r"(be |yet |currently )?(support|allow|enabl|available|accept)"
+    r"|(does not|doesn.t|do not|not|cannot|no endpoints found that) (currently )?(support|accept|allow|have)"
+    r".{0,30}(image|vision|visual|picture|multi-?modal)"
+    r"|not an? (multi-?modal|vision)|at most 0 image|missing data required for image"
+    r"|image_url.{0,20}only supported|unknown variant .image_url",
+    re.IGNORECASE,
+)
+_THIS_PICTURE = re.compile(r"format|size|dimension|resolution|too (large|big)|decod|corrupt", re.IGNORECASE)
+
+
 @dataclass(slots=True)
 class Abilities:
     """Hopeful until a refusal; shared by all runs of a model. `window`: tokens it can read, 0 when
@@ -28,20 +40,26 @@ class Abilities:
 
     tools: bool = True
     system: bool = True
+    vision: bool = True
     window: int = 0
     known: bool = False
 
-    def learn(self, words: str, *, tools: bool, system: bool) -> bool:
-        """Whether these words refuse something that was sent (`tools`, `system`) and can be left
-        out from now on.
+    def learn(self, words: str, *, tools: bool, system: bool, pictures: bool = False) -> bool:
+        """Whether these words refuse something that was sent (`tools`, `system`, `pictures`) and
+        can be left out from now on.
         """
-        if tools and _NO_TOOLS.search(words):
+        if pictures and _NO_VISION.search(words) and not _THIS_PICTURE.search(words):
+            self.vision = False
+        elif tools and _NO_TOOLS.search(words):
             self.tools = False
         elif system and _NO_SYSTEM.search(words):
             self.system = False
         else:
             return False
-        logger.info("tools=<{}>, system=<{}> | learned what the model takes", self.tools, self.system)
+        logger.info(
+            "tools=<{}>, system=<{}>, vision=<{}> | learned what the model takes",
+            *(self.tools, self.system, self.vision),
+        )
         return True
 
 

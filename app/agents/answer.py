@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from app.agents import tracing
+from app.agents.abilities import Abilities
 from app.agents.approval import Ask, refuse_all
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import translated, unwrapped
@@ -18,6 +19,7 @@ from app.agents.models.provider import Provider, open_provider
 from app.agents.naming import Namer
 from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
+from app.agents.shown import NONE, Shown
 from app.agents.tee import Sink
 from app.agents.toolbox import Toolbox
 from app.agents.wishes import PLAIN, Wishes
@@ -71,13 +73,24 @@ class Answerer:
     async def room(self, agent: str, wishes: Wishes = PLAIN) -> Room:
         """What the model of this agent can read, and what comes with every request."""
         chosen = self.catalog.get(agent)
-        able = await self._provider.abilities(chosen)
+        able = await self._able(chosen)
         offered = _wished(chosen, wishes)
         specs = [tool.tool_spec for tool in self._tools(offered)]
         specs += [spec_of(self.catalog.get(name)) for name in offered.agents]
         tools = [json.dumps(spec) for spec in specs if able.tools]
         around = sum(weight(text) + TURN_WEIGHT for text in (chosen.prompt, wishes.system, *tools))
-        return Room(able.window, self._settings.max_tokens, around, bool(tools))
+        return Room(able.window, self._settings.max_tokens, around, bool(tools), able.vision)
+
+    async def sees(self, agent: str) -> bool:
+        """Whether the model of this agent sees pictures. Raises `UnknownAgent`."""
+        return (await self._able(self.catalog.get(agent))).vision
+
+    async def _able(self, chosen: AgentFile) -> Abilities:
+        """What the model of this agent takes; whether it sees, as the settings say where they do."""
+        able = await self._provider.abilities(chosen)
+        if self._settings.vision != "auto":
+            able.vision = self._settings.vision == "true"
+        return able
 
     async def answer(
         self,
@@ -88,9 +101,10 @@ class Answerer:
         calls: Mapping[int, Steps] | None = None,
         *,
         ask: Ask = refuse_all,
+        files: Mapping[int, Sequence[Shown]] = NONE,
     ) -> str:
         """Pours the answer to the last of these turns into the run; the model's stop reason.
-        `calls`: see `past`; `ask`: whom to ask about tools that wait for a person.
+        `calls`, `files`: see `past`; `ask`: whom to ask about tools that wait for a person.
 
         Raises `ModelFailure`.
         """
@@ -98,7 +112,7 @@ class Answerer:
         work = Work(Kit(self._settings, self.catalog, self._provider, self._tools), run)
         try:
             with self._toolbox.in_use():
-                return await work.do(chosen, messages(turns, calls or {}), run, ask, wishes)
+                return await work.do(chosen, messages(turns, calls or {}, files), run, ask, wishes)
         except asyncio.CancelledError as stopped:
             raise stopped.with_traceback(
                 None

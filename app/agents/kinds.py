@@ -95,6 +95,9 @@ KINDS = {
         "model_refused", "The account has no valid subscription or payment for this model (AWS console)."
     ),
     "country": Kind("model_refused", "The provider does not offer this model in this region or country."),
+    "no_vision": Kind(
+        "no_vision", "The model of this agent cannot see pictures. Choose another agent, or send words only."
+    ),
     "unable": Kind(
         "model_refused", "The model cannot do what was asked of it. Choose another model or agent."
     ),

@@ -7,16 +7,23 @@ from typing import Any, cast
 from strands.types.content import Messages
 
 from app.agents.calls import as_json
+from app.agents.shown import NONE, Shown, in_front, pictures
 
 Turn = tuple[str, str]
 Steps = Sequence[dict[str, Any]]
 
 
-def messages(turns: Sequence[Turn], calls: Mapping[int, Steps]) -> Messages:
-    """Strictly alternating messages; `calls` are the steps of those turns that used tools, by index."""
+def messages(
+    turns: Sequence[Turn], calls: Mapping[int, Steps], files: Mapping[int, Sequence[Shown]] = NONE
+) -> Messages:
+    """Strictly alternating messages; `calls` are the steps of those turns that used tools, `files`
+    what turns show, by index.
+    """
     found: list[dict[str, Any]] = []
     for at, (role, text) in enumerate(turns):
-        found += _with_calls(calls[at]) if at in calls else [_message(role, {"text": text})]
+        shown = files.get(at, ())
+        words = {"text": in_front(shown, text)}
+        found += _with_calls(calls[at]) if at in calls else [_message(role, *pictures(shown), words)]
     return cast(Messages, found)
 
 

@@ -10,13 +10,15 @@ TURN_WEIGHT = 16  # the marks that a template puts around a message
 @dataclass(frozen=True, slots=True)
 class Room:
     """The window of a model in tokens (0: unknown), those kept free for its reply, and the weight
-    of the system prompt and the tools that come with every request. `tools`: whether any do.
+    of the system prompt and the tools that come with every request. `tools`: whether any
+    do; `sees`: whether it takes pictures.
     """
 
     window: int = 0
     reply: int = 0
     around: int = 0
     tools: bool = False
+    sees: bool = True
 
 
 def weight(text: str) -> int:

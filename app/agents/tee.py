@@ -7,7 +7,7 @@ costs next to nothing.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Container
+from collections.abc import AsyncGenerator, Container, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from app.agents.calls import MOST_SHOWN, as_json
 from app.agents.failures import TruncatedStream, failure, is_momentary, translated, trouble_of
 from app.agents.message import ModelMessage
 from app.agents.said import Said
+from app.agents.shown import has_picture, without_pictures
 from app.agents.words import masked
 from app.events import Phase, Tool
 
@@ -105,7 +106,8 @@ class TeeModel(Model):
         tried = False
         while True:
             message = ModelMessage(self._names)
-            asked = with_prompt(messages, prompt) if prompt and not self._able.system else messages
+            shown = messages if self._able.vision else without_pictures(messages)
+            asked = with_prompt(shown, prompt) if prompt and not self._able.system else shown
             told = prompt if self._able.system else None
             offered = specs if self._able.tools else None
             try:
@@ -117,8 +119,15 @@ class TeeModel(Model):
                     return message  # all was said; what broke came behind it
                 self._log(error, [messages, prompt])
                 if not message.answered:
-                    words = trouble_of(error).words
-                    if self._able.learn(words, tools=bool(offered), system=bool(told)) or self._learn(error):
+                    if self._able.learn(
+                        trouble_of(error).words,
+                        tools=bool(offered),
+                        system=bool(told),
+                        pictures=any(has_picture(one["content"]) for one in asked),
+                    ):
+                        self._check_sight(messages)
+                        continue
+                    if self._learn(error):
                         continue
                     if not tried and is_momentary(error):
                         tried = True
@@ -126,6 +135,12 @@ class TeeModel(Model):
                         continue
                 self._run.used(None, None)
                 raise translated(error, said=message.begun) or error from error
+
+    def _check_sight(self, messages: Messages) -> None:
+        """Raises a failure when the newest words come with a picture that the model cannot see."""
+        asked = next((one for one in reversed(messages) if _are_words(one["content"])), None)
+        if asked and not self._able.vision and has_picture(asked["content"]):
+            raise failure("no_vision")
 
     def _learn(self, refusal: Exception) -> bool:
         """Whether the model itself knows from this refusal how to ask."""
@@ -186,6 +201,11 @@ class TeeModel(Model):
             *(self._run.run_id, trouble.status, trouble.name or type(error).__name__),
             *(meant.code if meant else "", masked(trouble.words, request)),
         )
+
+
+def _are_words(blocks: Sequence[Any]) -> bool:
+    """Whether these are words of a person, and not what tools found."""
+    return any("text" in block for block in blocks) and not any("toolResult" in block for block in blocks)
 
 
 def _shown(part: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from app.api import (
     chats,
     everything,
     figures,
+    files,
     health,
     older,
     openai,
@@ -24,6 +25,7 @@ from app.api import (
 
 DOORS = (
     chats,
+    files,
     queue,
     everything,
     stops,

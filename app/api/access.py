@@ -140,7 +140,7 @@ class _Gate:
         self._hosts = Hosts(settings.hosts, bool(settings.keys))
         self._origins = Origins(settings.origins)
         self._arrivals = Arrivals()
-        self._file_bytes = getattr(settings, "file_max_kb", 1024) * 1024
+        self._file_bytes = settings.file_max_kb * 1024
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -162,7 +162,8 @@ class _Gate:
         async def once() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(scope, once, send)
+        with self._arrivals.holding(scope["path"], body):
+            await self._app(scope, once, send)
 
     def _meant(self, path: str, host: bytes) -> bool:
         if path == LIVE or (path == FIGURES and cannot_be_rebound(host_of(host))):

@@ -24,6 +24,7 @@ from app.api.sse import RunStream
 from app.chat.question import Question
 from app.errors import Unsupported
 from app.store.keys import Chat
+from app.store.records import Message as Turn
 
 PROTOCOL = "1.0"
 
@@ -51,11 +52,11 @@ async def ag_ui(
     leaving_ends = props.get("onDisconnect") != "continue"
     if ask.resume:
         return await resumed(here, Chat(of, chat_id), ask, leaving_ends=leaving_ends)
-    turns, text = given(_spoken(ask.messages))
+    turns, asked = given(Turn(role, text) for role, text in _spoken(ask.messages))
     context = "\n\n".join(f"{one.description}: {one.value}" for one in ask.context or ())
     spoken = [(one.role, _words(one)) for one in ask.messages if one.role in ("system", "developer")]
     wishes = Wishes(system_of([*spoken, ("system", context)]))
-    question = Question(text, agent, run_id, "replace", turns=turns, wishes=wishes)
+    question = Question(asked.content, agent, run_id, "replace", turns=turns, wishes=wishes)
     reading = await here.chats.send(Chat(of, chat_id), question, leaving_ends=leaving_ends)
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat_id}
     return RunStream(reading, AgUi(reading.feed), "text/event-stream; charset=utf-8", headers)

@@ -1,8 +1,9 @@
 """How a body comes in: each has a limit and a deadline, all together have a budget. Knows no routes."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -14,6 +15,8 @@ MOST_CONVERSATION = 4 * 1024 * 1024  # under /v1/ clients bring the whole conver
 MOST_ARCHIVE = 16 * 1024 * 1024  # a larger file goes in by parts: each of its lines stands alone
 MOST_TEXT_FILE = 100 * 1024
 SECONDS = 30.0  # for a whole body to arrive; Nginx only looks at the time between two pieces
+MOST_REST = 16 * 1024 * 1024  # of a body that is refused: so much is let pass, and for so long
+REST_SECONDS = 5.0
 BUDGET = 64 * 1024 * 1024  # of all bodies on their way into this backend
 
 _FILES = re.compile(r"/api/v1/chat/[^/]+/files")
@@ -56,7 +59,7 @@ class Arrivals:
         """The whole body. Raises `Refused`, or `Gone` when there is nobody left to answer."""
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > most:
-            raise _too_large(most)
+            raise await _too_large(receive, most)
         try:
             async with asyncio.timeout(self._seconds):
                 body = await self._read_body(receive, most)
@@ -67,6 +70,16 @@ class Arrivals:
         if _is_json(headers.get(b"content-type", b"")) and not _well_formed(body):
             raise Refused(422)
         return body
+
+    @contextlib.contextmanager
+    def holding(self, path: str, body: bytes) -> Iterator[None]:
+        """A file counts until it is stored: those that wait for Redis hold memory too."""
+        length = len(body) if _FILES.fullmatch(path) else 0
+        self._bytes += length
+        try:
+            yield
+        finally:
+            self._bytes -= length
 
     async def _read_body(self, receive: Receive, most: int) -> bytes:
         pieces: list[bytes] = []
@@ -79,18 +92,27 @@ class Arrivals:
                 pieces.append(message.get("body", b""))
                 length += len(pieces[-1])
                 self._bytes += len(pieces[-1])
+                more = message.get("more_body", False)
                 if length > most:
-                    raise _too_large(most)
+                    raise await _too_large(receive, most, more=more)
                 if self._bytes > self._budget:
                     raise Refused(503)
-                more = message.get("more_body", False)
         finally:
             self._bytes -= length
         return b"".join(pieces)
 
 
-def _too_large(most: int) -> Refused:
-    return Refused(413, f"The body is over {most // 1024} KiB.")
+async def _too_large(receive: Receive, most: int, *, more: bool = True) -> Refused:
+    """The refusal. Who is still sending reads no answer, so some of the rest is let pass before it."""
+    passed = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REST_SECONDS):
+            while more and passed < MOST_REST:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                passed, more = passed + len(message.get("body", b"")), message.get("more_body", False)
+    return Refused(413, f"The body is over {most // 1024} KiB.", last=more)
 
 
 def _lost(body: bytes, declared: bytes, headers: dict[bytes, bytes]) -> bool:

@@ -85,6 +85,7 @@ async def send_message(
     question = Question(
         text, ask.agent, ask.run_id or uuid.uuid4().hex, ask.on_busy, ask.replaces, ask.continues,
         chosen="agent" in ask.model_fields_set,
+        files=tuple(file.entry() for file in await here.store.files.look_up(chat, ask.files)),
     )  # fmt: skip
     met = await here.chats.send_or_wait(chat, question)
     return queued(chat.id, met) if isinstance(met, Waiting) else stream(met, format)
@@ -147,7 +148,7 @@ async def swap_version(chat: OneChat, swap: Swap, here: Here) -> Swapped:
     return Swapped(chat_id=chat.id, version=swap.version)
 
 
-@router.post("/chat/{chat_id}/fork", status_code=201, responses=answers(404, 409, 503))
+@router.post("/chat/{chat_id}/fork", status_code=201, responses=answers(404, 409, 413, 503))
 async def fork_chat(chat: OneChat, at: ForkAt, here: Here) -> Forked:
     """Make a new chat with everything up to and including a reply."""
     target = Chat(chat.owner, at.chat_id or uuid.uuid4().hex)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -13,18 +14,25 @@ from app.backend import Backend
 from app.errors import NoSuchModel, UnknownAgent, Unsupported
 from app.events import OPEN, End, Event, Tool
 from app.runs.feed import Feed
+from app.store.records import Message
 
 SHOWN = 300  # characters of a tool's input and output in its line
+ONLY_PICTURES = "[picture]"  # the words of a message without any
 ASSISTANT, USER = "assistant", "user"
 
 Finish = Literal["stop", "length", "content_filter"]
 
 
 class Part(BaseModel):
-    """A piece of a message; only text is read."""
+    """A piece of a message: text, or a picture as a `data:` URL."""
 
     type: str = "text"
     text: str | None = None
+    image_url: str | dict[str, Any] | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        return self.type in ("image_url", "input_image")
 
 
 async def opened(here: Here) -> None:
@@ -53,12 +61,13 @@ def chat_id(named: str) -> str:
 
 
 def words(content: str | list[Part] | None) -> str:
-    """The text of a message. Raises `Unsupported` for pieces that are no text."""
+    """The text of a message. Raises `Unsupported` for pieces that are neither text nor pictures."""
     if isinstance(content, list):
-        if odd := next((part.type for part in content if part.text is None), None):
-            kind = odd if odd in ("image_url", "input_image", "input_audio", "file", "input_file") else "this"
+        texts = [part for part in content if not part.is_picture]
+        if odd := next((part.type for part in texts if part.text is None), None):
+            kind = odd if odd in ("input_audio", "file", "input_file") else "this"
             raise Unsupported(f"Content of type {kind} is not supported; send text.", param="messages")
-        return "\n\n".join(part.text or "" for part in content)
+        return "\n\n".join(part.text or "" for part in texts) or (ONLY_PICTURES if content else "")
     return content or ""
 
 
@@ -67,17 +76,17 @@ def system_of(messages: Iterable[tuple[str, str]]) -> str:
     return "\n\n".join(text for role, text in messages if role in ("system", "developer") and text.strip())
 
 
-def given(messages: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], str]:
+def given(messages: Iterable[Message]) -> tuple[tuple[Message, ...], Message]:
     """The turns before the question, and the question: empty where the conversation ends with a reply."""
     turns = [
-        (ASSISTANT if role == ASSISTANT else USER, text)
-        for role, text in messages
-        if role not in ("system", "developer") and text.strip()
+        replace(one, role=ASSISTANT if one.role == ASSISTANT else USER)
+        for one in messages
+        if one.role not in ("system", "developer") and one.content.strip()
     ]
     if not turns:
         raise Unsupported("There is nothing to answer: send a message of the user.", param="messages")
-    text = turns.pop()[1] if turns[-1][0] == USER else ""
-    return tuple(turns), text
+    asked = turns.pop() if turns[-1].role == USER else Message(USER, "")
+    return tuple(turns), asked
 
 
 def tool_line(feed: Feed, number: int, event: Event) -> str:

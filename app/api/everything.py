@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,11 +13,13 @@ from app.api.bodies.archive import BadLine, ChatIn, Imported, PutIn, millisecond
 from app.api.bodies.messages import with_versions
 from app.api.here import Here
 from app.api.keys import Owner
+from app.api.packed import checked, packed, unpack
 from app.api.problems import answers
 from app.backend import Backend
-from app.errors import NotFound, RedisUnavailable
+from app.errors import NotFound, RedisUnavailable, TooLarge
 from app.events import iso
 from app.store.archive import one_line
+from app.store.filed import Filed
 from app.store.keys import Chat
 from app.store.records import ChatState
 
@@ -54,7 +56,10 @@ async def _exported(here: Backend, of: str, ids: list[str]) -> AsyncIterator[byt
             state = await here.store.memory.read(Chat(of, chat_id))
         if not state.messages:
             continue
-        yield one_line(_told_chat(chat_id, state))
+        yield one_line(_told_chat(chat_id, state)).removesuffix(b"}\n")
+        async for piece in packed(here, Chat(of, chat_id), state):
+            yield piece
+        yield b"}\n"
 
 
 def _told_chat(chat_id: str, state: ChatState) -> dict[str, Any]:
@@ -89,10 +94,14 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
             break
         try:
             one = ChatIn.model_validate_json(line)
-            chat = await _put_in(here, of, one, hashlib.sha256(line).hexdigest())
+            known = await checked(here, one.files)
+            chat = await _put_in(here, of, one, known, hashlib.sha256(line).hexdigest())
             done.chats.append(PutIn(line=number, chat_id=chat.id))
+            await unpack(here, chat, one.files, known)
         except ValidationError as error:
             done.errors.append(BadLine(line=number, detail=_mistake(error)))
+        except TooLarge as error:
+            done.errors.append(BadLine(line=number, detail=f"Its files were left out: {error.detail}"))
         except RedisUnavailable as error:
             if not done.chats:
                 raise
@@ -103,9 +112,9 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
     return done
 
 
-async def _put_in(here: Backend, of: str, one: ChatIn, token: str) -> Chat:
+async def _put_in(here: Backend, of: str, one: ChatIn, known: Mapping[str, Filed], token: str) -> Chat:
     updated = milliseconds(one.updated_at or one.messages[-1].created_at)
-    told = [message.as_kept() for message in one.messages]
+    told = [message.as_kept(known) for message in one.messages]
     return await here.store.archive.put_in(Chat(of, one.chat_id), one.fields(), updated, told, token)
 
 

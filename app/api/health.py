@@ -51,6 +51,7 @@ async def health(here: Here, response: Response) -> Health:
         provider=here.settings.provider,
         model=here.settings.model_id,
         message_max_chars=here.settings.message_max_chars,
+        file_max_kb=here.settings.file_max_kb,
         active_runs=len(here.runs),
         stop_listener="listening" if here.store.bells.listening else "polling",
         draining=leaving,

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from app.agents.wishes import Wishes
+from app.api.brought import Brought
 from app.api.doors import chat_id, finish_of, given, known, opened, system_of, tool_line
 from app.api.here import Here
 from app.api.keys import Owner
@@ -78,16 +79,20 @@ async def chat_completions(
     """Send a conversation; the reply comes whole, or as OpenAI's chunks with `stream`."""
     _check(ask)
     chat, run_id = Chat(of, place.id), uuid.uuid4().hex
+    brought = await Brought.read(((turn.role, turn.content) for turn in ask.messages), here)
     wishes = Wishes(
-        system=system_of((turn.role, turn.words) for turn in ask.messages),
+        system=system_of((one.role, one.content) for one in brought.messages),
         max_tokens=ask.max_completion_tokens or ask.max_tokens,
         temperature=ask.temperature,
         tools=not place.task,
     )
-    turns, text = given((turn.role, turn.words) for turn in ask.messages)
+    turns, asked = given(brought.messages)
+    agent = known(here, ask.model)
+    await brought.put_in(chat, agent, here)
     question = Question(
-        text, known(here, ask.model), run_id, "replace", turns=turns, keep=place.keep, wishes=wishes
-    )
+        asked.content, agent, run_id, "replace", turns=turns, keep=place.keep, wishes=wishes,
+        files=tuple(asked.files or ()),
+    )  # fmt: skip
     reading = await here.chats.send(chat, question, leaving_ends=True)
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
     created = int(time.time())

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.bodies.fields import ChatId
-from app.api.doors import Finish, Part, words
+from app.api.doors import Finish, Part
 
 CREATED = 1767225600  # of the models; the same on every backend
 
@@ -17,10 +17,6 @@ class Turn(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-
-    @property
-    def words(self) -> str:
-        return words(self.content)
 
 
 class Ask(BaseModel):

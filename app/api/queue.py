@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from app.api.bodies.chats import QueuedBody, TakenBack
 from app.api.bodies.fields import RunId
+from app.api.bodies.messages import files_of
 from app.api.here import Here, OneChat
 from app.api.problems import answers
 from app.store.waiting import Waiting
@@ -19,7 +20,7 @@ QUEUED: dict[int | str, dict[str, Any]] = {202: {"model": QueuedBody, "descripti
 async def take_back(chat: OneChat, run_id: Annotated[RunId, Path()], here: Here) -> TakenBack:
     """Take back a message that waits."""
     waiting = await here.store.queues.take_back(chat, run_id)
-    return TakenBack(chat_id=chat.id, run_id=waiting.run_id, message=waiting.text)
+    return TakenBack(chat_id=chat.id, run_id=waiting.run_id, message=waiting.text, **files_of(waiting))
 
 
 def queued(chat_id: str, waiting: Waiting) -> Response:

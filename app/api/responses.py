@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.agents.wishes import Wishes
-from app.api.doors import given, known, opened, system_of, words
+from app.api.brought import Brought, Content
+from app.api.doors import given, known, opened, system_of
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.openai_bodies import Create, Forgotten, ResponseBody
@@ -133,25 +134,29 @@ def _check(ask: Create) -> None:
 
 async def _question(ask: Create, agent: str, run_id: str, here: Backend, of: str) -> tuple[Chat, Question]:
     """The chat that a response belongs to, and the question that it answers."""
-    items = [("user", ask.input)] if isinstance(ask.input, str) else [
-        (item.role or "", words(item.content)) for item in ask.input if item.role
+    items: list[tuple[str, Content]] = [("user", ask.input)] if isinstance(ask.input, str) else [
+        (item.role or "", item.content) for item in ask.input if item.role
     ]  # fmt: skip
+    said = await Brought.read(items, here)
     keep = ask.store is not False
     place, earlier = await _before(ask, here, of)
     chat = Chat(of, (place if keep else "") or uuid.uuid4().hex)
-    turns, text = given(items)
-    brought: tuple[tuple[str, str], ...] | None = (*earlier, *turns)
-    if not turns and text and (chat.id == place or not earlier):
+    turns, asked = given(said.messages)
+    brought: tuple[Message, ...] | None = (*earlier, *turns)
+    if not turns and asked.content and (chat.id == place or not earlier):
         brought = None  # the memory of the chat is enough
-    instructions = [("system", ask.instructions or ""), *items]
+    await said.put_in(chat, agent, here)
+    spoken = ((one.role, one.content) for one in said.messages)
+    instructions = [("system", ask.instructions or ""), *spoken]
     wishes = Wishes(system_of(instructions), ask.max_output_tokens, ask.temperature)
     question = Question(
-        text, agent, run_id, turns=brought, keep=keep, alone=bool(ask.background), wishes=wishes
-    )
+        asked.content, agent, run_id, turns=brought, keep=keep, alone=bool(ask.background), wishes=wishes,
+        files=tuple(asked.files or ()),
+    )  # fmt: skip
     return chat, question
 
 
-async def _before(ask: Create, here: Backend, of: str) -> tuple[str, list[tuple[str, str]]]:
+async def _before(ask: Create, here: Backend, of: str) -> tuple[str, list[Message]]:
     """The chat in which a response goes on (empty: a new one), and what was said before it."""
     if ask.conversation:
         place = ask.conversation if isinstance(ask.conversation, str) else ask.conversation.id
@@ -166,8 +171,8 @@ async def _before(ask: Create, here: Backend, of: str) -> tuple[str, list[tuple[
     return "", _said(messages[:last])  # a branch
 
 
-def _said(messages: list[Message]) -> list[tuple[str, str]]:
-    return [(one.role, one.content) for one in messages if one.content.strip()]
+def _said(messages: list[Message]) -> list[Message]:
+    return [Message(one.role, one.content, files=one.files) for one in messages if one.content.strip()]
 
 
 def _record(ask: Create, chat: Chat) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.bodies.chats import Unsent
+from app.api.bodies.messages import files_of
 from app.api.bodies.runs import BulkAnswer, BulkBody, StopAnswer, StopBody
 from app.api.here import Here, OneChat
 from app.api.keys import Owner
@@ -63,5 +64,5 @@ def _stop_answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend)
         stop_ms=stopped.stop_ms,
         backend=stopped.backend,
         answered_by=here.settings.backend_id,
-        unsent=[Unsent(run_id=one.run_id, message=one.text) for one in stopped.unsent],
+        unsent=[Unsent(run_id=one.run_id, message=one.text, **files_of(one)) for one in stopped.unsent],
     )

@@ -7,6 +7,7 @@ from loguru import logger
 from app.agents.catalog import Catalog
 from app.errors import ChatBusy, ChatExists, NotFound, RedisUnavailable
 from app.store.branches import Fork
+from app.store.filed import Filed
 from app.store.keys import Chat
 from app.store.records import ChatState, LiveRun, Message
 from app.store.store import Store
@@ -14,6 +15,7 @@ from app.store.store import Store
 MOST_TITLE = 200
 BRANCH = " (branch)"
 
+_EXISTS = "A chat with this id is there already. Choose another one."
 _BUSY = "A reply is being made in this chat. Stop it first."
 
 
@@ -29,7 +31,8 @@ async def swap(store: Store, chat: Chat, version: int) -> None:
 async def fork(store: Store, chat: Chat, run_id: str, target: Chat) -> Fork:
     """A new chat with everything up to and including the reply of this run.
 
-    Raises `NotFound`, `ChatExists`, `ChatBusy` for a reply that is still being made.
+    Its files are copied first, so it has them from its beginning on. Raises `NotFound`, `ChatExists`,
+    `TooLarge` where they find no room, `ChatBusy` for a reply that is still being made.
     """
     state = await store.memory.read(chat)
     if state.live and state.live.run_id == run_id:
@@ -40,10 +43,14 @@ async def fork(store: Store, chat: Chat, run_id: str, target: Chat) -> Fork:
     last = state.fields.get("last_run", "")
     ends_there = len(messages) == len(state.messages) and not state.live
     title = f"{(state.fields.get('title') or 'Chat')[: MOST_TITLE - len(BRANCH)]}{BRANCH}"
-    made = Fork(f"{chat.id} {run_id}", title, state.fields, messages, last if ends_there and last else first)
+    origin = f"{chat.id} {run_id}"
+    if files := _named_files(messages):
+        await _check_free(store, target, origin)
+        await store.files.copy(chat, target, files)
+    made = Fork(origin, title, state.fields, messages, last if ends_there and last else first)
     answer, crowded = await store.branches.fork(chat, target, made)
     if answer != "forked":
-        raise ChatExists("A chat with this id is there already. Choose another one.")
+        raise ChatExists(_EXISTS)
     if crowded:
         await _evict(store, target)
     return made
@@ -58,6 +65,19 @@ async def edit(store: Store, catalog: Catalog, chat: Chat, wanted: dict[str, str
         fields["chosen"] = catalog.get(agent).name
     if not await store.branches.edit(chat, fields):
         raise NotFound("There is no such chat.")
+
+
+async def _check_free(store: Store, target: Chat, origin: str) -> None:
+    """Raises `ChatExists` for a chat that is there and is not this fork already."""
+    fields = (await store.memory.state(target)).fields
+    if fields and fields.get("forked") != origin:
+        raise ChatExists(_EXISTS)
+
+
+def _named_files(messages: list[Message]) -> list[Filed]:
+    """What these messages name, each once."""
+    named = {file["file_id"]: file for message in messages for file in message.files or ()}
+    return [Filed.read(file) for file in named.values()]
 
 
 def _up_to(state: ChatState, run_id: str) -> list[Message]:

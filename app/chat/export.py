@@ -14,8 +14,16 @@ def markdown(state: ChatState) -> str:
     for message in state.messages:
         who = "You" if message.role == "user" else "Assistant"
         note = f" ({message.outcome})" if message.outcome not in (None, "done") else ""
-        pieces.append(f"## {who}{note}\n\n*{iso(message.created_ms)}*\n\n{_body(message)}")
+        files = "".join(f"- {_file(file)}\n" for file in message.files or ())
+        body = f"{_body(message)}\n\n{files}".rstrip("\n") if files else _body(message)
+        pieces.append(f"## {who}{note}\n\n*{iso(message.created_ms)}*\n\n{body}")
     return "\n\n".join(pieces) + "\n"
+
+
+def _file(file: dict[str, Any]) -> str:
+    """A file by its name, which cannot become a link or a picture here."""
+    name = re.sub(r"([\\`*_\[\]<>!&])", r"\\\1", file["name"])
+    return f"{name} ({file['media_type']}, {file['bytes']:,} bytes)"
 
 
 def _body(message: Message) -> str:

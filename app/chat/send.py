@@ -13,6 +13,7 @@ from typing import Any
 from loguru import logger
 
 from app.agents.wishes import wished
+from app.chat.handed import check_sight
 from app.chat.naming import Naming
 from app.chat.question import Question
 from app.chat.queued import Next
@@ -22,9 +23,10 @@ from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS, UNDO_
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
 from app.runs.readers import Readers, Reading
 from app.runs.run import Run
+from app.store.asked import Asked
 from app.store.commands import hold, release
 from app.store.keys import Chat
-from app.store.records import Asked, Known, LiveRun, Message, OtherAgent, Started
+from app.store.records import Known, LiveRun, Message, OtherAgent, Started
 from app.store.waiting import Waiting
 from app.store.wire.script import command
 
@@ -54,7 +56,7 @@ class Chats:
         event.
 
         With `leaving_ends` the run ends when that reader leaves. Raises `UnknownAgent`, `ChatBusy`,
-        `RunIdUsed`, `NotFound`, `NotOpen`, `Overloaded`, `Draining`, `RedisUnavailable`.
+        `NoVision`, `RunIdUsed`, `NotFound`, `NotOpen`, `Overloaded`, `Draining`, `RedisUnavailable`.
         """
         met = await self.send_or_wait(chat, question, leaving_ends=leaving_ends)
         if isinstance(met, Waiting):
@@ -84,6 +86,7 @@ class Chats:
             try:
                 async with asyncio.timeout(SEND_SECONDS):
                     while True:
+                        await check_sight(self._store, self._turns.answerer, chat, question)
                         match await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex)):
                             case Run() as run:
                                 return Reading(run.feed, ends=run.cut if leaving_ends else None)
@@ -105,7 +108,10 @@ class Chats:
 
         Raises `UnknownAgent`, `Overloaded`, `Draining`, `RedisUnavailable`.
         """
-        question = Question(waiting.text, agent or waiting.agent, waiting.run_id, "queue", line="head")
+        question = Question(
+            waiting.text, agent or waiting.agent, waiting.run_id, "queue", line="head",
+            files=tuple(waiting.files),
+        )  # fmt: skip
         live = self._described(question)
         with self._runs.place():
             return await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex))
@@ -165,7 +171,7 @@ class Chats:
             await self._naming.after(run, question)
 
     def _waits(self, question: Question, waiting: Waiting) -> Waiting:
-        if (waiting.text, waiting.agent) != (question.text, question.agent):
+        if (waiting.text, waiting.agent, waiting.files) != (question.text, question.agent, [*question.files]):
             raise RunIdUsed(_USED, run_id=question.run_id)
         return waiting
 

@@ -11,8 +11,10 @@ from functools import partial
 from loguru import logger
 
 from app.agents.answer import Answerer
+from app.agents.failures import failure
 from app.chat import window
 from app.chat.approval import Approving
+from app.chat.handed import Handing
 from app.chat.joined import to_go_on
 from app.chat.line import Line
 from app.chat.settle import Ending, Settler, opening
@@ -21,6 +23,7 @@ from app.errors import ModelFailure, RedisUnavailable
 from app.events import LOST, End, Failure, Outcome, Usage, unfinished
 from app.runs.held import Runs
 from app.runs.run import Run
+from app.store.filed import is_picture
 from app.store.records import Message
 from app.store.store import Store
 
@@ -38,6 +41,7 @@ class Turns:
     settler: Settler
     line: Line
     approving: Approving
+    handing: Handing
 
     async def live(self, run: Run, history: list[Message]) -> bool:
         """One turn; whether a message waits behind it. Never raises but when it is cancelled."""
@@ -81,10 +85,14 @@ class Turns:
         seen = window.choose(history, most, room)
         run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
         run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
-        async with self.line.turn(run):
+        if seen.too_long:
+            raise failure("overflow")
+        if not room.sees and any(map(is_picture, history[-1].files or ())):
+            raise failure("no_vision")
+        async with self.line.turn(run), self.handing.handed(run, seen.files) as files:
             return await self.answerer.answer(
                 run.live.agent, seen.turns, run.reply, run.wishes, seen.calls,
-                ask=partial(self.approving.ask, run),
+                ask=partial(self.approving.ask, run), files=files,
             )  # fmt: skip
 
     async def _make(self, run: Run, history: list[Message]) -> tuple[Outcome, str, Failure | None]:

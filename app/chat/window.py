@@ -12,9 +12,12 @@ from typing import Any
 from app.agents.calls import as_json
 from app.agents.past import whole_calls
 from app.agents.room import TURN_WEIGHT, Room, weight
+from app.store.filed import is_picture
 from app.store.records import Message
 
 TOKENS_PER_WEIGHT = 1 / 3  # until the model has counted a prompt of this chat
+MOST_PICTURES = 4  # that go along, whichever turns name them
+MOST_PICTURE_TOKENS = 1600
 LEAST, MOST = 0.2, 1.5  # what a count may make of it
 
 
@@ -23,12 +26,16 @@ class Window:
     """Role and text of what goes to the model; `left_out`: messages that did not fit into its
     window.
 
-    `calls`: the steps of the turns that used tools, by index, where the model takes tools.
+    `calls`: the steps of the turns that used tools, by index, where the model takes tools; `files`
+    what turns name, those pictures `faded` of which only the name goes along. `too_long`: its files
+    alone are more than the model can read.
     """
 
     turns: list[tuple[str, str]]
     left_out: int = 0
     calls: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    files: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    too_long: bool = False
 
 
 def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
@@ -41,7 +48,7 @@ def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
 
 def choose(history: list[Message], most: int, room: Room) -> Window:
     """The turns for the model: a user's first and last, strictly alternating, at most `most`."""
-    turns = [_with_calls(turn, room) for turn in _alternating(history)]
+    turns = _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
     start, left_out = _last_start(turns)
     while len(turns) - start > most:
         start, left_out = _halved(start, len(turns)), 0
@@ -51,7 +58,9 @@ def choose(history: list[Message], most: int, room: Room) -> Window:
         left_out += start - before
     chosen = turns[start:]
     calls = {at: turn.parts for at, turn in enumerate(chosen) if turn.parts}
-    return Window([(turn.role, turn.content) for turn in chosen], left_out, calls)
+    files = {at: turn.files for at, turn in enumerate(chosen) if turn.files}
+    too_long = bool(chosen and _texts(chosen[-1])) and not _fits(chosen[-1:], LEAST, room)
+    return Window([(turn.role, turn.content) for turn in chosen], left_out, calls, files, too_long)
 
 
 def _alternating(history: list[Message]) -> list[Message]:
@@ -78,6 +87,20 @@ def _blocked(reply: Message) -> bool:
 def _with_calls(turn: Message, room: Room) -> Message:
     """With the calls that the model can be shown again."""
     return replace(turn, parts=(room.tools and whole_calls(turn.parts)) or None)
+
+
+def _with_newest_pictures(turns: list[Message], room: Room) -> list[Message]:
+    """With all pictures but the newest faded; all where the model cannot see."""
+    left = MOST_PICTURES if room.sees else 0
+    found: list[Message] = []
+    for turn in reversed(turns):
+        files = []
+        for file in turn.files or ():
+            picture = is_picture(file)
+            files.append(file | {"faded": True} if picture and not left else file)
+            left -= picture and left > 0
+        found.append(replace(turn, files=files or None))
+    return found[::-1]
 
 
 def _last_start(turns: list[Message]) -> tuple[int, int]:
@@ -118,7 +141,20 @@ def _weight(turns: list[Message], room: Room) -> int:
 
 def _weight_of(turn: Message) -> int:
     calls = [step for step in turn.parts or () if step["type"] == "tool"]
-    return weight(turn.content) + TURN_WEIGHT + sum(weight(as_json(step)) + TURN_WEIGHT for step in calls)
+    used = sum(weight(as_json(step)) + TURN_WEIGHT for step in calls)
+    return weight(turn.content) + TURN_WEIGHT + used + sum(map(_file_weight, turn.files or ()))
+
+
+def _file_weight(file: dict[str, Any]) -> int:
+    """About what a model makes of it: a picture a token for 750 pixels, a text like any other."""
+    if not is_picture(file):
+        return int(file["bytes"] * 4 / 3) + TURN_WEIGHT
+    pixels = 0 if file.get("faded") else file.get("width", 0) * file.get("height", 0)
+    return 3 * min(MOST_PICTURE_TOKENS, pixels // 750) + TURN_WEIGHT
+
+
+def _texts(turn: Message) -> list[dict[str, Any]]:
+    return [file for file in turn.files or () if not is_picture(file)]
 
 
 def _prompt(turn: Message) -> dict[str, Any]:

@@ -48,10 +48,10 @@ for at = at + 1, #ARGV, 3 do
   end
 end
 redis.call('HSET', chat, 'bytes', bytes)
-lives({chat, messages, runs, ids, versions}, life)
+lives({chat, messages, runs, ids, versions, files}, life)
 return 1
 """,
-    keys="chat messages runs ids versions",
+    keys="chat messages runs ids versions files",
     args="token updated_at life",
     tail=True,
 )
@@ -116,7 +116,8 @@ class Archive:
             script = PUT_IN(
                 *tail,
                 chat=named.key, messages=named.messages, runs=named.runs, ids=named.ids,
-                versions=named.versions, token=token, updated_at=updated_ms, life=self._life,
+                versions=named.versions, files=named.files, token=token, updated_at=updated_ms,
+                life=self._life,
             )  # fmt: skip
             if await self._redis.do(script):
                 await self._redis.do(command("ZADD", index(chat.owner), updated_ms, named.id))

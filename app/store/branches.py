@@ -35,10 +35,10 @@ local question = string.match(redis.call('HGET', versions, version .. ':lines'),
 local made = cut(place, question)
 put_back(version)
 redis.call('HSET', chat, 'last_run', run_at(-1), 'updated_at', stamp, 'swapped', version .. ' ' .. made)
-lives({chat, messages, runs, ids, versions}, life)
+lives({chat, messages, runs, ids, versions, files}, life)
 return {'swapped'}
 """,
-    keys="chat messages runs ids versions",
+    keys="chat messages runs ids versions files",
     args="version life",
     lasting=True,
 )
@@ -67,10 +67,10 @@ redis.call('HSET', chat, 'created_at', stamp, 'updated_at', stamp, 'title', titl
 for _, pair in ipairs({{'chosen', chosen}, {'instructions', instructions}, {'temperature', temperature}}) do
   if pair[2] ~= '' then redis.call('HSET', chat, pair[1], pair[2]) end
 end
-lives({chat, messages, runs, ids}, life)
+lives({chat, messages, runs, ids, files}, life)
 return 'forked'
 """,
-    keys="chat messages runs ids",
+    keys="chat messages runs ids files",
     args="origin lines title agent chosen instructions temperature last_run life",
     tail=True,
     lasting=True,
@@ -119,7 +119,7 @@ class Branches:
         """`swapped`, `unknown`, or the run in the way."""
         script = SWAP(
             chat=chat.key, messages=chat.messages, runs=chat.runs, ids=chat.ids, versions=chat.versions,
-            version=version, life=self._life,
+            files=chat.files, version=version, life=self._life,
         )  # fmt: skip
         row, _ = await self._redis.do_all([script, touch(chat, known=True)])
         if row[0] == b"busy":
@@ -135,7 +135,7 @@ class Branches:
         lines = [message.line() for message in fork.messages]
         script = FORK(
             *_records(run_ids, records, fork.messages),
-            chat=target.key, messages=target.messages, runs=target.runs, ids=target.ids,
+            chat=target.key, messages=target.messages, runs=target.runs, ids=target.ids, files=target.files,
             origin=fork.origin, lines="\n".join(lines), title=fork.title,
             agent=fork.fields.get("agent", ""), chosen=fork.fields.get("chosen", ""),
             instructions=fork.fields.get("instructions", ""),

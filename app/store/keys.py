@@ -8,6 +8,7 @@ together.
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
 | `chat:{name}:versions` | hash | version -> `<run id that stands there> <place>`, `<version>:lines` -> lines; 10 at most | as the chat |
+| `chat:{name}:files` | hash | file id -> its token and JSON, `<file id>:<n>` -> a piece of its bytes, see `files`; 100 files at most | as the chat; where there is none yet as one at rest |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |
 | `chat:{name}:unsent` | list | the messages that the last stop handed back | as the chat, until the next message |
@@ -16,6 +17,7 @@ together.
 | `chat:{name}:readers` | sorted set | readers on other backends, by the time at which they lapse | 15 s |
 | `chat:{name}:events:<run id>` | stream | `n` -> `<name> <JSON>`, see `eventlog` | `REPLAY_TTL_SECONDS` |
 | `response:<owner>:<run id>` | string | JSON of how a run was asked for at OpenAI's door, see `responses` | as the chat |
+| `files`, `files:<owner>` | hash | chat id -> what its files weigh, `:total`; `FILES_MAX_MB` at most, `MEMORY_MAX_CONVERSATIONS` and 1,000 chats | set right when a chat is deleted, and when there is no room left |
 | `chats`, `chats:<owner>` | sorted set | chat ids by last activity | kept in step |
 | `queued` | sorted set | names of chats with a queue, by the time of the last message put there | kept in step |
 | `stop:<name>` | string | run id, or Unix timestamp | `STOP_TTL_SECONDS` at most |
@@ -27,7 +29,8 @@ together.
 | `stopped`, `stopped:<owner>` | sorted set | JSON of the stops of the last hour, by time | 1 h |
 
 Messages (with their parts) and versions share one budget of 2 MB a chat, counted in `bytes`: the
-oldest versions go first, then the oldest messages. What a hash holds besides is bounded by 4,000
+oldest versions go first, then the oldest messages. The bytes of files have a budget of their own,
+`FILES_MAX_MB` for each owner. What a hash holds besides is bounded by 4,000
 characters of instructions and a word for each tool that was answered for the chat.
 
 Channels, behind the database's number: `bells` to all, `bells:<process>` to one; see `bells`.
@@ -44,7 +47,7 @@ QUEUED = "queued"
 # what a script's keys are, by the names it has for them: what stands there in another type is none
 # of ours
 TYPES = {
-    **dict.fromkeys(("chat", "runs", "versions", "approvals", "who", "tickets"), "hash"),
+    **dict.fromkeys(("chat", "runs", "versions", "approvals", "who", "tickets", "files", "weights"), "hash"),
     **dict.fromkeys(("messages", "ids", "queue", "unsent"), "list"),
     **dict.fromkeys(("early", "index", "queued", "waiting", "working", "until_"), "zset"),
     "events": "stream",
@@ -111,6 +114,10 @@ class Chat:
         return f"{self.key}:gone"
 
     @property
+    def files(self) -> str:
+        return f"{self.key}:files"
+
+    @property
     def readers(self) -> str:
         return f"{self.key}:readers"
 
@@ -120,7 +127,7 @@ class Chat:
 
     def keys(self) -> dict[str, str]:
         """What every script that changes a chat takes."""
-        names = ("messages", "runs", "ids", "versions", "queue")
+        names = ("messages", "runs", "ids", "versions", "queue", "files")
         return {"chat": self.key, **{name: f"{self.key}:{name}" for name in names}}
 
     def events(self, run_id: str) -> str:
@@ -130,6 +137,11 @@ class Chat:
 def index(owner: str) -> str:
     """The sorted set of an owner's chats."""
     return f"chats:{owner}" if owner else "chats"
+
+
+def file_weights(owner: str) -> str:
+    """What the files of an owner's chats weigh."""
+    return f"files:{owner}" if owner else "files"
 
 
 def response(owner: str, run_id: str) -> str:

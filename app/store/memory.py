@@ -10,13 +10,14 @@ from typing import Any
 
 from app.errors import NotFound, NotOpen, QueueFull
 from app.settings import Settings
+from app.store.asked import Asked
 from app.store.bells import Bells
 from app.store.commands import touch
 from app.store.eventlog import numbered
+from app.store.files import NO_FILE
 from app.store.keys import Chat, index
 from app.store.lines import read_versions, readable, texts
 from app.store.records import (
-    Asked,
     ChatState,
     Known,
     LastWords,
@@ -64,21 +65,21 @@ class Memory:
         """Takes the chat for a run and stores its message, or says what is in the way; `also` goes
         along, first.
 
-        Raises `NotFound` when the question that is to be replaced is not kept, `NotOpen` when the
+        Raises `NotFound` when the question that is to be replaced, or a file, is not kept, `NotOpen` when the
         reply that is to go on cannot, `QueueFull`.
         """
         keeps = self._keeps and run.keep
         turns = asked.turns if keeps else None
-        brought = [Message(role, text).body() for role, text in (turns or ())[-self._keep :]]
+        brought = [turn.body() for turn in (turns or ())[-self._keep :]]
         script = START(
             *brought,
             **chat.keys(), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
-            message=Message("user", asked.text).body() if keeps and asked.text else "", agent=run.agent,
+            message=asked.message() if keeps and asked.text else "", agent=run.agent,
             chosen="1" if asked.chosen else "", title=title_of(_first_words(asked)) if keeps else "",
             replaces=asked.replaces or "", continues=asked.continues or "", history=self._history,
             becomes=str(int(turns is not None)), unsent=chat.unsent,
-            line=asked.line, waiting=asked.waiting,
+            line=asked.line, waiting=asked.waiting, named=asked.must_be_there(),
         )  # fmt: skip
         touched = [touch(chat)] if keeps else []
         results = await self._redis.do_all([*also, script, *touched])
@@ -102,6 +103,8 @@ class Memory:
                 return Known(known.digest, not known.outcome, backend or None)
             case [b"waits", position, entry]:
                 return Waiting.read(entry, position) if entry else NOWHERE
+            case [b"nofile"]:
+                raise NotFound(NO_FILE)
             case [b"full"]:
                 raise QueueFull("Too many messages wait in this chat already. Let some be answered first.")
             case [b"busy", described]:
@@ -141,7 +144,8 @@ class Memory:
             expected=_or_none(words.expected), seen=_or_none(words.seen),
         )  # fmt: skip
         moved_up = [touch(chat, known=True)] if keeps else []
-        row = (await self._redis.do_all([script, *moved_up]))[0]
+        brought = [] if run.keep else [command("UNLINK", chat.files)]  # for this reply only
+        row = (await self._redis.do_all([script, *moved_up, *brought]))[0]
         match row:
             case [b"seen", number]:
                 return Written("seen", seen=int(number))
@@ -211,4 +215,4 @@ def _or_none(number: int | None) -> str | int:
 
 
 def _first_words(asked: Asked) -> str:
-    return next((text for role, text in asked.turns or () if role == "user"), asked.text)
+    return next((turn.content for turn in asked.turns or () if turn.role == "user"), asked.text)

@@ -5,6 +5,7 @@ which question stands there now and where, counted from the first message ever, 
 `<version>:lines` what stood there. Where no run asked a question something else stands for its id.
 """
 
+LOOSE_SECONDS = 3600  # the life of files without a chat where chats live for ever
 MOST_VERSIONS = 10  # of a chat
 MOST_RUNS = 256  # that are known in a chat
 

@@ -1,11 +1,11 @@
 """What the chats in Redis hold, as it is read and written: messages, live runs, records of runs."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from app.events import Event, Outcome
+from app.store.filed import readable_files
 from app.store.steps import folded, unfolded
 from app.store.waiting import Waiting
 
@@ -14,7 +14,8 @@ from app.store.waiting import Waiting
 class Message:
     """One entry of a chat. `facts` tells of a reply who made it, how long it took and what it used.
 
-    `parts` are its steps where there is more than text (see `chat/parts`). `mark` tells a question
+    `parts` are its steps where there is more than text (see `chat/parts`), `files` what a question
+    names (see `files`). `mark` tells a question
     from the others in its chat: its run id, or what stands for it where no run asked it.
     """
 
@@ -26,6 +27,7 @@ class Message:
     facts: dict[str, Any] | None = None
     parts: list[dict[str, Any]] | None = None
     mark: str = ""
+    files: list[dict[str, Any]] | None = None
 
     def line(self) -> str:
         """As it stands in Redis."""
@@ -34,8 +36,8 @@ class Message:
     def body(self) -> str:
         """The JSON kept in Redis, without the time and the run id, which the scripts put before it."""
         parts = self.parts and folded(self.parts, self.content)
-        extra = {"outcome": self.outcome, "facts": self.facts, "parts": parts or None}
-        told = {key: value for key, value in extra.items() if value is not None}
+        extra = {"outcome": self.outcome, "facts": self.facts, "parts": parts, "files": self.files}
+        told = {key: value for key, value in extra.items() if value or value == {}}
         return json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False)
 
     @classmethod
@@ -47,6 +49,8 @@ class Message:
         fields = json.loads(data)
         if stop := fields.pop("stop", None):
             fields["facts"] = (fields.get("facts") or {}) | stop
+        if "files" in fields:
+            fields["files"] = readable_files(fields["files"])
         if parts := fields.get("parts"):
             fields["parts"] = unfolded(parts, fields["content"])
         return cls(created_ms=int(at), run_id=made, mark=mark, **fields)
@@ -187,26 +191,6 @@ class ChatState:
     def live(self) -> LiveRun | None:
         """What runs in it."""
         return LiveRun.read(self.fields.get("run")) if "run_id" in self.fields else None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a run: text and digest, the run whose question it takes the place of, or the
-    one whose reply is to go on, without a text. `chosen`: the agent was named, and not just the
-    usual one.
-
-    `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it
-    is. `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
-    """
-
-    text: str
-    digest: str
-    replaces: str | None = None
-    turns: Sequence[tuple[str, str]] | None = None
-    line: Literal["", "last", "first", "head"] = ""
-    waiting: str = ""
-    continues: str | None = None
-    chosen: bool = True
 
 
 @dataclass(frozen=True, slots=True)

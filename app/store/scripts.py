@@ -14,6 +14,7 @@ from app.store.pieces import (
     DECODED,
     HOLDER,
     LIVES,
+    LOOSE_SECONDS,
     MOST_RUNS,
     MOST_VERSIONS,
     NOW,
@@ -60,6 +61,9 @@ if line == 'first' and live[1] and not repeated and continues ~= '' and continue
   return {'closed'}
 end
 if chosen == '' and not repeated and live[6] and live[6] ~= agent then return {'agent', live[6]} end
+for id in string.gmatch(not repeated and named or '', '%S+') do
+  if redis.call('HEXISTS', files, id) == 0 then return {'nofile'} end
+end
 """
     + LINE_UP
     + """
@@ -95,7 +99,7 @@ if not repeated then
     + LEAVE_LINE
     + """
   redis.call('DEL', events) -- the log of a run of this id in a chat that has just been deleted
-  lives({chat, messages, runs, ids, versions, queue}, 0) -- END lets it end again: a clock may jump
+  lives({chat, messages, runs, ids, versions, queue, files}, 0) -- END lets it end again: a clock may jump
 end
 local lapses = redis.call('ZSCORE', early, run_id)
 local stopped = lapses and tonumber(lapses) > now
@@ -104,9 +108,9 @@ local wishes = redis.call('HMGET', chat, 'instructions', 'temperature')
 return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0,
   redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or ''}
 """,
-    keys="chat messages runs ids versions queue unsent early events",
+    keys="chat messages runs ids versions queue files unsent early events",
     args="run_id attempt digest run message agent chosen title replaces continues becomes history line"
-    " waiting",
+    " waiting named",
     tail=True,
     lasting=True,
 )
@@ -176,11 +180,11 @@ ended.outcome, ended.backend, ended.ended_ms, ended.writer = outcome, backend, n
 ended.open = open == '1' or nil
 redis.call('HSET', runs, run_id, cjson.encode(ended))
 redis.call('ZREM', early, run_id)
-lives({{chat, messages, runs, ids, versions, queue}}, life)
+lives({{chat, messages, runs, ids, versions, queue, files}}, life)
 if bell ~= '' then redis.call('PUBLISH', channel, bell) end
 return {{'ended'}}
 """,
-    keys="chat messages runs ids versions queue events early",
+    keys="chat messages runs ids versions queue files events early",
     args="run_id writer outcome open backend reply keep most_bytes life replay expected seen channel bell",
     tail=True,
     lasting=True,
@@ -210,16 +214,17 @@ end
 if stored == '1' and not live[5] then take_off(1) end
 take_off(tonumber(live[6]) or 0)
 if live[4] and live[4] ~= '' then put_back(live[4]) end
-lives({{chat, messages, runs, ids, versions, queue}}, life)
+lives({{chat, messages, runs, ids, versions, queue, files}}, life)
 local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
 if not updated_at then
   redis.call('DEL', chat, messages, runs, ids, versions)
+  if tonumber(life) == 0 then redis.call('EXPIRE', files, {LOOSE_SECONDS}) end
   return {{1, ''}}
 end
 redis.call('HSET', chat, 'agent', agent, 'updated_at', updated_at)
 return {{1, updated_at}}
 """,
-    keys="chat messages runs ids versions queue early",
+    keys="chat messages runs ids versions queue files early",
     args="run_id attempt stored life",
 )
 

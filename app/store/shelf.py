@@ -10,6 +10,7 @@ from app.store.keys import Chat, index
 from app.store.lines import as_text, texts
 from app.store.pieces import DECODED, HOLDER
 from app.store.records import LiveRun
+from app.store.weights import Weights
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script, command
 
@@ -33,10 +34,10 @@ for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', 
 local known = redis.call('EXISTS', chat)
 if token ~= '' and known == 0 and redis.call('GET', gone) == token then return 'deleted' end
 if token ~= '' and known == 1 then redis.call('SET', gone, token, 'PX', gone_ms) end
-redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals)
+redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals, files)
 return known == 1 and 'deleted' or 'unknown'
 """,
-    keys="chat messages runs ids versions queue unsent early approvals gone logs",
+    keys="chat messages runs ids versions queue files unsent early approvals gone logs",
     args="log_ms spare token gone_ms",
 )
 
@@ -54,8 +55,9 @@ return surplus > 0 and redis.call('ZRANGE', index, skip, skip + surplus - 1) or 
 class Shelf:
     """Every method raises `RedisUnavailable`."""
 
-    def __init__(self, connection: Connection, settings: Settings, life: int) -> None:
+    def __init__(self, connection: Connection, weights: Weights, settings: Settings, life: int) -> None:
         self._redis = connection
+        self._weights = weights
         self._life = life
         self._most = settings.memory_max_conversations
         self._evicting: set[str] = set()
@@ -95,7 +97,10 @@ class Shelf:
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
+        weighed = await self._weights.weighed(chat.owner, [chat.id])
         answer: bytes = await self._redis.do(self._deletion(chat))
+        if weighed and answer != b"running":
+            await self._weights.put_right(chat.owner, weighed)
         if answer != b"running":
             await unlist(self._redis, chat.owner, [chat.id])
         return answer.decode()
@@ -115,12 +120,16 @@ class Shelf:
 
     async def _delete_idle(self, owner: str, chat_ids: list[bytes]) -> int:
         """Deletes those of these chats in which nothing runs; how many are left."""
+        weighed = await self._weights.weighed(owner, [as_text(one) for one in chat_ids])
         answers = await self._redis.do_all(
             [self._deletion(Chat(owner, as_text(one)), spare=True) for one in chat_ids], check=False
         )
         done = (b"deleted", b"unknown")
         gone = [one for one, answer in zip(chat_ids, answers, strict=True) if answer in done]
-        await unlist(self._redis, owner, [as_text(one) for one in gone])
+        names = [as_text(one) for one in gone]
+        await unlist(self._redis, owner, names)
+        if freed := [one for one in weighed if one.chat_id in names]:
+            await self._weights.put_right(owner, freed)
         return len(chat_ids) - len(gone)
 
     def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:

@@ -11,6 +11,7 @@ from app.store import (
     archive,
     branches,
     eventlog,
+    files,
     find,
     queue,
     queues,
@@ -18,6 +19,7 @@ from app.store import (
     shelf,
     stops,
     titles,
+    weights,
 )
 from app.store.approvals import Approvals
 from app.store.archive import Archive
@@ -25,6 +27,7 @@ from app.store.bells import Bells
 from app.store.branches import Branches
 from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
+from app.store.files import Files
 from app.store.find import Finder
 from app.store.keys import Chat, minute_key
 from app.store.leases import Leases
@@ -34,6 +37,7 @@ from app.store.records import LiveRun
 from app.store.responses import Responses
 from app.store.shelf import Shelf
 from app.store.stops import Stops
+from app.store.weights import Weights
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
@@ -49,6 +53,8 @@ _SCRIPTS = [
         queues,
         titles,
         find,
+        files,
+        weights,
         archive,
         approvals,
     )
@@ -67,7 +73,9 @@ class Store:
         self.bells = Bells(self.redis, self.leases.process)
         self.responses = Responses(self.redis, settings)
         self.memory = Memory(self.redis, self.bells, settings)
-        self.shelf = Shelf(self.redis, settings, self.memory.life)
+        held = Weights(self.redis, settings)
+        self.files = Files(self.redis, held, self.memory.life)
+        self.shelf = Shelf(self.redis, held, settings, self.memory.life)
         self.branches = Branches(self.redis, settings, self.memory.life)
         self.log = EventLog(self.redis)
         self.queues = Queues(self.redis, settings, self.memory.life)

@@ -8,6 +8,9 @@ has been told that it waits.
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
+
+from app.store.filed import readable_files
 
 MOST_WAITING = 10
 EARLY_SECONDS = 60  # a stop for a run that has not begun waits so long
@@ -118,7 +121,7 @@ class Waiting:
     run_id: str
     text: str
     agent: str = "general"
-    files: list[str] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
     created_ms: int = 0
     position: int = 0
 
@@ -133,7 +136,8 @@ class Waiting:
         run_id, at, data = entry.split(b" ", 2)
         fields = json.loads(data)
         fields.pop("by", None)
-        return cls(run_id.decode(), created_ms=int(at), position=position, **fields)
+        files = readable_files(fields.pop("files", None)) or []
+        return cls(run_id.decode(), created_ms=int(at), position=position, files=files, **fields)
 
 
 NOWHERE = Waiting("", "")

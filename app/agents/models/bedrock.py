@@ -15,10 +15,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, EventStreamError
 from loguru import logger
+from strands.models import Model
 from strands.models.bedrock import BedrockModel
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
+from app.agents.abilities import Abilities
 from app.agents.failures import translated, trouble_of
 from app.agents.kinds import NO_MODEL
 from app.agents.models.aws import Aws
@@ -33,6 +35,11 @@ _NO_CACHE = re.compile(r"cachePoint|prompt caching", re.IGNORECASE)
 _NO_TEMPERATURE = re.compile(r"temperature.{0,60}(deprecated|not supported|unsupported)", re.IGNORECASE)
 _CACHED = re.compile(r"claude|anthropic|amazon\.nova", re.IGNORECASE)
 _CACHED_TOOLS = re.compile(r"claude|anthropic", re.IGNORECASE)
+_BLIND = re.compile(  # https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html
+    r"nova-micro|titan-text|titan-tg1|claude-(instant|v2)|llama3-(8|70|1|3)|llama3-2-[13]b|mistral-7b|mixtral"
+    r"|mistral-(large|small)-24|command-|jamba|deepseek|gpt-oss|qwen3-(32b|coder|235b|next-80b)",
+    re.IGNORECASE,
+)
 _POINT: Any = {"cachePoint": {"type": "default"}}
 
 
@@ -57,7 +64,13 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
             temperature=settings.bedrock_temperature,
         )
 
-    return Provider("bedrock", settings.bedrock_model_id, build)
+    return Provider("bedrock", settings.bedrock_model_id, build, _tell_sight)
+
+
+async def _tell_sight(model: Model, able: Abilities) -> None:
+    """Bedrock does not tell; what is not known to be blind shows itself by its refusal."""
+    able.vision = not _BLIND.search(str(model.get_config()["model_id"]))
+    able.known = True
 
 
 class AioBedrockModel(BedrockModel):

@@ -16,11 +16,15 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from app.agents.models.provider import Provider
+from app.agents.sniff import kind_of
 from app.settings import Settings
 
 _WORD = re.compile(r"\S+\s*|\s+")
 _SUM = re.compile(r"\d[\d\s.()]*(?:[-+*/^]+\s*[\d(][\d\s.()]*)+")
 _ZONE = re.compile(r"\b[A-Z][a-z]+/[A-Z][A-Za-z_]+\b")
+
+_FILE = re.compile(r"^File ([^\n]+):\n(?:`{3,})\n(.*?)\n`{3,}$", re.MULTILINE | re.DOTALL)
+PICTURE_TOKENS = 500
 
 _HELLO = """\
 This is the **demo model** speaking: nobody thinks here, but everything around me is real. {seen}
@@ -99,21 +103,22 @@ class DemoModel(Model):
     ) -> AsyncGenerator[StreamEvent, None]:
         tools = {spec["name"] for spec in tool_specs or []}
         yield {"messageStart": {"role": "assistant"}}
-        result = _tool_result(messages)
-        call = None if result else _tool_call(_question(messages), tools)
+        result, shown = _tool_result(messages), list(_came_along(messages))
+        call = None if result or shown else _tool_call(_question(messages), tools)
         words = 0
         if call:
             for chunk in _call_chunks(*call):
                 yield chunk
         else:
             yield {"contentBlockStart": {"start": {}}}
-            for word in _WORD.findall(f"The tool says: **{result}**" if result else _script(messages)):
+            for word in _WORD.findall(f"The tool says: **{result}**" if result else _script(messages, shown)):
                 await asyncio.sleep(self._pace)
                 words += 1
                 yield {"contentBlockDelta": {"delta": {"text": word}}}
             yield {"contentBlockStop": {}}
         yield {"messageStop": {"stopReason": "tool_use" if call else "end_turn"}}
-        asked = sum(len(str(message["content"])) for message in messages) // 4
+        blocks = [block for message in messages for block in message["content"]]
+        asked = sum(PICTURE_TOKENS if "image" in block else len(str(block)) // 4 for block in blocks)
         usage = {"inputTokens": asked, "outputTokens": words, "totalTokens": asked + words}
         yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 0}}}  # type: ignore[typeddict-item]
 
@@ -145,7 +150,22 @@ def _call_chunks(name: str, arguments: dict[str, str]) -> Iterator[StreamEvent]:
     yield {"contentBlockStop": {}}
 
 
-def _script(messages: Messages) -> str:
+def _came_along(messages: Messages) -> Iterator[str]:
+    """One line for each file that comes with the newest words."""
+    for block in messages[-1]["content"]:
+        if "image" in block:
+            body = block["image"]["source"]["bytes"]
+            kind = kind_of(body, "", len(body))
+            yield f"a picture, {kind.media_type}, {kind.width} × {kind.height} pixels, {len(body):,} bytes"
+    for name, text in _FILE.findall(_question(messages)):
+        yield f"a text, {name}, {len(text.splitlines()):,} lines, {len(text):,} characters"
+
+
+def _script(messages: Messages, shown: list[str]) -> str:
+    if shown:
+        return "Nobody looks at it here, but this is what came with your words:\n\n" + "".join(
+            f"- {one}\n" for one in shown
+        )
     question = _question(messages).lower()
     if re.search(r"\b(story|long|tale|count)\b", question):
         chapters = (f"## Chapter {n}\n\n{''.join(_STORY)}\n\n" for n in range(1, 13))

@@ -4,8 +4,9 @@ An answer is read in the pieces in which the network brings them: all whole line
 once, which is what makes a token cheap. Knows no provider.
 """
 
+import io
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from app.agents.failures import failure
 
 CONNECT_SECONDS = 5
 MOST_LINE = 4 * 1024 * 1024
+IN_PIECES = 512 * 1024
 MOST_ERROR = 4000  # bytes of a refusal that are read
 
 
@@ -28,6 +30,13 @@ def open_session(most: int) -> aiohttp.ClientSession:
         headers={"Accept-Encoding": "identity"},
         trust_env=False,
     )
+
+
+def json_body(request: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What a session takes to post this; one with pictures goes out in pieces."""
+    text = json.dumps(request)
+    body = text if len(text) < IN_PIECES else io.BytesIO(text.encode())
+    return {"data": body, "headers": {**(headers or {}), "Content-Type": "application/json"}}
 
 
 async def batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:

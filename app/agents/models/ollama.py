@@ -6,6 +6,7 @@ httpx and pydantic; this one keeps its formatting of requests and reads the answ
 
 import contextlib
 import json
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,15 +15,16 @@ import aiohttp
 from loguru import logger
 from strands.models import Model
 from strands.models.ollama import OllamaModel
-from strands.types.content import ContentBlock, Messages
+from strands.types.content import ContentBlock, Message, Messages
 from strands.types.streaming import StreamEvent
 
 from app.agents.abilities import Abilities
 from app.agents.calls import MOST_CALLS
 from app.agents.failures import ProviderError, failure, seconds
 from app.agents.models.fresh import session_for
-from app.agents.models.lines import MOST_ERROR, batches, first_bytes, loaded, open_session
+from app.agents.models.lines import MOST_ERROR, batches, first_bytes, json_body, loaded, open_session
 from app.agents.models.provider import Provider
+from app.agents.shown import has_picture
 from app.settings import Settings
 
 SHOW_SECONDS = 5
@@ -68,6 +70,16 @@ class LeanOllamaModel(OllamaModel):
             [] if "reasoningContent" in content else super()._format_request_message_contents(role, content)
         )
 
+    def _format_request_messages(self, messages: Messages, system_prompt: str | None = None) -> list[Any]:
+        """The pictures of a message go along with its words, in one message."""
+        formed = [{"role": "system", "content": system_prompt}] if system_prompt else []
+        for message in messages:
+            if has_picture(message["content"]):
+                formed.append(_with_pictures(message))
+            else:
+                formed += super()._format_request_messages([message])
+        return formed
+
     async def ask(self, able: Abilities) -> None:
         """Asks Ollama what the model takes; what it does not tell, or not in time, shows itself later."""
         try:
@@ -82,6 +94,7 @@ class LeanOllamaModel(OllamaModel):
                 told = await response.json(content_type=None)
                 can, info = told.get("capabilities"), told.get("model_info") or {}
                 able.tools = able.tools and (not isinstance(can, list) or "tools" in can)
+                able.vision = isinstance(can, list) and "vision" in can
                 able.window = min([able.window, *_trained(info)])
                 able.known = True
         except TimeoutError:
@@ -103,7 +116,7 @@ class LeanOllamaModel(OllamaModel):
         last: dict[str, Any] = {}
         async with (
             session_for(self._session, fresh) as session,
-            session.post(self._url, json=request, allow_redirects=False) as response,
+            session.post(self._url, **json_body(request), allow_redirects=False) as response,
         ):
             if response.status != 200:
                 after = seconds(response.headers.get("Retry-After"))
@@ -125,6 +138,13 @@ class LeanOllamaModel(OllamaModel):
         if last:
             for chunk in _ending(last, tools):
                 yield chunk
+
+
+def _with_pictures(message: Message) -> dict[str, Any]:
+    blocks = message["content"]
+    pictures = [b64encode(block["image"]["source"]["bytes"]).decode() for block in blocks if "image" in block]
+    text = "\n\n".join(block["text"] for block in blocks if "text" in block)
+    return {"role": message["role"], "content": text, "images": pictures}
 
 
 def _trained(info: dict[str, Any]) -> list[int]:

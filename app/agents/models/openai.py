@@ -22,7 +22,7 @@ from strands.types.content import Messages
 from app.agents.abilities import Abilities
 from app.agents.failures import ProviderError, failure, seconds
 from app.agents.models.fresh import session_for
-from app.agents.models.lines import MOST_ERROR, batches, first_bytes, open_session
+from app.agents.models.lines import MOST_ERROR, batches, first_bytes, json_body, open_session
 from app.agents.models.openai_server import Asked
 from app.agents.models.openai_wire import Answer, messages_for, told, tools_for
 from app.agents.models.provider import Provider
@@ -124,8 +124,7 @@ class OpenAIModel(Model):
             response = await stack.enter_async_context(
                 session.post(
                     f"{self._base}/chat/completions",
-                    data=json.dumps(request),
-                    headers={**self._headers, "Content-Type": "application/json"},
+                    **json_body(request, self._headers),
                     allow_redirects=False,
                 )
             )

@@ -6,6 +6,7 @@ with what llama.cpp, vLLM, SGLang, LM Studio and LiteLLM do differently.
 
 import json
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,11 @@ def tools_for(specs: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _picture(image: Any) -> dict[str, Any]:
+    encoded = b64encode(image["source"]["bytes"]).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/{image['format']};base64,{encoded}"}}
+
+
 def _formed(message: Message, thoughts: str | None) -> list[dict[str, Any]]:
     blocks = message["content"]
     results = [_result(block) for block in blocks if "toolResult" in block]
@@ -52,7 +58,9 @@ def _formed(message: Message, thoughts: str | None) -> list[dict[str, Any]]:
     calls = [_called(block) for block in blocks if "toolUse" in block]
     if not (text or calls):
         return results
-    formed: dict[str, Any] = {"role": message["role"], "content": text}
+    pictures = [_picture(block["image"]) for block in blocks if "image" in block]
+    content = [*pictures, {"type": "text", "text": text}] if pictures else text
+    formed: dict[str, Any] = {"role": message["role"], "content": content}
     if calls:
         formed["tool_calls"] = calls
         if thoughts and (thought := "".join(map(_given_back, blocks))):

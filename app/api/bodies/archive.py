@@ -1,5 +1,6 @@
 """The file of all chats: what each of its lines may hold, and what became of them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -7,8 +8,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from app.api.bodies.fields import AgentName, ChatId, RunId
+from app.api.packed import NamedFile, Packed
 from app.chat.parts import fitted
 from app.store.archive import Told
+from app.store.filed import Filed
 from app.store.records import Message
 
 
@@ -64,14 +67,19 @@ class MessageIn(BaseModel):
     outcome: Literal["done", "stopped", "failed"] | None = None
     facts: dict[str, Any] | None = None
     parts: list[Step] | None = None
+    files: Annotated[list[NamedFile], Field(max_length=100)] | None = None
     versions: list["VersionIn"] = []
 
-    def as_kept(self) -> Told:
-        """As it is kept."""
+    def as_kept(self, known: Mapping[str, Filed]) -> Told:
+        """As it is kept; of its files those whose bytes are known."""
+        files = [one.entry(known) for one in self.files or () if one.file_id in known] or None
         parts = fitted([dict(part) for part in self.parts]) if self.parts else None
         at_ms = milliseconds(self.created_at)
-        message = Message(self.role, self.content, at_ms, self.run_id, self.outcome, self.facts, parts)
-        return Told(message, [(one.version, [m.as_kept() for m in one.messages]) for one in self.versions])
+        message = Message(
+            self.role, self.content, at_ms, self.run_id, self.outcome, self.facts, parts, files=files
+        )
+        versions = [(one.version, [m.as_kept(known) for m in one.messages]) for one in self.versions]
+        return Told(message, versions)
 
 
 class VersionIn(BaseModel):
@@ -97,6 +105,7 @@ class ChatIn(BaseModel):
     created_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
     messages: list[MessageIn] = Field(min_length=1, max_length=10_000)
+    files: list[Packed] = Field([], max_length=100)
 
     def fields(self) -> dict[str, str]:
         """What the hash of the chat says; empty for what it does not."""

@@ -1,12 +1,21 @@
 """What is asked of a chat and what it answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from app.api.bodies.fields import AgentName, ChatId, MessageText, RunId, Status, not_blank
-from app.api.bodies.messages import MessageBody, RunningBody, WaitingBody
+from app.api.bodies.fields import AgentName, ChatId, FileId, MessageText, RunId, Status, not_blank
+from app.api.bodies.messages import FileBody, MessageBody, RunningBody, WaitingBody
 
 
 class Ask(BaseModel):
@@ -29,6 +38,19 @@ class Ask(BaseModel):
     replaces: RunId | None = Field(
         None, description="Takes the place of this run's question; it and all behind it become a version"
     )
+
+    files: Annotated[list[FileId], Field(max_length=4)] = Field(
+        [], description="Files of this chat that go along, sent to /files before"
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _each_once(cls, files: list[str], info: ValidationInfo) -> list[str]:
+        if files and info.data.get("continues"):
+            raise PydanticCustomError("too_many", "Leave them out beside continues")
+        if len(set(files)) < len(files):
+            raise PydanticCustomError("twice", "Name each file once")
+        return files
 
     @field_validator("message")
     @classmethod
@@ -127,6 +149,12 @@ class Unsent(BaseModel):
 
     run_id: str
     message: str
+    files: list[FileBody] | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_told(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = serialize(self)
+        return {name: value for name, value in told.items() if name != "files" or value}
 
 
 class TakenBack(Unsent):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 CHAT_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+FILE_ID = r"^[0-9a-f]{64}$"
 RUN_ID = r"^[A-Za-z0-9_-]{8,64}$"
 
 
@@ -23,5 +24,6 @@ def not_blank(text: str) -> str:
 ChatId = Annotated[str, Field(pattern=CHAT_ID), AfterValidator(_not_bulk)]
 RunId = Annotated[str, Field(pattern=RUN_ID)]
 MessageText = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
+FileId = Annotated[str, Field(pattern=FILE_ID)]
 AgentName = Annotated[str, Field(min_length=1, max_length=64)]
 Status = Literal["new", "active", "running"]

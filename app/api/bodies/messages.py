@@ -12,6 +12,17 @@ from app.store.records import ChatState, LiveRun, Message, Version
 from app.store.waiting import Waiting
 
 
+class FileBody(BaseModel):
+    """A file of a chat; a picture has its size in pixels."""
+
+    file_id: str
+    media_type: str
+    bytes: int
+    name: str
+    width: int | None = None
+    height: int | None = None
+
+
 class MessageBody(BaseModel):
     """One message. A reply tells how it ended, in `facts` who made it and what it used, in `parts`
     its steps.
@@ -26,12 +37,13 @@ class MessageBody(BaseModel):
     run_id: str | None = None
     facts: dict[str, Any] | None = None
     parts: list[dict[str, Any]] | None = None
+    files: list[FileBody] | None = None
     versions: list["VersionBody"] | None = None
 
     @classmethod
     def of(cls, message: Message) -> "MessageBody":
         """Only what there is to tell is set."""
-        names = ("outcome", "run_id", "facts", "parts")
+        names = ("outcome", "run_id", "facts", "parts", "files")
         told = {name: getattr(message, name) for name in names}
         return cls(
             role=message.role,
@@ -101,7 +113,14 @@ class WaitingBody(BaseModel):
     run_id: str
     message: str
     created_at: str
+    files: list[FileBody] | None = None
 
     @classmethod
     def of(cls, waiting: Waiting) -> "WaitingBody":
-        return cls(run_id=waiting.run_id, message=waiting.text, created_at=iso(waiting.created_ms))
+        at = iso(waiting.created_ms)
+        return cls(run_id=waiting.run_id, message=waiting.text, created_at=at, **files_of(waiting))
+
+
+def files_of(waiting: Waiting) -> dict[str, Any]:
+    """The files that a waiting message names, where it names some."""
+    return {"files": waiting.files} if waiting.files else {}

@@ -41,6 +41,7 @@ class Health(BaseModel):
     provider: str
     model: str
     message_max_chars: int
+    file_max_kb: int
     active_runs: int
     stop_listener: Literal["listening", "polling"]
     draining: bool

@@ -57,7 +57,7 @@ class Script:
         self.text = "\n".join([*self._locals(), text])
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, *tail: str, **values: str | float) -> Command:
+    def __call__(self, *tail: str | bytes, **values: str | float) -> Command:
         """Describes one run of the script. Raises `TypeError` for a wrong or missing key or argument."""
         if values.keys() != self._names:
             wrong = sorted(values.keys() ^ self._names)

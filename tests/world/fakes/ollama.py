@@ -22,7 +22,7 @@ class FakeOllama(FakeModel):
     content_type = "application/x-ndjson"
     late_headers = True
     models: tuple[str, ...] = ()
-    capabilities: tuple[str, ...] | None = ("completion", "tools")
+    capabilities: tuple[str, ...] | None = ("completion", "tools", "vision")
     show_seconds = 0.0  # so long `/api/show` takes
     shown = 0  # how often it was asked
     model_info: Mapping[str, int] = {}
@@ -85,6 +85,10 @@ class FakeOllama(FakeModel):
 
     def complaint(self, body: Body) -> str:
         for message in body["messages"]:
+            if not isinstance(message.get("content", ""), str) or any(
+                not isinstance(picture, str) for picture in message.get("images", ())
+            ):
+                return "json: cannot unmarshal array into Go struct field ChatRequest.messages of type string"
             for call in message.get("tool_calls") or []:
                 if not isinstance(call["function"]["arguments"], dict):
                     return (

@@ -212,6 +212,14 @@ class FakeOpenAI(FakeModel):
         return line + (b"\r\n\r\n" if self.dialect.crlf else b"\n\n")
 
 
+def _is_part(part: Any) -> bool:
+    """A piece of a message as OpenAI describes it."""
+    if part.get("type") == "text":
+        return bool(part["text"])
+    url = part.get("image_url", {}).get("url", "")
+    return part.get("type") == "image_url" and str(url).startswith("data:image/")
+
+
 def _usage(made: int) -> dict[str, int]:
     return {"prompt_tokens": 11, "completion_tokens": made, "total_tokens": 11 + made}
 
@@ -227,7 +235,10 @@ def _wrong(body: Body) -> str:
     if body.get("tools") == []:
         return "tools"
     for message in body["messages"]:
-        if not isinstance(message["content"], str) or not (message["content"] or message.get("tool_calls")):
+        content = message["content"]
+        if isinstance(content, list) and message["role"] == "user" and all(map(_is_part, content)):
+            continue
+        if not isinstance(content, str) or not (content or message.get("tool_calls")):
             return "empty content"
         if message["role"] == "tool" and message["tool_call_id"] not in calls:
             return "tool_call_id"
