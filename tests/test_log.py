@@ -7,9 +7,10 @@ from redis.asyncio import Redis
 
 from app.events import Event, Text
 from app.settings import Settings
+from app.store.asked import Asked
 from app.store.eventlog import AT_ONCE, News
 from app.store.keys import Chat
-from app.store.records import Asked, LiveRun, Started
+from app.store.records import LiveRun, Started
 from app.store.store import Store
 
 

@@ -19,14 +19,14 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__version__":  # what others ask of every module
             raise AttributeError(name)
-        return getattr(_loaded(self.__name__), name)
+        return getattr(_module(self.__name__), name)
 
 
 class _Session:
     """Stands for `boto3.Session`, which Strands names where it declares its parameters."""
 
     def __new__(cls, *given: Any, **named: Any) -> Any:
-        return _loaded("boto3").Session(*given, **named)
+        return _module("boto3").Session(*given, **named)
 
 
 def put_off() -> None:
@@ -41,7 +41,7 @@ def put_off() -> None:
         boto3.__dict__["Session"] = _Session
 
 
-def _loaded(name: str) -> ModuleType:
+def _module(name: str) -> ModuleType:
     if isinstance(sys.modules.get(name), _Later):
         del sys.modules[name]
     return importlib.import_module(name)

@@ -55,13 +55,13 @@ class Server(uvicorn.Server):
             return
         self._backend.turn_away()
         for server in self.servers:
-            self._close(server)
+            self._shut(server)
         if self._drain and hurry:
             self._drain.cancel()
         if self._drain is None or hurry:
             self._drain = asyncio.create_task(self._backend.drain(0 if hurry else self._grace))
 
-    def _close(self, server: asyncio.Server) -> None:
+    def _shut(self, server: asyncio.Server) -> None:
         """Listens no longer; who stands at the door is let in, as the kernel would hang up on them."""
         twins = [socket.fromfd(one.fileno(), one.family, one.type) for one in server.sockets]
         server.close()
