@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import ollama_env
-from tests.test_mcp import listed, lost, memory, result, tools, use
+from tests.test_mcp import listed, lost, memory, result, tools
 from tests.world import sdks
-from tests.world.client import Client
+from tests.world.client import Client, Stream
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
@@ -73,43 +74,82 @@ def servers_of(cluster: Cluster, n: int) -> list[int]:
     return [pid for pid, words in below(cluster.backends[n].pid).items() if "mcp_server_time" in words]
 
 
+@dataclass(frozen=True)
+class Lines:
+    """One backend with servers behind every kind of line: two that change their tools, two at addresses
+    (`real`) and, over SSE, one that does as it is told (`fake`) among six that are of no use.
+    """
+
+    cluster: Cluster
+    real: dict[str, Program]
+    hostile: "Hostile"
+
+
+BAD = ("silent", "mute", "moved", "abroad", "html", "nobody")
+
+
+@pytest.fixture(scope="module")
+async def lines(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
+) -> AsyncIterator[Lines]:
+    where, ports = tmp_path_factory.mktemp("lines"), {"sse": free_port(), "streamable-http": free_port()}
+    real = {
+        kind: Program([sys.executable, str(SDK), kind, str(port)], where / f"{kind}.log")
+        for kind, port in ports.items()
+    }
+    async with hostile_server() as (hostile, url):
+        paths = {name: f"{url}/{name}/sse" for name in ("fake", *BAD[:4])}
+        paths |= {"html": f"{url}/html", "nobody": f"http://127.0.0.1:{free_port()}/sse"}
+        servers: dict[str, Any] = {name: {"type": "sse", "url": one} for name, one in paths.items()}
+        servers["old"] = {"command": sys.executable, "args": [str(FAKE), str(where / "log")]}
+        servers["new"] = {"command": sys.executable, "args": [str(SDK), "stdio"]}
+        for kind, path in (("sse", "sse"), ("streamable-http", "mcp")):
+            servers[kind] = {"type": kind, "url": f"http://127.0.0.1:{ports[kind]}/{path}"}
+        async with with_servers(where, redis_url, the_ollama, servers) as cluster:
+            yield Lines(cluster, real, hostile)
+        for program in real.values():
+            await program.end(signal.SIGKILL)
+
+
+async def ask_for(client: Client, ollama: FakeOllama, chat_id: str, tool: str, **given: Any) -> Stream:
+    """A reply that calls this tool."""
+    ollama.default = Reply(tool=ToolCall(tool, given), tokens=["over"])
+    return await client.ask(chat_id, "use it", agent="user")
+
+
 @pytest.mark.parametrize("kind", ["sse", "streamable-http"])
 async def test_a_server_at_an_address_may_be_restarted_under_chats(
-    where: Path, redis_url: str, ollama: FakeOllama, chat_id: str, kind: str
+    lines: Lines, ollama: FakeOllama, chat_id: str, kind: str
 ) -> None:
-    port = free_port()
-    program = Program([sys.executable, str(SDK), kind, str(port)], where / "server.log")
-    path = "sse" if kind == "sse" else "mcp"
-    servers = {"fake": {"type": kind, "url": f"http://127.0.0.1:{port}/{path}"}}
-    async with with_servers(where, redis_url, ollama, servers) as cluster, cluster.client() as client:
+    tool, program = f"{kind}_echo", lines.real[kind]
+    async with lines.cluster.client() as client:
         for n in range(RESTARTS):
             await program.start()
-            await eventually(lambda: listed(client, "fake_echo"), within=60)
-            await eventually(lambda n=n: echoes(client, ollama, f"{chat_id}-{n}"), within=60)  # type: ignore[misc]
+            await eventually(lambda: listed(client, tool), within=60)
+            await eventually(lambda n=n: echoes(client, ollama, f"{chat_id}-{n}", tool), within=60)  # type: ignore[misc]
             await program.end(signal.SIGKILL)
-            stream = await use(client, ollama, f"{chat_id}-{n}-away", "echo", text="hello")
+            stream = await ask_for(client, ollama, f"{chat_id}-{n}-away", tool, text="hello")
             assert (stream.outcome, result(stream)[0]) == ("done", "failed")
 
 
-async def echoes(client: Client, ollama: FakeOllama, chat_id: str) -> bool:
+async def echoes(client: Client, ollama: FakeOllama, chat_id: str, tool: str) -> bool:
     """No reply fails, whatever its tool meets."""
-    stream = await use(client, ollama, chat_id, "echo", text="hello")
+    stream = await ask_for(client, ollama, chat_id, tool, text="hello")
     assert stream.outcome == "done"
     return result(stream) == ("done", "hello")
 
 
 @pytest.mark.parametrize("kind", ["old", "new"])
 async def test_a_list_of_tools_that_changes_is_read_again(
-    where: Path, redis_url: str, ollama: FakeOllama, chat_id: str, kind: str
+    lines: Lines, ollama: FakeOllama, chat_id: str, kind: str
 ) -> None:
     """As servers told it until 2025, and as they do since."""
-    args = [str(SDK), "stdio"] if kind == "new" else [str(FAKE), str(where / "log")]
-    servers = {"fake": {"command": sys.executable, "args": args}}
-    async with with_servers(where, redis_url, ollama, servers) as cluster, cluster.client() as client:
-        await eventually(lambda: listed(client, "fake_grow"), within=60)
-        assert not await listed(client, "fake_grown")
-        assert result(await use(client, ollama, chat_id, "grow", name="grown"))[0] == "done"
-        await eventually(lambda: listed(client, "fake_grown"), within=30)
+    async with lines.cluster.client() as client:
+        await eventually(lambda: listed(client, f"{kind}_grow"), within=60)
+        assert not await listed(client, f"{kind}_grown")
+        stream = await ask_for(client, ollama, chat_id, f"{kind}_grow", name="grown")
+        assert result(stream)[0] == "done"
+        await eventually(lambda: listed(client, f"{kind}_grown"), within=30)
 
 
 class Hostile:
@@ -200,23 +240,18 @@ async def hostile_server() -> AsyncIterator[tuple[Hostile, str]]:
 
 
 async def test_hostile_servers_over_sse_harm_nobody_and_say_why(
-    where: Path, redis_url: str, ollama: FakeOllama, chat_id: str
+    lines: Lines, ollama: FakeOllama, chat_id: str
 ) -> None:
-    async with hostile_server() as (server, url):
-        bad = {name: f"{url}/{name}/sse" for name in ("silent", "mute", "moved", "abroad")}
-        bad |= {"html": f"{url}/html", "nobody": f"http://127.0.0.1:{free_port()}/sse"}
-        servers = {name: {"type": "sse", "url": one} for name, one in bad.items()}
-        servers["fake"] = {"type": "sse", "url": f"{url}/fake/sse"}
-        async with with_servers(where, redis_url, ollama, servers) as cluster, cluster.client() as client:
-            await eventually(lambda: listed(client, "fake_echo"), within=60)
-            for n, harm in enumerate(("garbage", "die", "flood", "endless")):
-                stream = await use(client, ollama, f"{chat_id}-{harm}", harm)
-                assert stream.outcome == "done"
-                assert result(stream)[0] == ("done" if harm == "garbage" else "failed"), harm
-                stream = await use(client, ollama, f"{chat_id}-{n}-again", "echo")
-                assert result(stream) == ("done", "hello"), harm
-            assert memory(cluster.backends[1].pid) < 400
-            for name in bad:
-                assert (await eventually(lambda name=name: lost(client, name), within=60))["reason"]  # type: ignore[misc]
-            assert server.elsewhere == 0
-            assert await tools(client, "user") == [f"fake_{one}" for one in TOOLS]
+    async with lines.cluster.client() as client:
+        await eventually(lambda: listed(client, "fake_echo"), within=60)
+        for harm in TOOLS:
+            stream = await ask_for(client, ollama, f"{chat_id}-{harm}", f"fake_{harm}")
+            assert stream.outcome == "done"
+            assert result(stream)[0] == ("done" if harm in ("echo", "garbage") else "failed"), harm
+            stream = await ask_for(client, ollama, f"{chat_id}-{harm}-again", "fake_echo")
+            assert result(stream) == ("done", "hello"), harm
+        assert memory(lines.cluster.backends[1].pid) < 400
+        for name in BAD:
+            assert (await eventually(lambda name=name: lost(client, name), within=60))["reason"]  # type: ignore[misc]
+        assert lines.hostile.elsewhere == 0
+        assert not [tool for tool in await tools(client, "user") if tool.startswith(BAD)]

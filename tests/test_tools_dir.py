@@ -191,17 +191,23 @@ async def test_each_file_that_is_wrong_is_one_line_and_the_others_work(tooled: C
         assert await tools_of(client, "wrong") == ["greet"]
 
 
-async def stop_inside(client: Client, ollama: FakeOllama, chat_id: str, mark: Path) -> tuple[Stream, float]:
-    """Stops a reply inside a tool that works for ever; how long its processes lived on, in seconds."""
+async def stop_inside(
+    client: Client, ollama: FakeOllama, chat_id: str, mark: Path
+) -> tuple[Stream, float, float]:
+    """Stops a reply inside a tool that works for ever; how long the stop took, and how long its processes
+    lived on after its answer, in milliseconds.
+    """
     ollama.default = Reply(tool=ToolCall("wait", {"mark": str(mark)}))
     async with client.chat(chat_id, "use it", agent="user") as stream:
         await stream.until(lambda s: bool(s.of("tool")))
         worker = int(await eventually(lambda: mark.exists() and mark.read_text(), within=60))
         await eventually(lambda: len(marked(str(mark))) == 3)
-        assert (await client.stop(chat_id, wait=5000))["result"] == "stopped"
+        stopped = await client.stop(chat_id, wait=5000)
         began = monotonic()
+        assert stopped["result"] == "stopped"
         await eventually(lambda: not alive(worker) and not marked(str(mark)), within=20, every=0.002)
-        return await stream.rest(), monotonic() - began
+        lived = (monotonic() - began) * 1000
+        return await stream.rest(), stopped["stop_ms"], lived
 
 
 @pytest.mark.soak
@@ -211,22 +217,24 @@ async def test_stops_inside_a_tool_end_its_work_and_all_that_it_has_started(
 ) -> None:
     count = int(os.environ.get("SOAK_TOOL_STOPS", "8"))
     backend = tooled.backends[1].pid
-    times = []
+    stops, lives = [], []
     async with tooled.client() as client:
         await use(client, ollama, f"{chat_id}-before", "greet", name="Cy")
         await eventually(lambda: at_rest(backend))
         open_before, tasks_before = descriptors(backend), threads(backend)
         for n in range(count):
-            stream, lived = await stop_inside(client, ollama, f"{chat_id}-{n}", tooled.where / f"mark-{n}")
-            times.append(lived)
+            mark = tooled.where / f"mark-{n}"
+            stream, stop_ms, lived = await stop_inside(client, ollama, f"{chat_id}-{n}", mark)
+            stops.append(stop_ms)
+            lives.append(lived)
             assert stream.outcome == "stopped"
             assert stream.of("tool")[-1]["status"] == "stopped"
         assert (await use(client, ollama, f"{chat_id}-after", "greet", name="Di"))[1] == "Hello Di (1)"
         await eventually(lambda: at_rest(backend))
         await eventually(lambda: descriptors(backend) <= open_before + 2)
         assert threads(backend) <= tasks_before + 2
-    print(f"{count} stops; work lived on for {max(times) * 1000:.0f} ms at most, "
-          f"{quantiles(times, n=100)[98] * 1000:.0f} ms in 99 of 100")  # fmt: skip
+    for what, times in (("stops took", stops), ("the work lived on for", lives)):
+        print(f"{what} {quantiles(times, n=100)[98]:.1f} ms at p99, {max(times):.1f} ms at most")
 
 
 def at_rest(backend: int) -> bool:
@@ -329,6 +337,10 @@ async def in_a_tool(client: Client, ollama: FakeOllama, chat_id: str, mark: Path
 def forker(cluster: Cluster) -> int:
     """The process that makes the others."""
     return next(pid for pid, words in below(cluster.backends[1].pid).items() if "own.server" in words)
+
+
+async def test_without_a_folder_nothing_is_started(cluster: Cluster) -> None:
+    assert [below(cluster.backends[n].pid) for n in cluster.numbers] == [{}, {}, {}]
 
 
 def test_without_a_folder_nothing_of_it_is_loaded() -> None:
