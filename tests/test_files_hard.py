@@ -39,7 +39,7 @@ async def test_a_killed_backend_loses_no_file(rough: Rough, chat_id: str) -> Non
         async def answered() -> bool:
             return len(await second.messages(chat_id)) == 4
 
-        await eventually(answered, within=30, every=0.1)
+        await eventually(answered, within=60, every=0.1)
         assert [(await got(second, chat_id, one_id)).content for one_id in ids] == [one, two]
     (waited,) = rough.ollama.of("wait")
     asked = pictures_in("ollama", waited.body)
