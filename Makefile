@@ -44,7 +44,7 @@ logs-nginx: ## Newest log lines of Nginx
 logs-redis: ## Newest log lines of Redis
 	$(STACK) logs redis
 
-backup: ## The chats and .env in one file under backups/, while everything runs (FILE=name)
+backup: ## The chats, .env and your own agents in one file under backups/, while everything runs (FILE=name)
 	@sh deploy/backup.sh backup $(if $(FILE),"$(FILE)")
 
 restore: ## The chats of such a file instead of those here: make restore FILE=backups/chat-….tar.gz

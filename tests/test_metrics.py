@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -212,6 +215,54 @@ async def test_every_query_of_the_dashboard_finds_something(
         rules = [rule for group in groups for rule in group["rules"]]
         assert rules
         assert not [rule["name"] for rule in rules if rule["health"] == "err"]
+
+
+@needs_prometheus
+async def test_the_slowest_stops_are_as_slow_as_who_asked_was_told(
+    cluster: Cluster, ollama: FakeOllama, chat_id: str, prometheus: str
+) -> None:
+    """The quantile over all backends falls into the bucket of what was measured, or the one beside it."""
+    ollama.on("hold", HELD)
+    async with httpx.AsyncClient(base_url=prometheus) as http, cluster.client() as client:
+        await eventually(lambda: ready(http, len(cluster.numbers)), within=60)
+        told = sorted([await stop_ms(client, f"{chat_id}-{n}") for n in range(25)])
+        counted = partial(at_least, http, "sum(increase(chat_stop_seconds_count[5m]))", 20)
+        await eventually(counted, within=30, every=0.2)
+        by_bucket = "sum by (le) (increase(chat_stop_seconds_bucket[5m]))"
+        (found,) = await asked(http, f"histogram_quantile(0.99, {by_bucket})")
+        bounds = sorted(float(one["metric"]["le"]) for one in await asked(http, by_bucket))
+    from_prometheus, measured = float(found["value"][1]), told[-1] / 1000
+    assert abs(bisect_left(bounds, from_prometheus) - bisect_left(bounds, measured)) <= 1
+
+
+async def stop_ms(client: Client, chat_id: str) -> float:
+    async with client.chat(chat_id, "hold") as stream:
+        await stream.until_text("word2")
+        began = time.monotonic()
+        answer = await client.stop(chat_id, wait=5000)
+        await stream.rest()
+        assert answer["stop_ms"] <= (time.monotonic() - began) * 1000 + 1
+    return float(answer["stop_ms"])
+
+
+async def at_least(http: httpx.AsyncClient, query: str, least: float) -> bool:
+    found = await asked(http, query)
+    return bool(found) and float(found[0]["value"][1]) >= least
+
+
+async def test_to_be_asked_each_second_costs_a_hundredth_of_a_processor(cluster: Cluster) -> None:
+    scrapes, pid = 100, cluster.backends[1].pid
+    async with httpx.AsyncClient(base_url=cluster.url_of(1)) as http:
+        before = processor_seconds(pid)
+        for _ in range(scrapes):
+            assert (await http.get("/metrics")).status_code == 200
+        used = processor_seconds(pid) - before
+    assert used / scrapes < 0.01
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @needs_prometheus

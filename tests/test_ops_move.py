@@ -29,13 +29,18 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     folder = tmp_path_factory.mktemp("house")
     checkout = Checkout(folder / "old")
     git(checkout.folder, "init", "-q", "-b", "main")
-    (checkout.folder / ".gitignore").write_text(".venv\nrun/\ndata/\nbackups/\n.env\n__pycache__/\n")
+    left_alone = ("my agents/", ".venv", "run/", "data/", "backups/", ".env", "__pycache__/")
+    (checkout.folder / ".gitignore").write_text("\n".join(left_alone))
     commit(checkout.folder, "This version")
     git(folder, "clone", "-q", "old", "upstream")
     git(checkout.folder, "remote", "add", "origin", str(folder / "upstream"))
     git(checkout.folder, "fetch", "-q")
     git(checkout.folder, "branch", "-q", "--set-upstream-to=origin/main")
-    (checkout.folder / ".env").write_text("API_KEYS=me:key-of-the-house\n")
+    (checkout.folder / ".env").write_text("API_KEYS=me:key-of-the-house\nAGENTS_DIR=my agents\n")
+    (checkout.folder / "my agents").mkdir()
+    (checkout.folder / "my agents" / "pirate.toml").write_text(
+        'description = "Says arr"\nprompt = "You are a pirate."\n'
+    )
     started = checkout.make("start", **FAST)
     try:
         assert started.returncode == 0, started.stdout + started.stderr
@@ -107,6 +112,8 @@ def test_a_backup_under_load_is_every_chat_on_a_fresh_checkout(old: Checkout, tm
         assert restored.returncode == 0, restored.stdout + restored.stderr
         assert chats(fresh, ids) == before
         assert all(before)
+        with client(fresh) as asking:
+            assert "pirate" in asking.get("/agents").json()["agents"]
     finally:
         fresh.make("stop")
 

@@ -161,11 +161,10 @@ class Stopping:
             return Stopped("stopping", run.run_id, run.backend)
         if ending.outcome != "stopped":
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
-        seconds = time.monotonic() - began
-        self._metrics.stop.observe(seconds)
         stop_ms = ending.stop_ms
         if stop_ms is None:
-            stop_ms = round(seconds * 1000, 1)
+            stop_ms = round((time.monotonic() - began) * 1000, 1)
+        self._metrics.stop.observe(stop_ms / 1000)
         if ending.ended_ms:
             await self._stops.note(chat.owner, self._noted(chat, run, stop_ms), ending.ended_ms)
         return Stopped("stopped", run.run_id, run.backend, stop_ms)

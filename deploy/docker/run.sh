@@ -132,6 +132,11 @@ load() { # FILE
         /etc/chat-redis-load.sh /data <"$1"
 }
 
+setting() { # NAME
+    [ -e run/docker-exports ] || settle forget >/dev/null
+    eval "echo \"\${$1:-}\""
+}
+
 verb=$1
 shift
 name_the_project
@@ -140,7 +145,7 @@ start | restart) ;;
 *) remember ;;
 esac
 case $verb in
-start | restart | stop | logs | doctor | clean | snapshot | load) "$verb" "$@" ;;
+start | restart | stop | logs | doctor | clean | snapshot | load | setting) "$verb" "$@" ;;
 status) compose ps ;;
 health) health && echo || die "unhealthy (make logs)" ;;
 shell) compose exec $tty backend1 sh ;;

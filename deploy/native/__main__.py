@@ -96,6 +96,15 @@ def doctor() -> NoReturn:
     os.execve(PYTHON, [str(PYTHON), "-m", "app", "doctor", "running"], dict(environment_of("backend-1")))
 
 
+def setting(name: str) -> None:
+    """The value that what runs has, or what is started next will have."""
+    if supervisor.running():
+        say(environment_of("backend-1").get(name, ""))
+        return
+    _, found = settle({})
+    say(found[name].value if name in found else "")
+
+
 def clean() -> None:
     """Stops, and removes what was made here: chats, logs, environments."""
     stop()
@@ -116,6 +125,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "shell": shell,
     "doctor": doctor,
     "clean": clean,
+    "setting": setting,
     "snapshot": snapshot,
     "load": load_snapshot,
 }

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 case $1 in
 start) echo "Without Docker ($WHY)" && sh deploy/native/setup.sh run ;;
-restart | doctor | load) sh deploy/native/setup.sh run ;;
+restart | doctor | load | setting) sh deploy/native/setup.sh run ;;
 *) [ -x .venv/bin/python ] || { echo "Nothing runs here yet: make start" >&2; exit 1; } ;;
 esac
 # what has changed since the last start, once and not in each process
