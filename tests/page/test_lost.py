@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.async_api import APIResponse, Browser, Route, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.page.person import Person, another_tab, people
 from tests.world.client import Client
@@ -147,24 +147,24 @@ async def test_what_is_read_late_takes_nothing_away(person: Person, client: Clie
     await client.ask(chat_id, "one")
     await person.open(chat_id)
     await expect(person.replies).to_have_count(1)
-    late: list[tuple[Route, APIResponse]] = []
+    late: list[Route] = []
 
     async def hold(route: Route) -> None:
         if late or route.request.method != "GET":
-            return await route.continue_()
-        late.append((route, await route.fetch()))
+            await route.continue_()
+        else:
+            late.append(route)
 
     await person.page.route(f"**/api/v1/chat/{chat_id}", hold)
     await client.ask(chat_id, "two")
     await person.value("new BroadcastChannel('chat').postMessage('changed')")
-    await eventually(lambda: bool(late))  # it has been read, and is on its way
+    await eventually(lambda: bool(late))
+    then = await client.chat_info(chat_id)  # what is read now is on its way for a while
     await person.ask("three")
     await person.sees("word4")
     await person.state("idle")
-    read = person.page.expect_response(f"**/api/v1/chat/{chat_id}")
-    route, answer = late[0]
-    async with read:
-        await route.fulfill(response=answer)
+    async with person.page.expect_response(f"**/api/v1/chat/{chat_id}"):
+        await late[0].fulfill(json=then)
     await person.value("fetch('/api/v1/chats').then(() => 0)")
     await expect(person.questions.locator(".bubble")).to_have_text(["one", "two", "three"])
     await expect(person.replies).to_have_count(3)
