@@ -30,7 +30,8 @@ export class Chat {
   run = null;
   #api;
   #onchange;
-  #loading = null;
+  #loading = Promise.resolve();
+  #begun = 0; // runs, so that what was read before one is known to be old
   #looks = 0; // for the message that follows
   #isLeft = false;
 
@@ -55,18 +56,17 @@ export class Chat {
 
   /** Reads the chat from the service and follows the run that is going, if any. Rejects with `Problem`. */
   load() {
-    this.#loading ??= this.#load().finally(() => (this.#loading = null));
-    return this.#loading;
+    return (this.#loading = this.#loading.catch(() => {}).then(() => this.#load()));
   }
 
   async #load() {
+    const begun = this.#begun;
     const kept = await this.#api.chat(this.id);
-    if (this.run) return;
+    if (this.run || this.#isLeft || begun !== this.#begun) return;
     this.isUnread = false;
     if (kept.status === "new" && !this.isNew) return this.#lose();
     this.#learn(kept);
     if (!kept.run) return this.#rest();
-    this.#looks = 0;
     this.#begin(new Run(this.#api, this.id, { id: kept.run.run_id }), this.turns.at(-1));
   }
 
@@ -178,6 +178,8 @@ export class Chat {
 
   #begin(run, shown, undo = null) {
     this.run = Object.assign(run, { reply: shown, undo });
+    this.#begun += 1;
+    this.#looks = 0;
     this.#set("running");
     void this.#follow(run);
   }
@@ -211,10 +213,7 @@ export class Chat {
 
   /** Nothing runs: the next message is about to begin where one waits; nothing follows a stop by itself. */
   #rest() {
-    if (this.later.isEmpty || this.#looks >= NEXT_MS.length || this.#isLeft) {
-      this.#looks = 0;
-      return this.#set("idle");
-    }
+    if (this.later.isEmpty || this.#looks >= NEXT_MS.length || this.#isLeft) return this.#set("idle");
     this.#set("waiting");
     setTimeout(() => this.#isLeft || this.run || this.load().catch(() => this.#rest()), NEXT_MS[this.#looks++]);
   }

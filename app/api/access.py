@@ -32,13 +32,13 @@ FIGURES = "/metrics"  # so does Prometheus
 
 _PASSES_ON = PASSES_ON.lower().encode()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 _PAGE_HEADERS = [
-    (b"content-security-policy", _POLICY.encode()),
+    (b"content-security-policy", PAGE_POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
 ]
@@ -87,7 +87,7 @@ class Door:
             if message["type"] == "http.response.start":
                 headers = dict(message["headers"])
                 kind = headers.get(b"content-type", b"")
-                more = [*own, *(_PAGE_HEADERS if b"html" in kind else _OTHER_HEADERS)]
+                more = [*own, *(_of_pages(headers) if b"html" in kind else _OTHER_HEADERS)]
                 if b"json" in kind and b"cache-control" not in headers:
                     more.append(_PRIVATE)
                 message["headers"] = [*message["headers"], *more]
@@ -96,6 +96,11 @@ class Door:
             await send(message)
 
         return stamped
+
+
+def _of_pages(told: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """What a page carries, but for what it says itself."""
+    return [one for one in _PAGE_HEADERS if one[0] not in told]
 
 
 def _headed(send: Send) -> Send:

@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.api.access import PAGE_POLICY
 from app.api.here import Here
 
 STATIC = Path(__file__).parents[2] / "static"
@@ -26,13 +27,14 @@ def page(here: Here) -> HTMLResponse:
 @router.get("/docs")
 def docs(here: Here) -> HTMLResponse:
     """The API description, for people."""
-    return _html("docs.html", here.settings.base_path)
+    pictures = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")  # those of Swagger's style sheet
+    return _html("docs.html", here.settings.base_path, {"Content-Security-Policy": pictures})
 
 
-def _html(name: str, base: str) -> HTMLResponse:
+def _html(name: str, base: str, headers: dict[str, str] | None = None) -> HTMLResponse:
     """A page whose files are asked for where it is; modules find the rest from there."""
     text = (STATIC / name).read_text(encoding="utf-8").replace('="/static/', f'="{base}/static/')
-    return HTMLResponse(text, headers={"Cache-Control": FRESH})
+    return HTMLResponse(text, headers={"Cache-Control": FRESH, **(headers or {})})
 
 
 class _Static(StaticFiles):

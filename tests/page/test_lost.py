@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.page.person import Person, another_tab, people
+from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.proxy import FaultProxy
@@ -140,6 +141,33 @@ async def test_the_text_stays_when_the_backend_is_killed_and_one_can_go_on(
         await person.page.reload()
         await expect(person.replies).to_have_count(1)
         await expect(person.text).to_have_text(whole)
+
+
+async def test_what_is_read_late_takes_nothing_away(person: Person, client: Client, chat_id: str) -> None:
+    await client.ask(chat_id, "one")
+    await person.open(chat_id)
+    await expect(person.replies).to_have_count(1)
+    late: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        if late or route.request.method != "GET":
+            await route.continue_()
+        else:
+            late.append(route)
+
+    await person.page.route(f"**/api/v1/chat/{chat_id}", hold)
+    await client.ask(chat_id, "two")
+    await person.value("new BroadcastChannel('chat').postMessage('changed')")
+    await eventually(lambda: bool(late))
+    then = await client.chat_info(chat_id)  # what is read now is on its way for a while
+    await person.ask("three")
+    await person.sees("word4")
+    await person.state("idle")
+    async with person.page.expect_response(f"**/api/v1/chat/{chat_id}"):
+        await late[0].fulfill(json=then)
+    await person.value("fetch('/api/v1/chats').then(() => 0)")
+    await expect(person.questions.locator(".bubble")).to_have_text(["one", "two", "three"])
+    await expect(person.replies).to_have_count(3)
 
 
 async def test_everything_restarts_and_the_page_finds_its_way_back(

@@ -159,6 +159,7 @@ async def test_the_answers_carry_the_strict_policy(person: Person, chat_id: str)
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "script-src 'self'" in policy
+    assert "img-src 'self' blob:;" in policy
 
 
 async def test_a_question_is_shown_as_it_was_typed(person: Person, chat_id: str) -> None:
