@@ -13,7 +13,8 @@ import pytest
 
 from tests.world.invariants import assert_quiet
 from tests.world.rough import Rough, rough_cluster
-from tests.world.talker import Talker, play
+from tests.world.scripted import play
+from tests.world.talker import Talker
 
 PEOPLE = 6
 KEEP = 14
@@ -70,7 +71,7 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
             await talker.listed()
         assert_asked_once(rough)
         for talker in people:
-            await talker.client.http.aclose()
+            await talker.wire.client.http.aclose()
         async with rough.cluster.client(key="key-of-p0") as client:
             await assert_quiet(rough.cluster, client, [rough.ollama])
 
