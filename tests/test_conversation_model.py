@@ -63,7 +63,8 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
             print(f"seed {seed}: {sum(one.deeds for one in people)} deeds, "
                   f"{rough.redis_link.dropped} answers lost", file=sys.stderr, flush=True)  # fmt: skip
         deeds = Counter(deed for one in people for log in one.log.values() for deed in log)
-        print(f"seed {seed}: {deeds}", file=sys.stderr)
+        late = sum(one.late for one in people)
+        print(f"seed {seed}: {deeds}, {late} stops too late", file=sys.stderr)
         for talker in people:
             await talker.listed()
             for thread in list(talker.threads.values()):

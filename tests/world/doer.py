@@ -132,7 +132,7 @@ class Doer:
         if not live:
             assert answer["result"] in ("already_finished", "pending")
             return None
-        assert answer["result"] in ("stopped", "already_finished") if again else ("stopped",), answer
+        assert again or answer["result"] in ("stopped", "stopping", "owner_lost"), answer
         thread.stop(all_of_it=not by_id)
         thread.end("stopped", shown(live, seen), is_open=True)
         return self._advance(thread)
