@@ -13,7 +13,8 @@ import pytest
 
 from tests.world.invariants import assert_quiet
 from tests.world.rough import Rough, rough_cluster
-from tests.world.talker import Talker, play
+from tests.world.scripted import play
+from tests.world.talker import Talker
 
 PEOPLE = 6
 KEEP = 14
@@ -62,7 +63,8 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
             print(f"seed {seed}: {sum(one.deeds for one in people)} deeds, "
                   f"{rough.redis_link.dropped} answers lost", file=sys.stderr, flush=True)  # fmt: skip
         deeds = Counter(deed for one in people for log in one.log.values() for deed in log)
-        print(f"seed {seed}: {deeds}", file=sys.stderr)
+        late = sum(one.late for one in people)
+        print(f"seed {seed}: {deeds}, {late} stops too late", file=sys.stderr)
         for talker in people:
             await talker.listed()
             for thread in list(talker.threads.values()):
@@ -70,7 +72,7 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
             await talker.listed()
         assert_asked_once(rough)
         for talker in people:
-            await talker.client.http.aclose()
+            await talker.wire.client.http.aclose()
         async with rough.cluster.client(key="key-of-p0") as client:
             await assert_quiet(rough.cluster, client, [rough.ollama])
 

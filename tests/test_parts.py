@@ -97,19 +97,22 @@ async def test_a_reload_shows_exactly_what_was_streamed_whatever_was_said(
 
     async def one(n: int) -> None:
         chat_id, stops, last = new_chat(), n % 3 == 0, n % 20
-        async with at_once, cluster.client(n % 3 + 1) as client, cluster.client((n + 1) % 3 + 1) as other:
-            async with client.chat(chat_id, f"{'stall' if stops else 'talk'} {n}") as stream:
+        async with at_once:
+            asked = f"{'stall' if stops else 'talk'} {n}"
+            async with cluster.client(n % 3 + 1) as client, client.chat(chat_id, asked) as stream:
                 seen = None
                 if stops:
                     while len(stream.frames) < last and MARK not in stream.text and await stream.next():
                         pass
                     seen = stream.frames[-1].number if stream.frames and n % 2 else None
-                    await other.stop(chat_id, wait=5000, seen=seen)
+                    async with cluster.client((n + 1) % 3 + 1) as other:
+                        await other.stop(chat_id, wait=5000, seen=seen)
                 await stream.rest()
             frames = [frame for frame in stream.frames if seen is None or frame.number <= seen]
-            reply = (await other.messages(chat_id))[-1]
-            assert (await other.replay(chat_id)).frames == stream.frames
-            await other.http.delete(f"/api/v1/chat/{chat_id}")
+            async with cluster.client((n + 2) % 3 + 1) as reader:
+                reply = (await reader.messages(chat_id))[-1]
+                assert (await reader.replay(chat_id)).frames == stream.frames
+                await reader.http.delete(f"/api/v1/chat/{chat_id}")
         steps = merged(frames)
         for step in steps:
             if step.get("status") == "running":
