@@ -19,6 +19,7 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
 from tests.world.processes import ROOT
+from tests.world.redis_server import command, connect
 from tests.world.waiting import eventually
 
 ANN, BOB = "key-of-ann", "key-of-bob"
@@ -267,6 +268,31 @@ async def test_every_tool_of_a_marked_server_waits(
 async def has_tool(client: Client) -> bool:
     agents = (await client.get("/api/v1/agents"))["agents"]
     return any("fake_echo" in one["tools"] for one in agents)
+
+
+@pytest.mark.parametrize("harm", ["lost", "replaced", "unheard"])
+async def test_a_question_that_redis_lost_is_asked_again_and_a_bell_that_is_lost_costs_a_moment(
+    careful: Cluster, chat_id: str, harm: str
+) -> None:
+    key = f"chat:{{ann:{chat_id}}}:approvals"
+    async with ann(careful, 1) as one, ann(careful, 2) as two, connect(careful.redis_url) as redis:
+        async with one.chat(chat_id, "go", agent="careful") as stream:
+            call = await asked(stream)
+            if harm == "unheard":
+                await command(redis, "CLIENT", "KILL", "TYPE", "pubsub")
+            else:
+                await redis.delete(key)
+                if harm == "replaced":
+                    await redis.set(key, "something else")
+                await eventually(lambda: waits(two, chat_id))
+            assert (await answer(two, chat_id, call)).status_code == 200
+            await stream.rest()
+        assert statuses(stream) == ["asked", "running", "done"]
+        assert 0 < await redis.ttl(key) <= 660
+
+
+async def waits(client: Client, chat_id: str) -> bool:
+    return "asked" in (await client.chat_info(chat_id))["run"]
 
 
 async def test_others_cannot_answer_and_what_waits_for_nothing_is_not_found(
