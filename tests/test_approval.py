@@ -13,25 +13,28 @@ import httpx
 import pytest
 
 from app.agents.catalog import Catalog
+from app.runs.patience import Patience
+from app.settings import Settings
 from tests.conftest import ollama_env
 from tests.world.client import Client, Stream
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
 from tests.world.processes import ROOT
+from tests.world.redis_server import command, connect
 from tests.world.waiting import eventually
 
 ANN, BOB = "key-of-ann", "key-of-bob"
 CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate", "slow"]\napprove = ["calculate"]\n'
 SUM = Reply(tool=ToolCall("calculate", {"expression": "6*7"}), tokens=["it is so"])
-PATIENT, HASTY, CLOCKED = 1, 2, 3  # backends
+PATIENT, HASTY, LONELY = 1, 2, 3  # backends
 
 
 @pytest.fixture(scope="module")
 async def the_careful(
     tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
 ) -> AsyncIterator[Cluster]:
-    """Three backends; the second one's questions lapse soon, the third one's clocks are short."""
+    """Three backends; the second one's questions lapse soon, the third one ends what nobody reads."""
     where = tmp_path_factory.mktemp("careful")
     (where / "careful.toml").write_text(CAREFUL)
     (where / "served.toml").write_text('description = "uses"\nprompt = "Use."\nmcp = ["fake"]\n')
@@ -44,11 +47,7 @@ async def the_careful(
         "MCP_CONFIG": str(where / "mcp.json"),
         "API_KEYS": f"ann:{ANN},bob:{BOB}",
     }
-    clocks = ("RUN_TIMEOUT_SECONDS", "FIRST_TOKEN_TIMEOUT_SECONDS", "TOKEN_TIMEOUT_SECONDS")
-    env_of = {
-        HASTY: {"APPROVAL_TIMEOUT_SECONDS": "1"},
-        CLOCKED: {**dict.fromkeys(clocks, "5"), "DISCONNECT_GRACE_SECONDS": "0.5"},
-    }
+    env_of = {HASTY: {"APPROVAL_TIMEOUT_SECONDS": "1"}, LONELY: {"DISCONNECT_GRACE_SECONDS": "0"}}
     async with Cluster(
         where, redis_url, env=env, env_of=env_of, module="tests.world.with_slow_tool"
     ) as cluster:
@@ -181,18 +180,35 @@ async def test_a_killed_backend_is_settled_and_nothing_waits_any_more(careful: C
         assert (await two.messages(chat_id))[-1]["parts"][0]["status"] == "failed"
 
 
-async def test_no_clock_runs_and_no_reader_is_needed_while_a_person_thinks(
-    careful: Cluster, chat_id: str
-) -> None:
-    """Longer than every timeout of its backend, and than the grace for readers."""
-    async with ann(careful, CLOCKED) as three, ann(careful, 1) as one:
+async def test_a_run_that_waits_needs_no_reader(careful: Cluster, chat_id: str) -> None:
+    """Where a run without readers is stopped at the next look, every second."""
+    async with ann(careful, LONELY) as three, ann(careful, 1) as one:
         async with three.chat(chat_id, "go", agent="careful") as stream:
             call = await asked(stream)
         began = time.monotonic()
-        await eventually(lambda: time.monotonic() - began > 6, within=20)
-        assert (await answer(one, chat_id, call)).status_code == 200
-        ended = await eventually(lambda: reply_of(one, chat_id))
-        assert (ended["outcome"], ended["content"]) == ("done", "it is so")
+        await eventually(lambda: time.monotonic() - began > 2.5, within=20)
+        async with one.attach(chat_id) as reader:
+            assert await asked(reader) == call
+            assert (await answer(one, chat_id, call)).status_code == 200
+            await reader.until(lambda s: "running" in statuses(s))
+
+
+def test_no_clock_runs_while_a_person_thinks() -> None:
+    clocks = ("run_timeout_seconds", "first_token_timeout_seconds", "token_timeout_seconds")
+    patience = Patience(Settings.model_validate(dict.fromkeys(clocks, 10)))
+    much_later = time.monotonic() + 1000
+    for begun in (False, True):
+        patience.await_model(begun=begun)
+        assert patience.overdue(much_later)
+        with patience.person():
+            patience.await_model(begun=begun)
+            with patience.person():
+                assert patience.overdue(much_later) is None
+            assert patience.asks_a_person
+            assert patience.overdue(much_later) is None
+        assert not patience.asks_a_person
+        assert patience.overdue(time.monotonic() + 9) is None
+        assert patience.overdue(much_later)
 
 
 async def reply_of(client: Client, chat_id: str) -> dict[str, Any] | None:
@@ -269,6 +285,31 @@ async def has_tool(client: Client) -> bool:
     return any("fake_echo" in one["tools"] for one in agents)
 
 
+@pytest.mark.parametrize("harm", ["lost", "replaced", "unheard"])
+async def test_a_question_that_redis_lost_is_asked_again_and_a_bell_that_is_lost_costs_a_moment(
+    careful: Cluster, chat_id: str, harm: str
+) -> None:
+    key = f"chat:{{ann:{chat_id}}}:approvals"
+    async with ann(careful, 1) as one, ann(careful, 2) as two, connect(careful.redis_url) as redis:
+        async with one.chat(chat_id, "go", agent="careful") as stream:
+            call = await asked(stream)
+            if harm == "unheard":
+                await command(redis, "CLIENT", "KILL", "TYPE", "pubsub")
+            else:
+                await redis.delete(key)
+                if harm == "replaced":
+                    await redis.set(key, "something else")
+                await eventually(lambda: waits(two, chat_id))
+            assert (await answer(two, chat_id, call)).status_code == 200
+            await stream.rest()
+        assert statuses(stream) == ["asked", "running", "done"]
+        assert 0 < await redis.ttl(key) <= 660
+
+
+async def waits(client: Client, chat_id: str) -> bool:
+    return "asked" in (await client.chat_info(chat_id))["run"]
+
+
 async def test_others_cannot_answer_and_what_waits_for_nothing_is_not_found(
     careful: Cluster, chat_id: str
 ) -> None:
@@ -311,7 +352,10 @@ async def some_story(cluster: Cluster, chat_id: str, dice: random.Random) -> Non
     def anybody() -> Client:
         return ann(cluster, dice.choice((1, 3)) if dice.random() < 0.8 else 2)
 
-    async with anybody() as asker, asker.chat(chat_id, "go", agent="careful") as stream:
+    async with (
+        ann(cluster, dice.choice((PATIENT, PATIENT, HASTY))) as asker,
+        asker.chat(chat_id, "go", agent="careful") as stream,
+    ):
         call = await asked(stream)
         if dice.random() < 0.5:
             await stream.response.aclose()

@@ -236,6 +236,17 @@ async def test_one_budget_of_model_calls_covers_them_all(
     assert len(ollama.of("work it out")) == most
 
 
+async def test_what_helpers_say_counts_for_the_length_of_the_reply(
+    crew: Cluster, ollama: FakeOllama, chat_id: str
+) -> None:
+    ollama.on("work it out", Reply(tokens=["x" * 10_000] * 150))
+    async with crew.client(OLLAMA) as client:
+        stream = await client.ask(chat_id, "go", agent="boss")
+    assert stream.outcome == "failed"
+    assert "too long" in stream.end["error"]["message"]
+    assert steps(stream)[-1] == ("sums", "failed", False)
+
+
 async def test_several_at_once_do_not_mix(crew: Cluster, ollama: FakeOllama, chat_id: str) -> None:
     for n in range(4):
         expression = {"expression": f"{n}+100"}

@@ -85,7 +85,7 @@ class Approving:
             if verdict:
                 logger.info("run_id=<{}>, verdict=<{}> | a person was asked", run.run_id, verdict)
                 return verdict
-            if idle(run.feed.events):
+            if self._line.works(run) and idle(run.feed.events):
                 await self._line.step_aside(run)
             with contextlib.suppress(TimeoutError):
                 left = until - time.monotonic()

@@ -98,17 +98,19 @@ class Line:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
+    def works(self, run: Run) -> bool:
+        """Whether it has a place that others wait for."""
+        return run.live.attempt in self._working
+
     async def step_aside(self, run: Run) -> None:
         """Gives the place back while a person thinks; others work meanwhile."""
-        attempt = run.live.attempt
-        if attempt in self._working:
-            async with self._moving[attempt]:
-                await self.leave(run.live)
+        async with self._moving[run.live.attempt]:
+            await self.leave(run.live)
 
     async def come_back(self, run: Run) -> None:
         """Waits for a place again where it was given back."""
         attempt = run.live.attempt
-        if self._open and attempt not in self._working:
+        if self._open and not self.works(run):
             async with self._moving[attempt]:
                 await self._wait(run, self._called[attempt])
                 self._working.add(attempt)

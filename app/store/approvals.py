@@ -9,7 +9,7 @@ The hash `chat:{name}:approvals` holds the calls of the run that asked last, eac
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from app.store.bells import Bells
@@ -79,10 +79,11 @@ class AskedCall:
 
     @classmethod
     def read(cls, text: bytes) -> "AskedCall | None":
-        """None where what stands there cannot be read."""
+        """None where what stands there cannot be read; what another version adds is left out."""
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
+            told, names = json.loads(text), {one.name for one in fields(cls)}
+            return cls(**{name: value for name, value in told.items() if name in names})
+        except (ValueError, TypeError, AttributeError):
             return None
 
 
