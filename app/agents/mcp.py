@@ -1,189 +1,19 @@
-"""MCP servers: one task keeps each, however it behaves, and its tools are ours while it is there.
+"""MCP servers, as `MCP_CONFIG` names them, and what agents name of their tools.
 
-Imported only when `MCP_CONFIG` is set. A backend never waits for a server to start.
+Imported only when it is set. A backend never waits for a server to start.
 """
 
 import asyncio
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from loguru import logger
-from mcp.client import Client
-from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
-from mcp.shared.exceptions import MCPError
-from mcp_types import ToolListChangedNotification
-from strands.types.tools import AgentTool, ToolGenerator, ToolSpec, ToolUse
+from strands.types.tools import AgentTool
 
 from app.agents.mcpfile import McpServer, read_servers
-from app.agents.mcpwire import line_to
+from app.agents.mcpkeeper import Keeper
 from app.settings import Settings
-
-CONNECT_SECONDS = 10.0
-RETRY_SECONDS = (0.5, 30.0)
-LIST_SECONDS = 10.0
-CALM_SECONDS = 1.0  # between two readings of a list that changes
-BACK_SECONDS = 10.0  # a call waits so long for a server that is coming back
-MOST_TOOLS = 64  # of one server
-MOST_SPEC = 16 * 1024  # characters of one tool's description
-MOST_OUTPUT = 20_000  # characters of a result
-MOST_REASON = 200
-
-State = Literal["starting", "ready", "lost"]
-
-
-class Keeper:
-    """Holds the line to one server and makes it anew."""
-
-    def __init__(self, name: str, server: McpServer, seconds: float) -> None:
-        self.name = name
-        self.approve = server.approve
-        self.state: State = "starting"
-        self.reason = ""
-        self.tools: dict[str, McpTool] = {}
-        self.server = server
-        self.users = 0  # replies that began with it
-        self._seconds = seconds
-        self._client: Client | None = None
-        self._ready = asyncio.Event()
-        self.tried = asyncio.Event()  # whether it answers is known
-        self._lost = asyncio.Event()
-        self._changed = asyncio.Event()
-
-    async def keep(self) -> None:
-        """Until it is cancelled."""
-        pause = RETRY_SECONDS[0]
-        while True:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS) as patience:
-                    await self._hold(patience)
-                pause, self.reason = RETRY_SECONDS[0], "the server has gone"
-            except Exception as error:  # noqa: BLE001  # the root of a task: a server may do anything
-                self.reason = _plain(error)
-            if self.state != "lost":
-                logger.warning("server=<{}>, reason=<{}> | MCP server lost", self.name, self.reason)
-            self.state, self._client = "lost", None
-            self.tried.set()
-            self._ready.clear()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RETRY_SECONDS[1])
-
-    async def _hold(self, patience: asyncio.Timeout) -> None:
-        self._lost.clear()
-        line = line_to(self.server, self._lost.set)
-        async with Client(line, message_handler=self._heed) as client:
-            await self._list(client)
-            self._client, self.state, self.reason = client, "ready", ""
-            patience.reschedule(None)
-            self._ready.set()
-            self.tried.set()
-            following = asyncio.create_task(self._follow(client), name=f"mcp list {self.name}")
-            try:
-                await self._lost.wait()
-            finally:
-                self._ready.clear()
-                following.cancel()
-                await asyncio.wait([following])
-
-    async def _list(self, client: Client) -> None:
-        listed = (await client.list_tools(cache_mode="refresh")).tools[:MOST_TOOLS]
-        self.tools = {tool.name: McpTool(self, tool) for tool in listed}
-        logger.info("server=<{}>, tools=<{}> | MCP server ready", self.name, len(self.tools))
-
-    async def _heed(self, message: Any) -> None:
-        if isinstance(message, ToolListChangedNotification):
-            self._changed.set()
-
-    async def _follow(self, client: Client) -> None:
-        """Reads the list again when the server says that it has changed, in either way it can."""
-        listening = asyncio.create_task(self._listen(client), name=f"mcp listen {self.name}")
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                async with asyncio.timeout(LIST_SECONDS):
-                    await self._list(client)
-                await asyncio.sleep(CALM_SECONDS)
-        except Exception as error:  # noqa: BLE001  # the root of a task: a server may do anything
-            self.reason = _plain(error)
-            self._lost.set()
-        finally:
-            listening.cancel()
-            await asyncio.wait([listening])
-
-    async def _listen(self, client: Client) -> None:
-        """As servers since 2026-07-28 tell it; the older ones just say so."""
-        with contextlib.suppress(ListenNotSupportedError, SubscriptionLost, MCPError):
-            async with client.listen(tools_list_changed=True) as changes:
-                async for _ in changes:
-                    self._changed.set()
-
-    async def call(self, tool: str, given: dict[str, Any]) -> tuple[bool, str]:
-        """Whether it went well, and what the tool said. Raises `TimeoutError`."""
-        async with asyncio.timeout(self._seconds):
-            try:
-                async with asyncio.timeout(BACK_SECONDS):
-                    await self._ready.wait()
-            except TimeoutError:
-                return False, f"The server {self.name} is not there: {self.reason or 'it starts'}"
-            assert self._client  # noqa: S101  # ready
-            try:
-                result = await self._client.call_tool(tool, given)
-            except MCPError as error:
-                if self.server.kind != "stdio" or self._lost.is_set():
-                    self._lost.set()  # a new line costs little, and a dead one looks the same
-                return False, str(error)[:MOST_OUTPUT]
-            return not result.is_error, _said(result.content)
-
-
-class McpTool(AgentTool):
-    """One tool of a server, as Strands sees it."""
-
-    def __init__(self, keeper: Keeper, tool: Any) -> None:
-        super().__init__()
-        self._keeper = keeper
-        self._theirs = tool.name
-        self._name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{keeper.name}_{tool.name}")[:64]
-        schema = tool.input_schema if len(json.dumps(tool.input_schema)) <= MOST_SPEC else {"type": "object"}
-        told = (tool.description or tool.name)[:MOST_SPEC]
-        self._spec: ToolSpec = {"name": self._name, "description": told, "inputSchema": {"json": schema}}
-
-    @property
-    def tool_name(self) -> str:
-        return self._name
-
-    @property
-    def tool_spec(self) -> ToolSpec:
-        return self._spec
-
-    @property
-    def asks(self) -> bool:
-        """Whether every tool of its server waits for a person."""
-        return self._keeper.approve
-
-    @property
-    def sources(self) -> tuple[str, str]:
-        """Its server, and its own name there, as agents name them."""
-        return self._keeper.name, f"{self._keeper.name}.{self._theirs}"
-
-    @property
-    def tool_type(self) -> str:
-        return "mcp"
-
-    async def stream(self, tool_use: ToolUse, invocation_state: dict[str, Any], **_: Any) -> ToolGenerator:  # noqa: ARG002
-        try:
-            well, said = await self._keeper.call(self._theirs, tool_use["input"])
-        except TimeoutError:
-            well, said = False, "the tool took too long"
-        except Exception as error:  # noqa: BLE001  # a server may do anything
-            logger.warning(
-                "server=<{}>, error=<{}> | MCP call failed", self._keeper.name, type(error).__name__
-            )
-            well, said = False, "the tool failed"
-        status = "success" if well else "error"
-        yield {"toolUseId": tool_use["toolUseId"], "status": status, "content": [{"text": said}]}
 
 
 class Servers:
@@ -265,7 +95,7 @@ class Servers:
             server, _, name = one.partition(".")
             keeper = self._keepers[server]
             for tool in keeper.tools.values():
-                if not name or tool._theirs == name:
+                if not name or tool.theirs == name:
                     found.setdefault(tool.tool_name, tool)
         return list(found.values())
 
@@ -285,26 +115,3 @@ class Servers:
             }
             for name, one in self._keepers.items()
         }
-
-
-def _said(content: list[Any]) -> str:
-    """The texts of a result, bounded; pictures and files by their kind."""
-    parts = [str(getattr(part, "text", None) or f"({part.type})") for part in content]
-    text = "\n".join(parts)
-    return text if len(text) <= MOST_OUTPUT else text[:MOST_OUTPUT] + "… (cut)"
-
-
-def _plain(error: BaseException) -> str:
-    """Why a line is down, in one line."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    match error:
-        case TimeoutError():
-            return f"it did not answer in {CONNECT_SECONDS:.0f} s"
-        case FileNotFoundError():
-            return "there is no such program"
-        case PermissionError():
-            return "the program may not be run"
-        case MCPError():
-            return " ".join(str(error).split())[:MOST_REASON]
-    return f"it cannot be reached or speaks no MCP ({type(error).__name__})"
