@@ -126,9 +126,8 @@ class Doer:
             seen = body["seen"] = self.chance.choice([0, *(n for n, _ in live.frames)])
         answer, again = await self.wire.ask_to_stop(thread.chat_id, body)
         if not by_id and not again:
-            assert [one["run_id"] for one in answer["unsent"]] == [
-                w.run_id for w in thread.queued
-            ] or not live
+            back = [one["run_id"] for one in answer["unsent"]]
+            assert not live or back == [w.run_id for w in thread.queued], f"{answer} and not {thread.queued}"
         if not live:
             assert answer["result"] in ("already_finished", "pending")
             return None
