@@ -49,6 +49,8 @@ async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> Non
         "MEMORY_KEEP_MESSAGES": str(KEEP),
         "STOP_GRACE_MS": "0",
         "DISCONNECT_GRACE_SECONDS": "-1",
+        "TOKEN_TIMEOUT_SECONDS": "3600",  # a reply that is held is silent until somebody ends it
+        "RUN_TIMEOUT_SECONDS": "3600",
     }
     async with rough_cluster(tmp_path, **env) as rough:
         rough.ollama.plays = play
