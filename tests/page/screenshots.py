@@ -72,7 +72,7 @@ Scene = Callable[[Person, FakeOllama], Awaitable[None]]
 
 
 async def empty(person: Person, ollama: FakeOllama) -> None:
-    await person.open("a-new-chat")
+    await person.open()
     await expect(person.page.locator("#empty")).to_be_visible()
 
 
