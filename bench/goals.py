@@ -99,6 +99,8 @@ GOALS = (
     Goal("process at rest, MB", figure("footprint.idle_mb"), 110),
     Goal("start to healthy, s", figure("footprint.start_s"), 1.5),
     Goal("first chat after the start, ms to its first token", figure("footprint.first_chat_ms"), 50),
+    Goal("Redis commands of a reply of 200 tokens at 20 tokens/s", figure("storage.commands"), 750),
+    Goal("bytes of its append-only file for it", figure("storage.file_bytes"), 36_000),
     Goal("Redis commands per idle live stream and second", figure("footprint.redis_per_stream_s"), 0.4),
     Goal(
         "growth over the leak check: tasks, threads, Redis clients",

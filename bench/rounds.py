@@ -14,6 +14,7 @@ from bench.leak import growth
 from bench.load import LONG, Numbers, ceiling, first_token, memory, most_paced
 from bench.paced import RATES, STREAMS, side_by_side
 from bench.stops import FLOWING, SILENT, alive_after, stops, three, under_load
+from bench.storage import measured
 from bench.systems import Ground, System, baseline, behind_nginx, ground, named, product
 
 SYSTEMS = ("limit", "naive", "ollama", "bedrock")
@@ -120,6 +121,7 @@ async def _naive_stops(done: Round, under: Ground) -> None:
 
 async def _product_alone(done: Round, under: Ground) -> None:
     await done.note("footprint", footprint(under))
+    await done.note("storage", measured())
     async with product(under, env={"DISCONNECT_GRACE_SECONDS": "2"}) as system:
         await done.note("alive", alive_after(under, system, chats=done.sizes.alive))
 

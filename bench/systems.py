@@ -76,8 +76,8 @@ async def wait_ready(port: int, path: str, process: Process) -> float:
 
 
 @contextlib.asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    """A stub and an empty Redis on the core of the bench."""
+async def ground(*, kept: bool = False) -> AsyncIterator[Ground]:
+    """A stub and an empty Redis on the core of the bench; `kept`: it writes its append-only file."""
     stub_port, redis_port = free_port(), free_port()
     stub = [sys.executable, "-m", "bench.stub", "--port", str(stub_port)]
     redis = [
@@ -88,8 +88,13 @@ async def ground() -> AsyncIterator[Ground]:
         "127.0.0.1",
     ]
     with (
+        TemporaryDirectory(prefix="bench-redis-") as folder,
         running(stub, BENCH_CORE, "stub") as stubbed,
-        running([*redis, "--save", "", "--appendonly", "no"], BENCH_CORE, "redis") as stored,
+        running(
+            [*redis, "--dir", folder, "--save", "", "--appendonly", "yes" if kept else "no"],
+            BENCH_CORE,
+            "redis",
+        ) as stored,
     ):
         await wait_ready(stub_port, "/stub/stats", stubbed)
         client = Redis(port=redis_port)

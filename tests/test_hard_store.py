@@ -69,9 +69,10 @@ async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: s
     await store.let_go(chat, run)
 
 
-ONE, TWO = ("user", "question 1"), ("assistant", "answer to question 1")
+ONE, TWO = Message("user", "question 1"), Message("assistant", "answer to question 1")
+OTHER, EDITED = Message("user", "other"), Message("assistant", "edited")
 ASKED = (None, "run-00001", "run-00002", "run-00003")
-BROUGHT: list[Any] = [(), (ONE, TWO), (("user", "other"),), (ONE, ("assistant", "edited")), (ONE, TWO, TWO)]
+BROUGHT: list[Any] = [(), (ONE, TWO), (OTHER,), (ONE, EDITED), (ONE, TWO, TWO)]
 
 
 @pytest.mark.parametrize(
