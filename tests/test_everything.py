@@ -13,7 +13,7 @@ from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 
 KEYS = {
-    "API_KEYS": "ann:key-of-ann,bob:key-of-bob,cy:key-of-cy,dan:key-of-dan,eve:key-of-eve",
+    "API_KEYS": ",".join(f"out-and-in-{name}:key-of-{name}" for name in ("ann", "bob", "cy", "dan", "eve")),
     "MEMORY_MAX_CONVERSATIONS": "20",
 }
 AT = "2026-01-02T03:04:05.678Z"
