@@ -142,9 +142,9 @@ class Page {
   /** What was not sent is in the box again, before what has been written since; of a chat that was left, in its draft. */
   giveBack(chat) {
     const back = chat.later.collect();
-    if (chat !== this.chat) return keepDraft(chat.id, together([back, draftOf(chat.id)]));
+    if (chat.id !== this.chat?.id) return keepDraft(chat.id, together([back, draftOf(chat.id)]));
     this.view.composer.giveBack(back.text);
-    chat.attachments.put(back.files);
+    this.chat.attachments.put(back.files); // it may have been opened anew
   }
 
   /** What is written and what the service has not taken yet: after a refresh it is in the box again. */

@@ -226,12 +226,12 @@ async def test_a_reply_that_cannot_go_on_any_more_says_so(
     person: Person, client: Client, chat_id: str, ollama: FakeOllama
 ) -> None:
     ollama.on("hello", HELD)
+    await person.page.route("**/api/v1/chats?**", lambda route: route.abort())  # it learns of nothing
     await person.open(chat_id)
     await person.ask("hello")
     await person.sees(HELD_TEXT.strip())
     await person.page.keyboard.press("Escape")
     await person.state("idle")
-    await person.page.route("**/api/v1/chats?**", lambda route: route.abort())  # it learns of nothing
     await client.ask(chat_id, "more")
     await person.last.get_by_role("button", name="Continue").click()
     await expect(person.alert).to_be_visible()
