@@ -206,6 +206,15 @@ def reply_text(events: Iterable[Event]) -> str:
     return "".join(event.text for event in events if type(event) is Text)
 
 
+def encodable(text: str) -> str:
+    """The text with the halves of surrogate pairs joined, and lone ones replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def iso(milliseconds: int) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`, of milliseconds since 1970."""
     return (
