@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.agents.calls import read_object
 from tests.conftest import ollama_env
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -75,3 +76,8 @@ async def test_half_a_character_in_what_a_tool_says_ends_no_differently(
         assert stream.of("tool")[-1]["output"] == "a\ufffdb"
         info = await client.chat_info(chat_id)
         assert info["messages"][-1]["parts"][0]["output"] == "a\ufffdb"
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_what_is_no_number_in_any_json_is_no_argument(number: str) -> None:
+    assert read_object(f'{{"x": [{number}]}}') is None

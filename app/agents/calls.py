@@ -92,8 +92,11 @@ def read_object(written: str) -> dict[str, Any] | None:
 
 
 def _sound(value: Any) -> Any:
-    """The same without halves of characters, which nothing behind us can write down."""
-    written = json.dumps(value, ensure_ascii=False)
+    """The same without halves of characters, which nothing behind us can write down.
+
+    Raises `ValueError` where a number is so large that it is none.
+    """
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     sound = encodable(written)
     return value if sound is written else json.loads(sound)
 
