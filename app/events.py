@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Outcome = Literal["done", "stopped", "failed"]
 Phase = Literal["loading", "reading"]
+LAST_MS = 253402300799000
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +207,19 @@ def reply_text(events: Iterable[Event]) -> str:
     return "".join(event.text for event in events if type(event) is Text)
 
 
+def encodable(text: str) -> str:
+    """The text with the halves of surrogate pairs joined, and lone ones replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def iso(milliseconds: int) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`, of milliseconds since 1970."""
+    """ISO 8601 in UTC with milliseconds and `Z`, of milliseconds since 1970; at most the year 9999 has."""
     return (
-        datetime.fromtimestamp(milliseconds / 1000, UTC)
+        datetime.fromtimestamp(min(milliseconds, LAST_MS) / 1000, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
     )

@@ -13,7 +13,9 @@ from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 
 KEYS = {
-    "API_KEYS": ",".join(f"out-and-in-{name}:key-of-{name}" for name in ("ann", "bob", "cy", "dan", "eve")),
+    "API_KEYS": ",".join(
+        f"out-and-in-{name}:key-of-{name}" for name in ("ann", "bob", "cy", "dan", "eve", "fay")
+    ),
     "MEMORY_MAX_CONVERSATIONS": "20",
 }
 AT = "2026-01-02T03:04:05.678Z"
@@ -192,3 +194,35 @@ async def test_another_key_gets_nothing_of_it(keyed: Cluster, ollama: FakeOllama
     async with keyed.client() as nobody:
         assert (await nobody.http.get("/api/v1/export")).status_code == 401
         assert (await nobody.http.post("/api/v1/import", content=b"")).status_code == 401
+
+
+HOSTILE: dict[str, bytes] = {
+    "no number": b"NaN",
+    "nearly a number": b"1e999",
+    "more than any chat holds": b"[" + b"[]," * 2_000_000 + b"[]]",
+    "a message larger than its chat": b'"' + b"x" * 3_000_000 + b'"',
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_what_no_chat_can_tell_again_is_told_and_the_others_go_in(keyed: Cluster, what: str) -> None:
+    wrong = json.dumps(chat("hostile", 1)).encode().replace(b'"role"', b'"facts":{"x":%s},"role"', 1)
+    async with keyed.client(key="key-of-fay") as fay:
+        done = await put_in(fay, wrong % HOSTILE[what], chat("fine"))
+        assert [one["line"] for one in done["errors"]] == [1]
+        assert [one["line"] for one in done["chats"]] == [2]
+        json.loads(await taken_out(fay), parse_constant=pytest.fail)
+
+
+async def test_times_that_never_were_break_no_list(keyed: Cluster) -> None:
+    late = "9999-12-31T23:59:59-14:00"
+    one = chat("late", updated_at=late, created_at=late)
+    one["messages"][1]["created_at"] = late
+    async with keyed.client(key="key-of-fay") as fay:
+        for _ in range(2):  # the second time it finds itself
+            done = await put_in(fay, one)
+            assert [told["chat_id"] for told in done["chats"]] == ["late"]
+        info = await fay.chat_info("late")
+        assert info["updated_at"] < info["expires_at"] < "9"
+        assert info["messages"][1]["created_at"] == "9999-12-31T23:59:59.000Z"
+        assert (await fay.get("/api/v1/chats"))["chats"][0]["chat_id"] == "late"

@@ -11,6 +11,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.events import encodable
+
 MOST_CALLS = 32  # of one message; what a model calls beyond is a loop of its own
 MOST_INPUT = 64 * 1024  # characters of arguments
 MOST_DEPTH = 32  # everything behind us walks them by recursion
@@ -45,7 +47,7 @@ class Call:
             return None
         if not self.id or any(self.id in ids for ids in known):
             self.id = f"tooluse_{uuid.uuid4().hex[:24]}"
-        written = "".join(self.arguments)
+        written = encodable("".join(self.arguments))
         given = read_object(written)
         return WholeCall(self.id, self.name, given or {}, written if given is None else None)
 
@@ -80,13 +82,23 @@ def read_object(written: str) -> dict[str, Any] | None:
         if len(written) > MOST_INPUT or _depth(written) > MOST_DEPTH:
             return None
         try:
-            value = json.loads(written, parse_constant=_refused)
+            value = _sound(json.loads(written, parse_constant=_refused))
         except ValueError:
             return None
         if not isinstance(value, str):
             break
         written = value
     return {} if value is None else value if isinstance(value, dict) else None
+
+
+def _sound(value: Any) -> Any:
+    """The same without halves of characters, which nothing behind us can write down.
+
+    Raises `ValueError` where a number is so large that it is none.
+    """
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    sound = encodable(written)
+    return value if sound is written else json.loads(sound)
 
 
 def as_json(value: Any) -> str:

@@ -11,6 +11,7 @@ from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider,
 from app.agents.approval import TOLD, Ask
 from app.agents.plain import plain_words
 from app.agents.tee import TeeModel
+from app.events import encodable
 
 MOST_OUTPUT = 64 * 1024  # characters of a result that go to the model
 
@@ -45,5 +46,5 @@ class ToolGuard(HookProvider):
         elif event.exception is not None:
             event.result["content"] = [{"text": f"Error: {plain_words(event.exception)}"}]
         for part in event.result["content"]:
-            if len(part.get("text", "")) > MOST_OUTPUT:
-                part["text"] = part["text"][:MOST_OUTPUT] + "… (cut)"
+            if text := part.get("text"):
+                part["text"] = encodable(text if len(text) <= MOST_OUTPUT else text[:MOST_OUTPUT] + "… (cut)")

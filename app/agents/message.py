@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.agents.calls import MOST_CALLS, Call, WholeCall
+from app.events import encodable
 
 Chunk = dict[str, Any]
 
@@ -155,15 +156,6 @@ class ModelMessage:
         if asked is not None and made is not None:
             usage = {"inputTokens": asked, "outputTokens": made, "totalTokens": asked + made}
             yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 0}}}
-
-
-def encodable(text: str) -> str:
-    """The text with the halves of surrogate pairs joined, and lone ones replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _block(deltas: Iterator[Chunk] | list[Chunk], call: WholeCall | None = None) -> Iterator[Chunk]:

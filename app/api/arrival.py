@@ -19,6 +19,7 @@ MOST_REST = 16 * 1024 * 1024  # of a body that is refused: so much is let pass, 
 REST_SECONDS = 5.0
 BUDGET = 64 * 1024 * 1024  # of all bodies on their way into this backend
 
+_IMPORT = "/api/v1/import"
 _FILES = re.compile(r"/api/v1/chat/[^/]+/files")
 
 
@@ -42,7 +43,7 @@ def most_at(path: str, file_bytes: int) -> int:
     """The largest body this path takes, in bytes; `file_bytes` is what a picture may have."""
     if path.startswith("/v1/"):
         return MOST_CONVERSATION
-    if path == "/api/v1/import":
+    if path == _IMPORT:
         return MOST_ARCHIVE
     return max(file_bytes, MOST_TEXT_FILE) if _FILES.fullmatch(path) else MOST
 
@@ -74,7 +75,7 @@ class Arrivals:
     @contextlib.contextmanager
     def holding(self, path: str, body: bytes) -> Iterator[None]:
         """A file counts until it is stored: those that wait for Redis hold memory too."""
-        length = len(body) if _FILES.fullmatch(path) else 0
+        length = len(body) if path == _IMPORT or _FILES.fullmatch(path) else 0
         self._bytes += length
         try:
             yield

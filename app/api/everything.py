@@ -27,6 +27,9 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 
 LINES = "application/x-ndjson"
 MOST_LINES = 10_000
+MOST_VALUES = (
+    3_000_000  # in a line; all that a chat may hold is smaller, and each costs fifty times its bytes
+)
 
 
 class Lines(StreamingResponse):
@@ -83,7 +86,7 @@ def _told_chat(chat_id: str, state: ChatState) -> dict[str, Any]:
 async def import_everything(request: Request, here: Here, of: Owner) -> Imported:
     """Put in chats from a file as the export makes it; a bad line is told and the others go in."""
     done = Imported(imported=0, failed=0, chats=[], errors=[])
-    for number, line in enumerate((await request.body()).split(b"\n"), 1):
+    for number, line in enumerate((await request.body()).split(b"\n", MOST_LINES), 1):
         if not line.strip():
             continue
         if number > MOST_LINES:
@@ -93,23 +96,34 @@ async def import_everything(request: Request, here: Here, of: Owner) -> Imported
             done.errors.append(BadLine(line=number, detail="This server keeps no chats."))
             break
         try:
-            one = ChatIn.model_validate_json(line)
-            known = await checked(here, one.files)
-            chat = await _put_in(here, of, one, known, hashlib.sha256(line).hexdigest())
-            done.chats.append(PutIn(line=number, chat_id=chat.id))
-            await unpack(here, chat, one.files, known)
+            await _take_in(here, of, number, line, done)
         except ValidationError as error:
             done.errors.append(BadLine(line=number, detail=_mistake(error)))
         except TooLarge as error:
-            done.errors.append(BadLine(line=number, detail=f"Its files were left out: {error.detail}"))
+            done.errors.append(BadLine(line=number, detail=error.detail))
         except RedisUnavailable as error:
             if not done.chats:
                 raise
-            done.errors.append(BadLine(line=number, detail=error.detail))
+            done.errors.append(BadLine(line=number, detail=f"{error.detail} What is behind it was left."))
+            break
         await asyncio.sleep(0)
     done.imported, done.failed = len(done.chats), len(done.errors)
     await here.store.shelf.evict(of)
     return done
+
+
+async def _take_in(here: Backend, of: str, number: int, line: bytes, done: Imported) -> None:
+    """Raises `ValidationError`, `TooLarge`, `RedisUnavailable`."""
+    if sum(map(line.count, (b"[", b"{", b","))) > MOST_VALUES:
+        raise TooLarge("It holds more than a chat may.")
+    one = ChatIn.model_validate_json(line)
+    known = await checked(here, one.files)
+    chat = await _put_in(here, of, one, known, hashlib.sha256(line).hexdigest())
+    done.chats.append(PutIn(line=number, chat_id=chat.id))
+    try:
+        await unpack(here, chat, one.files, known)
+    except TooLarge as error:
+        raise TooLarge(f"Its files were left out: {error.detail}") from error
 
 
 async def _put_in(here: Backend, of: str, one: ChatIn, known: Mapping[str, Filed], token: str) -> Chat:

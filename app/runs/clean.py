@@ -4,6 +4,8 @@ forged endings.
 
 import re
 
+from app.events import encodable
+
 # a terminal frame reads `[DONE]`, `[STOPPED]` or `[ERROR] …`; split behind the bracket, no line of
 # one event can
 _FORGED = re.compile(r"(?<=\[)(?=(?:DONE|STOPPED|ERROR)\])")
@@ -20,7 +22,7 @@ class Cleaner:
         if self._pending or "\r" in text:
             text = self._line_feeds(text)
         if not text.isascii():
-            text = _encodable(text)
+            text = encodable(text)
         if "[" in text and "]" in text:
             return [piece for piece in _FORGED.split(text) if piece]
         return [text] if text else []
@@ -37,11 +39,3 @@ class Cleaner:
         if text.endswith("\r"):
             text, self._pending = text[:-1], True
         return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -5,10 +5,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.errors import TooLarge
 from app.settings import Settings
 from app.store.keys import Chat, index
 from app.store.memory import MOST_CHAT_BYTES
-from app.store.pieces import LIVES, MOST_RUNS, MOST_VERSIONS
+from app.store.pieces import LIVES, MOST_RUNS, MOST_VERSIONS, NOW
 from app.store.records import Message
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
@@ -20,14 +21,16 @@ CUT = "max_tokens"  # a reply that ended so can go on
 # and its line, `run` with its id and record, or the number of a version with what its hash says of
 # it. A second time it finds its own chat, while that is as it was put in
 PUT_IN = Script(
-    LIVES
+    NOW
+    + LIVES
     + """
 if redis.call('EXISTS', chat) == 1 then
   local known = redis.call('HMGET', chat, 'brought', 'updated_at')
-  return known[1] == token and known[2] == updated_at and 1 or 0
+  return known[2] and known[1] == token .. ' ' .. known[2] and known[2] or ''
 end
 redis.call('DEL', messages, runs, ids, versions)
-redis.call('HSET', chat, 'brought', token, 'updated_at', updated_at)
+if tonumber(updated_at) > now then updated_at = stamp end -- else it would outlive its place in the list
+redis.call('HSET', chat, 'brought', token .. ' ' .. updated_at, 'updated_at', updated_at)
 local at = tail
 while ARGV[at] ~= '=' do
   redis.call('HSET', chat, ARGV[at], ARGV[at + 1])
@@ -49,7 +52,7 @@ for at = at + 1, #ARGV, 3 do
 end
 redis.call('HSET', chat, 'bytes', bytes)
 lives({chat, messages, runs, ids, versions, files}, life)
-return 1
+return updated_at
 """,
     keys="chat messages runs ids versions files",
     args="token updated_at life",
@@ -106,7 +109,8 @@ class Archive:
         """Puts a chat in, what of it may be kept; under another id when its own is taken.
 
         `fields` are those of its hash, an empty one is left out; what is put in again under the
-        same `token` finds itself. Answers the chat as it is now.
+        same `token` finds itself. Answers the chat as it is now. Raises `TooLarge` for a last message
+        that is more than a chat may hold.
         """
         content = self._fitting(told)
         about = {name: value for name, value in {**fields, **_as_fields(content)}.items() if value}
@@ -119,8 +123,8 @@ class Archive:
                 versions=named.versions, files=named.files, token=token, updated_at=updated_ms,
                 life=self._life,
             )  # fmt: skip
-            if await self._redis.do(script):
-                await self._redis.do(command("ZADD", index(chat.owner), updated_ms, named.id))
+            if at := await self._redis.do(script):
+                await self._redis.do(command("ZADD", index(chat.owner), at, named.id))
                 break
         return named
 
@@ -143,6 +147,8 @@ class Archive:
                 del weights[0], content.versions[0]
             else:
                 del lines[0], content.messages[0]
+        if not content.messages:
+            raise TooLarge("Its last message is larger than a chat may be.")
         return content
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from app.events import Event, Outcome
+from app.events import Event, Outcome, encodable
 from app.store.filed import readable_files
 from app.store.steps import folded, unfolded
 from app.store.waiting import Waiting
@@ -38,7 +38,7 @@ class Message:
         parts = self.parts and folded(self.parts, self.content)
         extra = {"outcome": self.outcome, "facts": self.facts, "parts": parts, "files": self.files}
         told = {key: value for key, value in extra.items() if value or value == {}}
-        return json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False)
+        return encodable(json.dumps({"role": self.role, "content": self.content} | told, ensure_ascii=False))
 
     @classmethod
     def read(cls, line: bytes) -> "Message":

@@ -12,6 +12,7 @@ from typing import Any
 
 from loguru import logger
 
+from app.agents.own.specs import checked_specs
 from app.agents.own.workshop import ProcessGone, Worker, Workshop
 from app.settings import Settings
 
@@ -107,7 +108,7 @@ class Caller:
             told = await worker.ask({"path": file.path, "source": file.source})
             if "mistake" in told:
                 raise ValueError(str(told["mistake"]))
-            file.specs = list(told["tools"])
+            file.specs = checked_specs(told.get("tools"))
         except BaseException:
             self._end(worker, file, again=False)
             raise

@@ -46,9 +46,13 @@ def _exactly(line: socket.socket, size: int) -> bytes:
     return data
 
 
+def _no_number(_: str) -> None:
+    """NaN and infinities, as in the default of an argument: no JSON of others has them."""
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(body)
+        message = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise BadFrame from None
     if not isinstance(message, dict):

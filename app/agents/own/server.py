@@ -20,18 +20,19 @@ from collections.abc import Callable
 Live = Callable[[int, int], None]  # the life of a child: its line, and where its prints go
 ASKED = struct.Struct("!cI")
 TOLD = struct.Struct("!cII")  # P number pid: it runs; E number status: it has ended; R hidden pid: ready
-PRIVATE = (".env", "run")  # of a checkout: settings and what remembers them
+PRIVATE = (".env", "run", "data", "backups")  # settings and what remembers them, and all chats
 NO_FILTER = 3  # exit code: this kernel cannot keep a process from the network
 
 
-def begin(control: int, network: bool, memory_mb: int) -> None:
-    """Serves until the backend has gone. The backend's environment never came here."""
+def begin(control: int, network: bool, memory_mb: int, home: str) -> None:
+    """Serves until the backend has gone, which works in `home`. Its environment never came here."""
     from app.agents.own import shut
 
     shut.first_to_go()
     if not network and not shut.from_network():
         sys.exit(NO_FILTER)
-    hidden = shut.from_files(["/proc", *(os.path.join(os.getcwd(), name) for name in PRIVATE)])
+    private = [os.path.join(place, name) for place in (os.getcwd(), home) for name in PRIVATE]
+    hidden = shut.from_files(["/proc", *private])
     from app.agents.own import child  # brings Strands
 
     server = _Server(socket.socket(fileno=control), lambda line, out: child.be_worker(line, out, memory_mb))
@@ -135,4 +136,4 @@ def _kill_group(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    begin(int(sys.argv[1]), sys.argv[2] == "network", int(sys.argv[3]))
+    begin(int(sys.argv[1]), sys.argv[2] == "network", int(sys.argv[3]), sys.argv[4])

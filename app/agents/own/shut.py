@@ -102,7 +102,8 @@ def from_files(hidden: list[str]) -> bool:
     rules = _landlock(_CREATE, ctypes.byref(ctypes.c_uint64(_READ_FILE)), 8, 0)
     if rules < 0:
         return False
-    for path in _beside([os.path.abspath(path) for path in hidden], "/"):
+    places = [find(path) for path in hidden for find in (os.path.abspath, os.path.realpath)]
+    for path in _beside(places, "/"):
         with contextlib.suppress(OSError):
             place = os.open(path, os.O_PATH)
             _landlock(_ADD, rules, 1, struct.pack("=Qi", _READ_FILE, place), 0)
@@ -115,10 +116,14 @@ def from_files(hidden: list[str]) -> bool:
 
 def _beside(hidden: list[str], folder: str) -> Iterator[str]:
     """What is in this folder, but not in one of these places."""
-    for entry in os.scandir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # may not be listed: then all in it is hidden
+        return
+    for entry in entries:
         if any(place.startswith(f"{entry.path}/") for place in hidden):
             yield from _beside(hidden, entry.path)
-        elif entry.path not in hidden:
+        elif entry.path not in hidden and not entry.is_symlink():  # its end stands somewhere itself
             yield entry.path
 
 

@@ -146,7 +146,7 @@ class Workshop:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.agents.own.server"),
-                *(str(theirs.fileno()), network, str(self._settings.tool_memory_mb)),
+                *(str(theirs.fileno()), network, str(self._settings.tool_memory_mb), os.getcwd()),
                 env=self._environment(),
                 cwd=PLACE,
                 stdin=DEVNULL,

@@ -1,5 +1,6 @@
 """The file of all chats: what each of its lines may hold, and what became of them."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict
 from app.api.bodies.fields import AgentName, ChatId, RunId
 from app.api.packed import NamedFile, Packed
 from app.chat.parts import fitted
+from app.events import LAST_MS
 from app.store.archive import Told
 from app.store.filed import Filed
 from app.store.records import Message
@@ -21,6 +23,13 @@ def _sound(text: str) -> str:
 
 
 FURTHER = ConfigDict(extra="allow")  # a step may tell more than every step does
+
+
+def _plain(value: Any) -> Any:
+    json.dumps(value, allow_nan=False)  # what no JSON has cannot be told again
+    return value
+
+
 Words = Annotated[str, AfterValidator(_sound)]
 
 
@@ -65,8 +74,8 @@ class MessageIn(BaseModel):
     created_at: AwareDatetime
     run_id: RunId | None = None
     outcome: Literal["done", "stopped", "failed"] | None = None
-    facts: dict[str, Any] | None = None
-    parts: list[Step] | None = None
+    facts: Annotated[dict[str, Any], AfterValidator(_plain)] | None = None
+    parts: Annotated[list[Step], AfterValidator(_plain)] | None = None
     files: Annotated[list[NamedFile], Field(max_length=100)] | None = None
     versions: list["VersionIn"] = []
 
@@ -145,6 +154,6 @@ class Imported(BaseModel):
 
 
 def milliseconds(at: datetime) -> int:
-    """Since 1970, and not before."""
+    """Since 1970 and not before, and not after the year 9999."""
     since = at - datetime(1970, 1, 1, tzinfo=UTC)
-    return max(0, since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000)
+    return min(LAST_MS, max(0, since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000))
