@@ -225,9 +225,10 @@ async def test_the_slowest_stops_are_as_slow_as_who_asked_was_told(
     ollama.on("hold", HELD)
     async with httpx.AsyncClient(base_url=prometheus) as http, cluster.client() as client:
         await eventually(lambda: ready(http, len(cluster.numbers)), within=60)
+        stops = "sum(chat_stop_seconds_count)"
+        before = float((await asked(http, stops))[0]["value"][1])
         told = sorted([await stop_ms(client, f"{chat_id}-{n}") for n in range(25)])
-        counted = partial(at_least, http, "sum(increase(chat_stop_seconds_count[5m]))", 20)
-        await eventually(counted, within=30, every=0.2)
+        await eventually(partial(at_least, http, stops, before + len(told)), within=30, every=0.2)
         by_bucket = "sum by (le) (increase(chat_stop_seconds_bucket[5m]))"
         (found,) = await asked(http, f"histogram_quantile(0.99, {by_bucket})")
         bounds = sorted(float(one["metric"]["le"]) for one in await asked(http, by_bucket))
