@@ -72,7 +72,7 @@ async def watched(
 ) -> AsyncIterator[tuple[Cluster, Files]]:
     where = tmp_path_factory.mktemp("reload")
     files = Files(where)
-    env = {**ollama_env(the_ollama), **files.env()}
+    env = {**ollama_env(the_ollama), **files.env(), "REDIS_PREFIX": "reload:"}  # a status of its own
     async with Cluster(where, redis_url, env=env, backends=1) as cluster, cluster.client() as client:
         await eventually(lambda: has(client, "user", "say"), within=120)
         yield cluster, files

@@ -58,6 +58,7 @@ async def the_tooled(
     env = {
         **ollama_env(the_ollama),
         **SECRETS,
+        "REDIS_PREFIX": "tooled:",  # a status of its own
         "AGENTS_DIR": str(where / "agents"),
         "TOOLS_DIR": str(where / "tools"),
         "TOOL_TIMEOUT_SECONDS": "20",
@@ -259,7 +260,7 @@ async def the_alone(
     fill(where / "tools")
     (where / "user.toml").write_text(agent(*NAMES))
     ours = {"AGENTS_DIR": str(where), "TOOLS_DIR": str(where / "tools"), "TOOLS_NETWORK": "true"}
-    env = {**ollama_env(the_ollama), **ours, "TOOL_TIMEOUT_SECONDS": "6"}
+    env = {**ollama_env(the_ollama), **ours, "TOOL_TIMEOUT_SECONDS": "6", "REDIS_PREFIX": "alone:"}
     async with Cluster(where, redis_url, env=env, backends=1) as cluster:
         yield cluster
 
