@@ -3,17 +3,19 @@
 import contextlib
 import time
 import uuid
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.agents.wishes import Wishes
 from app.api.brought import Brought, Content
-from app.api.doors import given, known, opened, system_of
+from app.api.doors import Lean, given, known, opened, system_of
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.openai_bodies import Create, Forgotten, ResponseBody
 from app.api.problems import answers
+from app.api.runs import live_runs
 from app.api.sse import RunStream
 from app.api.story import STEP, Story
 from app.api.whole import told_failure, whole
@@ -25,7 +27,7 @@ from app.runs.readers import Reading
 from app.store.keys import Chat
 from app.store.records import Message
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)], route_class=Lean)
 
 
 RunOf = Annotated[str, Path(pattern=r"^resp_[A-Za-z0-9_-]{8,64}$", examples=["resp_…"])]
@@ -49,7 +51,7 @@ async def create_response(ask: Create, request: Request, here: Here, of: Owner) 
         await here.store.responses.note(of, run_id, record)
     reading = await here.chats.send(chat, question, leaving_ends=not ask.background)
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
-    story = Story(run_id, record)
+    story = Story(run_id, record, here.settings.base_path)
     if ask.stream:
         return _stream(reading, story, headers)
     if ask.background:
@@ -80,7 +82,7 @@ async def read_response(
     if reading is None:
         raise NotFound("The events of this response are no longer kept; ask for it without stream.")
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
-    return _stream(reading, Story(run_id, record), headers, starting_after or 0)
+    return _stream(reading, Story(run_id, record, here.settings.base_path), headers, starting_after or 0)
 
 
 @router.post("/responses/{response_id}/cancel", responses=answers(404, 503))
@@ -194,15 +196,24 @@ def _record(ask: Create, chat: Chat) -> dict[str, Any]:
 async def _noted(response_id: str, here: Backend, of: str) -> tuple[str, Chat, dict[str, Any]]:
     """The run, the chat and the record of a response. Raises `NotFound`."""
     run_id = response_id.removeprefix("resp_")
-    record = await here.store.responses.noted(of, run_id)
-    if record is None:
-        raise NotFound("There is no such response, or it is no longer kept.")
+    record = await here.store.responses.noted(of, run_id) or await _of_another_door(here, of, run_id)
     return run_id, Chat(of, record["chat_id"]), record
+
+
+async def _of_another_door(here: Backend, of: str, run_id: str) -> dict[str, Any]:
+    """A run that goes on is a response too, wherever it was begun: from now on, as long as its chat lives."""
+    run = next((run for run in await live_runs(here, of) if run.run_id == run_id), None)
+    if run is None:
+        raise NotFound("There is no such response, or it is no longer kept.")
+    record = _record(Create(model=run.agent, input="", conversation=run.chat_id), Chat(of, run.chat_id))
+    record["created_at"] = int(datetime.fromisoformat(run.started_at).timestamp())
+    await here.store.responses.note(of, run_id, record)
+    return record
 
 
 async def _so_far(here: Backend, chat: Chat, run_id: str, record: dict[str, Any]) -> Story:
     """What a response says so far: as its log tells it, else as the chat remembers it."""
-    story = Story(run_id, record)
+    story = Story(run_id, record, here.settings.base_path)
     story.all(await here.store.log.read(chat, run_id))
     if story.empty:
         state = await here.store.memory.read(chat)
