@@ -4,16 +4,20 @@ import asyncio
 import gc
 import json
 import tracemalloc
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.api.access import Door
 from app.api.doors import Lean
+from app.api.whole import Whole
+from app.events import End, Usage
+from app.runs.feed import Feed
+from app.runs.readers import Reading
 from app.settings import Settings
 
 LARGE = 3 * 1024 * 1024
@@ -25,22 +29,30 @@ class Body(BaseModel):
     words: str
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("fat", [False, True])
-async def test_the_body_of_a_request_is_gone_when_its_answer_streams(*, fat: bool) -> None:
+async def test_the_body_of_a_request_is_gone_while_its_answer_is_made(*, fat: bool, whole: bool) -> None:
     """`fat` is FastAPI's own route: it shows that the test sees what is kept."""
     held: list[int] = []
     router = APIRouter(prefix="/v1") if fat else APIRouter(prefix="/v1", route_class=Lean)
 
-    @router.post("/ask")
-    async def ask(body: Body) -> StreamingResponse:
-        async def pieces() -> Any:
-            del sized[:]
-            gc.collect()
-            held.append(tracemalloc.get_traced_memory()[0])
-            yield b"."
+    def measure() -> bytes:
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+        return b"."
 
-        sized = [len(body.words)]
-        return StreamingResponse(pieces())
+    @router.post("/ask")
+    async def ask(body: Body) -> Response:
+        assert len(body.words) == LARGE
+        return Whole(over(), lambda _: Response(measure())) if whole else StreamingResponse(pieces())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield measure()
+
+    def over() -> Reading:
+        feed = Feed("chat", "run-12345678")
+        feed.add(End("done", "end_turn", Usage(1, 1, True), 1))
+        return Reading(feed)
 
     app = FastAPI()
     app.include_router(router)

@@ -8,10 +8,11 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header
 
 from app.agents.wishes import Wishes
 from app.api.brought import Brought
@@ -21,7 +22,7 @@ from app.api.keys import Owner
 from app.api.openai_bodies import Ask, Choice, Completion, Counted, Model, Models, Said
 from app.api.problems import answers
 from app.api.sse import RunStream
-from app.api.whole import told_failure, whole
+from app.api.whole import Whole, json_answer
 from app.chat.question import Question
 from app.errors import Unsupported
 from app.events import End, Event, Reasoning, Text, Usage, reply_text
@@ -73,9 +74,7 @@ async def openai_model(model: str, here: Here, _: Owner) -> Model:
     response_model=Completion,
     responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
 )
-async def chat_completions(
-    ask: Ask, request: Request, here: Here, of: Owner, place: Annotated[Kept, Depends(_place)]
-) -> Any:
+async def chat_completions(ask: Ask, here: Here, of: Owner, place: Annotated[Kept, Depends(_place)]) -> Any:
     """Send a conversation; the reply comes whole, or as OpenAI's chunks with `stream`."""
     _check(ask)
     chat, run_id = Chat(of, place.id), uuid.uuid4().hex
@@ -103,12 +102,8 @@ async def chat_completions(
             reading, chunks, "text/event-stream; charset=utf-8", headers,
             hello=chunks.first, heartbeat=chunks.heartbeat,
         )  # fmt: skip
-    end = await whole(reading, request)
-    if end is None:
-        return Response(status_code=204)
-    told_failure(end.error)
-    completion = _completion(reading.feed, end, ask.model, created, here.settings.base_path)
-    return Response(completion.model_dump_json(exclude_none=True), 200, headers, "application/json")
+    made = partial(_completion, reading.feed, ask.model, created, here.settings.base_path)
+    return Whole(reading, lambda end: json_answer(made(end), headers, whole=False))
 
 
 class Chunks:
@@ -171,7 +166,7 @@ def _thought(feed: Feed, number: int, event: Event, base: str) -> str:
     return event.text if type(event) is Reasoning else tool_line(feed, number, event, base)
 
 
-def _completion(feed: Feed, end: End, model: str, created: int, base: str) -> Completion:
+def _completion(feed: Feed, model: str, created: int, base: str, end: End) -> Completion:
     thoughts = (_thought(feed, number, event, base) for number, event in enumerate(feed.events, 1))
     said = Said(content=reply_text(feed.events), reasoning_content="".join(thoughts).strip() or None)
     choice = Choice(message=said, finish_reason=finish_of(end))

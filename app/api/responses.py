@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.agents.wishes import Wishes
 from app.api.brought import Brought, Content
@@ -18,7 +18,7 @@ from app.api.problems import answers
 from app.api.runs import live_runs
 from app.api.sse import RunStream
 from app.api.story import STEP, Story
-from app.api.whole import told_failure, whole
+from app.api.whole import Whole, json_answer
 from app.backend import Backend
 from app.chat.question import Question
 from app.errors import NotFound, Unsupported
@@ -41,7 +41,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     response_model=ResponseBody,
     responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
 )
-async def create_response(ask: Create, request: Request, here: Here, of: Owner) -> Any:
+async def create_response(ask: Create, here: Here, of: Owner) -> Any:
     """Ask for a response: whole, as a stream, or in the background."""
     _check(ask)
     run_id, agent = uuid.uuid4().hex, known(here, ask.model)
@@ -56,13 +56,13 @@ async def create_response(ask: Create, request: Request, here: Here, of: Owner) 
         return _stream(reading, story, headers)
     if ask.background:
         reading.close()
-        return _answer(story, headers)
-    end = await whole(reading, request)
-    if end is None:
-        return Response(status_code=204)
-    told_failure(end.error)
-    story.all(reading.feed.events)
-    return _answer(story, headers)
+        return json_answer(story.body(), headers)
+
+    def made(_: End) -> Response:
+        story.all(reading.feed.events)
+        return json_answer(story.body(), headers)
+
+    return Whole(reading, made)
 
 
 @router.get("/responses/{response_id}", response_model=ResponseBody, responses=_STREAM | answers(404, 503))
@@ -76,7 +76,8 @@ async def read_response(
     """A response and what it says so far; with `stream` what comes behind `starting_after`."""
     run_id, chat, record = await _noted(response_id, here, of)
     if not stream:
-        return _answer(await _so_far(here, chat, run_id, record), {"X-Chat-Id": chat.id})
+        told = await _so_far(here, chat, run_id, record)
+        return json_answer(told.body(), {"X-Chat-Id": chat.id})
     seen = max(0, (starting_after or 0) // STEP - 1)
     reading = await here.readers.attach(chat, f"{run_id}:{seen}", only=True)
     if reading is None:
@@ -113,10 +114,6 @@ def _stream(reading: Reading, story: Story, headers: dict[str, str], seen: int =
         return story.frames(reading.feed, number, seen)
 
     return RunStream(reading, frame, "text/event-stream; charset=utf-8", headers)
-
-
-def _answer(story: Story, headers: dict[str, str]) -> Response:
-    return Response(story.body().model_dump_json(), 200, headers, "application/json")
 
 
 def _check(ask: Create) -> None:
