@@ -33,10 +33,10 @@ async def chat(ask: OlderAsk, here: Here, of: Owner) -> Any:
     if ask.stream:
         headers = {"X-Conversation-Id": one.id, "X-Run-Id": question.run_id}
         return RunStream(reading, plain_piece, "text/plain; charset=utf-8", headers, hello=b"", heartbeat=b"")
-    return Whole(reading, lambda end: json_answer(_reply(reading.feed, end, here.settings), {}))
+    return Whole(reading, lambda end: json_answer(_told_reply(reading.feed, end, here.settings), {}))
 
 
-def _reply(feed: Feed, end: End, settings: Settings) -> OlderReply:
+def _told_reply(feed: Feed, end: End, settings: Settings) -> OlderReply:
     return OlderReply(
         reply=reply_text(feed.events),
         conversation_id=feed.chat_id,

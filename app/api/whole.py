@@ -24,12 +24,12 @@ class Whole(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what made the reply fail."""
-        end = await self._end(receive)
+        end = await self._outcome_of(receive)
         _told_failure(end.error if end else None)
         answer = self._made(end) if end else Response(status_code=204)
         await answer(scope, receive, send)
 
-    async def _end(self, receive: Receive) -> End | None:
+    async def _outcome_of(self, receive: Receive) -> End | None:
         gone = asyncio.create_task(_gone(receive))
         ending = asyncio.create_task(self._reading.feed.end())
         try:
