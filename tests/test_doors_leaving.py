@@ -216,6 +216,33 @@ async def test_a_response_that_waits_is_told_as_queued_until_it_goes_on(
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("completions, streamed", b'"reasoning_content": "\\nWaiting for the model, 1 ahead.\\n"'),
+        ("ag-ui", b'"activityType": "QUEUE", "content": {"position": 1, "ahead": 1, '),
+        ("native, json", b'event: queue\ndata: {"position": 1, "ahead": 1, '),
+    ],
+)
+async def test_who_waits_is_told_so(
+    doors: Cluster, ollama: FakeOllama, new_chat: Callable[[], str], name: str, told: bytes
+) -> None:
+    first, second = new_chat(), new_chat()
+    ollama.on(mark(first), HELD)
+    async with (
+        doors.client(1) as caller,
+        doors.client(2) as other,
+        other.chat(first, mark(first)) as stream,
+    ):
+        await eventually(lambda: ollama.of(mark(first)), within=60)
+        async with asked(caller, name, second, mark(second)) as run:
+            await run.until(told)
+            await other.stop(first, wait=5000)
+            await stream.rest()
+            assert await run.rest() in ("done", "stopped")
+            assert b"word4" in run.raw
+
+
 DOORS_OF_A_STREAM = ["completions, streamed", "responses, streamed", "ag-ui"]
 
 

@@ -25,7 +25,7 @@ from app.api.sse import RunStream
 from app.api.whole import Whole, json_answer
 from app.chat.question import Question
 from app.errors import Unsupported
-from app.events import End, Event, Reasoning, Text, Usage, reply_text
+from app.events import End, Event, Queue, Reasoning, Text, Usage, reply_text
 from app.runs.feed import Feed
 from app.store.keys import Chat
 
@@ -122,7 +122,8 @@ class Chunks:
             return self._chunk(f'{{"content": {quoted(event.text)}}}')
         if type(event) is End:
             return self._last_chunks(event)
-        thought = _thought(self._feed, number, event, self._base)
+        waits = f"\nWaiting for the model, {event.ahead} ahead.\n" if type(event) is Queue else ""
+        thought = waits or _thought(self._feed, number, event, self._base)
         return self._chunk(f'{{"reasoning_content": {quoted(thought)}}}') if thought else ""
 
     def _chunk(self, delta: str, finish: str = "null") -> str:
