@@ -19,6 +19,7 @@ from tests.world.fakes.reply import Reply, ToolCall
 from tests.world.waiting import eventually
 
 SCHEMA: TypeAdapter[Any] = TypeAdapter(Event)
+BASE = "/team/chat"
 SUM = ToolCall("calculate", {"expression": "6*7"})
 CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate"]\napprove = true\n'
 
@@ -29,7 +30,7 @@ async def the_doors(
 ) -> AsyncIterator[Cluster]:
     where: Path = tmp_path_factory.mktemp("doors")
     (where / "careful.toml").write_text(CAREFUL)
-    env = {**ollama_env(the_ollama), "AGENTS_DIR": str(where)}
+    env = {**ollama_env(the_ollama), "AGENTS_DIR": str(where), "BASE_PATH": BASE}
     async with Cluster(where, redis_url, env=env, backends=2) as cluster:
         yield cluster
 
@@ -148,10 +149,11 @@ async def test_openais_clients_read_that_a_person_is_asked_and_where_to_answer(
             while "waits for approval" not in told:
                 told += await anext(pieces)
             (waiting,) = (await two.chat_info(chat_id))["run"]["asked"]
-            assert f"/api/v1/chat/{chat_id}/approve" in told
+            address = f"{BASE}/api/v1/chat/{chat_id}/approve"
+            assert f"POST {address} " in told, "the address as it is from outside"
             assert waiting["tool_use_id"] in told
             answer = {"tool_use_id": waiting["tool_use_id"], "approve": True}
-            assert (await two.http.post(f"/api/v1/chat/{chat_id}/approve", json=answer)).status_code == 200
+            assert (await two.http.post(address, json=answer)).status_code == 200
             async for piece in pieces:
                 told += piece
     assert "calculate(6*7) = 42" in told

@@ -68,6 +68,8 @@ async def test_a_run_with_thoughts_and_a_tool(client: Client, chat_id: str, olla
 async def test_the_chat_becomes_the_thread(client: Client, chat_id: str, ollama: FakeOllama) -> None:
     await client.http.post("/api/v1/ag-ui/general", json=body(chat_id, "one"))
     asked = body(chat_id, "one", ollama.default.text, "two")
+    shown = {"id": "line", "role": "activity", "activityType": "QUEUE", "content": {"position": 1}}
+    asked["messages"].insert(1, shown)  # its client sends back all that it was told
     await client.http.post("/api/v1/ag-ui/general", json=asked)
     kept = [message["content"] for message in await client.messages(chat_id)]
     assert kept == ["one", ollama.default.text, "two", ollama.default.text]
@@ -157,7 +159,7 @@ def test_every_event_of_random_runs_is_one_of_the_protocol_whatever_was_seen_bef
         choices: list[ours.Event] = [
             ours.Text("x"), ours.Reasoning("y"), ours.Tool("t", "calculate", "running", {"a": 1}),
             ours.Tool("t", "calculate", "done", None, "2"), ours.Tool("t", "calculate", "stopped"),
-            ours.Unknown("news", "{}"),
+            ours.Queue(2, 3, 10), ours.Unknown("news", "{}"),
         ]  # fmt: skip
         middle = dice.choices(choices, k=dice.randrange(12))
         failure = dice.choice([None, ours.Failure("model_error", "Broken.")])

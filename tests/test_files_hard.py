@@ -186,7 +186,7 @@ async def test_files_that_wait_to_be_stored_count_among_what_arrives() -> None:
         return len(await arrivals.body(receive, {}, 1000))
 
     for path, held in (("/api/v1/chat/a/files", True), ("/api/v1/chat/a", False)):
-        with arrivals.holding(path, b"x" * 80):
+        with arrivals.holding(path, 80):
             assert await arrive(20) == 20
             if held:
                 with pytest.raises(Refused) as refused:

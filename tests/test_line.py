@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ollama_env
 from tests.world.client import Client
 from tests.world.cluster import Cluster
+from tests.world.doors import DOORS
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import HELD, HELD_TEXT, Reply
 from tests.world.waiting import eventually
@@ -147,9 +148,22 @@ async def test_a_key_has_a_limit_of_its_own(
         refused = await client.http.post(f"/api/v1/chat/{chat_id}-x", json={"message": "hello"})
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert int(refused.headers["Retry-After"]) > 0
+        for name in DOORS:
+            await _is_refused_at(client, name, chat_id)
         for n in range(most):
             await client.stop(f"{chat_id}-{n}", wait=5000)
         await asyncio.gather(*tasks)
+
+
+async def _is_refused_at(client: Client, name: str, chat_id: str) -> None:
+    """With the same word at every door, under /v1/ in the shape that is read there."""
+    path, asked = DOORS[name].path(chat_id, "general"), DOORS[name].body(chat_id, "general", "hello")
+    refused = await client.http.post(path, json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited"), name
+    assert int(refused.headers["Retry-After"]) > 0, name
+    if path.startswith("/v1/"):
+        assert refused.json()["error"]["message"] == refused.json()["detail"]
+        assert refused.json()["error"]["code"] == "rate_limited"
 
 
 async def _running(client: Client, count: int) -> bool:

@@ -82,6 +82,21 @@ async def test_what_does_not_fit_into_the_window_is_left_out_and_told(
             await client.ask(chat_id, f"short {n}")
         assert len(sent(ollama, "short 7")) == 15
         assert "left_out" not in (await client.messages(chat_id))[-1]["facts"]
+        assert await _turns_sent_beside(client, ollama, "") == 7
+        assert await _turns_sent_beside(client, ollama, "word " * 700) in (1, 3, 5), (
+            "it takes of the same room"
+        )
+
+
+async def _turns_sent_beside(client: Client, ollama: FakeOllama, system: str) -> int:
+    """Of seven turns that a client brings, with these instructions of its own."""
+    question = f"brought with {len(system)}."
+    turns = [{"role": ("user", "assistant")[n % 2], "content": "word " * 60} for n in range(6)]
+    messages = [{"role": "system", "content": system}, *turns, {"role": "user", "content": question}]
+    answer = await client.http.post("/v1/chat/completions", json={"model": "general", "messages": messages})
+    assert answer.status_code == 200, answer.text
+    assert system.strip() in ollama.of(question)[0].body["messages"][0]["content"]
+    return len(sent(ollama, question))
 
 
 async def test_a_model_with_a_smaller_window_than_was_asked_for_is_not_overfilled(

@@ -153,7 +153,7 @@ class _Gate:
             return
         headers = dict(scope["headers"])
         try:
-            body = await self._admit(scope, headers, receive)
+            arrived = [await self._admit(scope, headers, receive)]
         except Refused as refused:
             answer = plain(refused.status, refused.detail)
             if refused.last:
@@ -162,12 +162,13 @@ class _Gate:
             return
         except Gone:
             return
-        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def once() -> Message:
-            return whole.pop() if whole else await receive()
+            if not arrived:
+                return await receive()
+            return {"type": "http.request", "body": arrived.pop(), "more_body": False}
 
-        with self._arrivals.holding(scope["path"], body):
+        with self._arrivals.holding(scope["path"], len(arrived[0])):
             await self._app(scope, once, send)
 
     def _meant(self, path: str, host: bytes) -> bool:

@@ -1,10 +1,11 @@
 """The events of a run as AG-UI's, written by hand and checked against its package in the tests."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from app.api.doors import ASSISTANT
-from app.events import OPEN, End, Event, Reasoning, Start, Text, Tool
+from app.events import OPEN, End, Event, Queue, Reasoning, Start, Text, Tool
 from app.runs.feed import Feed
 
 PROTOCOL = "1.0"
@@ -78,6 +79,9 @@ class AgUi:
             case Start():
                 value = {"backend": event.backend, "model": event.model}
                 return [self.opening(event), {"type": "CUSTOM", "name": "chat.run", "value": value}]
+            case Queue():
+                shown = {"messageId": f"{run_id}-line", "activityType": "QUEUE", "content": asdict(event)}
+                return [{"type": "ACTIVITY_SNAPSHOT", **shown}]
             case Tool(status="running") if event.tool_use_id in self._asked:
                 return []
             case Tool():

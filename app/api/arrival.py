@@ -73,9 +73,9 @@ class Arrivals:
         return body
 
     @contextlib.contextmanager
-    def holding(self, path: str, body: bytes) -> Iterator[None]:
+    def holding(self, path: str, size: int) -> Iterator[None]:
         """A file counts until it is stored: those that wait for Redis hold memory too."""
-        length = len(body) if path == _IMPORT or _FILES.fullmatch(path) else 0
+        length = size if path == _IMPORT or _FILES.fullmatch(path) else 0
         self._bytes += length
         try:
             yield

@@ -1,10 +1,12 @@
 """What the doors for other programs share: names of agents and chats, turns, endings, lines of tools."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -33,6 +35,18 @@ class Part(BaseModel):
     @property
     def is_picture(self) -> bool:
         return self.type in ("image_url", "input_image")
+
+
+class Lean(APIRoute):
+    """A route whose request is gone, with the conversation in its body, when its answer begins to stream."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def lean(request: Request) -> Response:
+            return await handler(Request(request.scope, request.receive))
+
+        return lean
 
 
 async def opened(here: Here) -> None:
@@ -89,22 +103,21 @@ def given(messages: Iterable[Message]) -> tuple[tuple[Message, ...], Message]:
     return tuple(turns), asked
 
 
-def tool_line(feed: Feed, number: int, event: Event) -> str:
+def tool_line(feed: Feed, number: int, event: Event, base: str) -> str:
     """One line that tells a tool call that is over or waits for a person, and nothing for other events."""
     if type(event) is not Tool or event.status == "running":
         return ""
     if event.status == "asked":
-        return asked_line(feed.chat_id, event)
+        return asked_line(feed.chat_id, event, base)
     begun = (one for one in feed.events[:number] if type(one) is Tool and one.status in OPEN)
     return call_line(event, next((one.input for one in begun if one.tool_use_id == event.tool_use_id), None))
 
 
-def asked_line(chat_id: str, event: Tool) -> str:
-    """One line that tells that a person must agree, and where."""
+def asked_line(chat_id: str, event: Tool, base: str) -> str:
+    """One line that tells that a person must agree, and where; `base` is what BASE_PATH says."""
     body = json.dumps({"tool_use_id": event.tool_use_id, "approve": True})
-    return (
-        f"\n{_as_call(event, event.input)} waits for approval: POST /api/v1/chat/{chat_id}/approve {body}\n"
-    )
+    address = f"{base}/api/v1/chat/{chat_id}/approve"
+    return f"\n{_as_call(event, event.input)} waits for approval: POST {address} {body}\n"
 
 
 def call_line(event: Tool, asked: Any) -> str:

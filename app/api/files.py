@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1", tags=["files"])
 MOST_NAME = 100
 _AS_IT_IS: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"format": "binary"}}}}
 _ATTACHMENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file", "content": {"application/octet-stream": {}}}
+    200: {"description": "The file", "content": {"text/*": {}, "image/*": {}}}
 }
 
 

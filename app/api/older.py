@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
 from app.api.bodies.service import OlderAsk, OlderReply
 from app.api.chats import check_length
@@ -11,9 +11,11 @@ from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.sse import RunStream, plain_piece
-from app.api.whole import told_failure, whole
+from app.api.whole import Whole, json_answer
 from app.chat.question import Question
-from app.events import reply_text
+from app.events import End, reply_text
+from app.runs.feed import Feed
+from app.settings import Settings
 from app.store.keys import Chat
 
 router = APIRouter(tags=["older API"])
@@ -22,7 +24,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {200: {"description": "The reply", "con
 
 
 @router.post("/chat", response_model=OlderReply, responses=_TEXT | answers(400, 409, 413, 502, 503))
-async def chat(ask: OlderAsk, request: Request, here: Here, of: Owner) -> Any:
+async def chat(ask: OlderAsk, here: Here, of: Owner) -> Any:
     """Send a message; the reply comes whole, or as plain text in pieces with `stream`."""
     check_length(ask.message, here.settings)
     one = Chat(of, ask.conversation_id or uuid.uuid4().hex)
@@ -31,14 +33,14 @@ async def chat(ask: OlderAsk, request: Request, here: Here, of: Owner) -> Any:
     if ask.stream:
         headers = {"X-Conversation-Id": one.id, "X-Run-Id": question.run_id}
         return RunStream(reading, plain_piece, "text/plain; charset=utf-8", headers, hello=b"", heartbeat=b"")
-    end = await whole(reading, request)
-    if end is None:
-        return Response(status_code=204)
-    told_failure(end.error)
+    return Whole(reading, lambda end: json_answer(_told_reply(reading.feed, end, here.settings), {}))
+
+
+def _told_reply(feed: Feed, end: End, settings: Settings) -> OlderReply:
     return OlderReply(
-        reply=reply_text(reading.feed.events),
-        conversation_id=one.id,
-        model=getattr(reading.feed.events[0], "model", here.settings.model_id),
-        provider=here.settings.provider,
+        reply=reply_text(feed.events),
+        conversation_id=feed.chat_id,
+        model=getattr(feed.events[0], "model", settings.model_id),
+        provider=settings.provider,
         outcome=end.outcome,
     )

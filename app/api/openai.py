@@ -8,27 +8,28 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header
 
 from app.agents.wishes import Wishes
 from app.api.brought import Brought
-from app.api.doors import chat_id, finish_of, given, known, opened, system_of, tool_line
+from app.api.doors import Lean, chat_id, finish_of, given, known, opened, system_of, tool_line
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.openai_bodies import Ask, Choice, Completion, Counted, Model, Models, Said
 from app.api.problems import answers
 from app.api.sse import RunStream
-from app.api.whole import told_failure, whole
+from app.api.whole import Whole, json_answer
 from app.chat.question import Question
 from app.errors import Unsupported
-from app.events import End, Event, Reasoning, Text, Usage, reply_text
+from app.events import End, Event, Queue, Reasoning, Text, Usage, reply_text
 from app.runs.feed import Feed
 from app.store.keys import Chat
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)], route_class=Lean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,7 @@ async def openai_model(model: str, here: Here, _: Owner) -> Model:
     response_model=Completion,
     responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
 )
-async def chat_completions(
-    ask: Ask, request: Request, here: Here, of: Owner, place: Annotated[Kept, Depends(_place)]
-) -> Any:
+async def chat_completions(ask: Ask, here: Here, of: Owner, place: Annotated[Kept, Depends(_place)]) -> Any:
     """Send a conversation; the reply comes whole, or as OpenAI's chunks with `stream`."""
     _check(ask)
     chat, run_id = Chat(of, place.id), uuid.uuid4().hex
@@ -98,26 +97,22 @@ async def chat_completions(
     created = int(time.time())
     if ask.stream:
         counted = bool((ask.stream_options or {}).get("include_usage"))
-        chunks = Chunks(reading.feed, ask.model, created, counted=counted)
+        chunks = Chunks(reading.feed, ask.model, created, here.settings.base_path, counted=counted)
         return RunStream(
             reading, chunks, "text/event-stream; charset=utf-8", headers,
             hello=chunks.first, heartbeat=chunks.heartbeat,
         )  # fmt: skip
-    end = await whole(reading, request)
-    if end is None:
-        return Response(status_code=204)
-    told_failure(end.error)
-    completion = _completion(reading.feed, end, ask.model, created)
-    return Response(completion.model_dump_json(exclude_none=True), 200, headers, "application/json")
+    made = partial(_completion, reading.feed, ask.model, created, here.settings.base_path)
+    return Whole(reading, lambda end: json_answer(made(end), headers, whole=False))
 
 
 class Chunks:
     """The events of a run as chunks; the first is sent before the model is asked."""
 
-    def __init__(self, feed: Feed, model: str, created: int, *, counted: bool) -> None:
+    def __init__(self, feed: Feed, model: str, created: int, base: str, *, counted: bool) -> None:
         head = {"id": f"chatcmpl-{feed.run_id}", "object": "chat.completion.chunk"}
         self._head = json.dumps(head | {"created": created, "model": model})[:-1]
-        self._feed = feed
+        self._feed, self._base = feed, base
         self._counted = counted
         self.first = self._chunk('{"role": "assistant", "content": ""}').encode()
         self.heartbeat = self._chunk("{}").encode()
@@ -127,7 +122,8 @@ class Chunks:
             return self._chunk(f'{{"content": {quoted(event.text)}}}')
         if type(event) is End:
             return self._last_chunks(event)
-        thought = event.text if type(event) is Reasoning else tool_line(self._feed, number, event)
+        waits = f"\nWaiting for the model, {event.ahead} ahead.\n" if type(event) is Queue else ""
+        thought = waits or _thought(self._feed, number, event, self._base)
         return self._chunk(f'{{"reasoning_content": {quoted(thought)}}}') if thought else ""
 
     def _chunk(self, delta: str, finish: str = "null") -> str:
@@ -167,11 +163,12 @@ def _counted(usage: Usage) -> Counted:
     return Counted(prompt_tokens=asked, completion_tokens=said, total_tokens=asked + said)
 
 
-def _completion(feed: Feed, end: End, model: str, created: int) -> Completion:
-    thoughts = (
-        event.text if type(event) is Reasoning else tool_line(feed, number, event)
-        for number, event in enumerate(feed.events, 1)
-    )
+def _thought(feed: Feed, number: int, event: Event, base: str) -> str:
+    return event.text if type(event) is Reasoning else tool_line(feed, number, event, base)
+
+
+def _completion(feed: Feed, model: str, created: int, base: str, end: End) -> Completion:
+    thoughts = (_thought(feed, number, event, base) for number, event in enumerate(feed.events, 1))
     said = Said(content=reply_text(feed.events), reasoning_content="".join(thoughts).strip() or None)
     choice = Choice(message=said, finish_reason=finish_of(end))
     return Completion(

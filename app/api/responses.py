@@ -3,20 +3,22 @@
 import contextlib
 import time
 import uuid
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.agents.wishes import Wishes
 from app.api.brought import Brought, Content
-from app.api.doors import given, known, opened, system_of
+from app.api.doors import Lean, given, known, opened, system_of
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.openai_bodies import Create, Forgotten, ResponseBody
 from app.api.problems import answers
+from app.api.runs import live_runs
 from app.api.sse import RunStream
 from app.api.story import STEP, Story
-from app.api.whole import told_failure, whole
+from app.api.whole import Whole, json_answer
 from app.backend import Backend
 from app.chat.question import Question
 from app.errors import NotFound, Unsupported
@@ -25,7 +27,7 @@ from app.runs.readers import Reading
 from app.store.keys import Chat
 from app.store.records import Message
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(opened)], route_class=Lean)
 
 
 RunOf = Annotated[str, Path(pattern=r"^resp_[A-Za-z0-9_-]{8,64}$", examples=["resp_…"])]
@@ -39,7 +41,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     response_model=ResponseBody,
     responses=_STREAM | answers(400, 404, 409, 413, 502, 503),
 )
-async def create_response(ask: Create, request: Request, here: Here, of: Owner) -> Any:
+async def create_response(ask: Create, here: Here, of: Owner) -> Any:
     """Ask for a response: whole, as a stream, or in the background."""
     _check(ask)
     run_id, agent = uuid.uuid4().hex, known(here, ask.model)
@@ -49,18 +51,18 @@ async def create_response(ask: Create, request: Request, here: Here, of: Owner) 
         await here.store.responses.note(of, run_id, record)
     reading = await here.chats.send(chat, question, leaving_ends=not ask.background)
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
-    story = Story(run_id, record)
+    story = Story(run_id, record, here.settings.base_path)
     if ask.stream:
         return _stream(reading, story, headers)
     if ask.background:
         reading.close()
-        return _answer(story, headers)
-    end = await whole(reading, request)
-    if end is None:
-        return Response(status_code=204)
-    told_failure(end.error)
-    story.all(reading.feed.events)
-    return _answer(story, headers)
+        return json_answer(story.body(), headers)
+
+    def made(_: End) -> Response:
+        story.all(reading.feed.events)
+        return json_answer(story.body(), headers)
+
+    return Whole(reading, made)
 
 
 @router.get("/responses/{response_id}", response_model=ResponseBody, responses=_STREAM | answers(404, 503))
@@ -74,13 +76,14 @@ async def read_response(
     """A response and what it says so far; with `stream` what comes behind `starting_after`."""
     run_id, chat, record = await _noted(response_id, here, of)
     if not stream:
-        return _answer(await _so_far(here, chat, run_id, record), {"X-Chat-Id": chat.id})
+        told = await _so_far(here, chat, run_id, record)
+        return json_answer(told.body(), {"X-Chat-Id": chat.id})
     seen = max(0, (starting_after or 0) // STEP - 1)
     reading = await here.readers.attach(chat, f"{run_id}:{seen}", only=True)
     if reading is None:
         raise NotFound("The events of this response are no longer kept; ask for it without stream.")
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
-    return _stream(reading, Story(run_id, record), headers, starting_after or 0)
+    return _stream(reading, Story(run_id, record, here.settings.base_path), headers, starting_after or 0)
 
 
 @router.post("/responses/{response_id}/cancel", responses=answers(404, 503))
@@ -111,10 +114,6 @@ def _stream(reading: Reading, story: Story, headers: dict[str, str], seen: int =
         return story.frames(reading.feed, number, seen)
 
     return RunStream(reading, frame, "text/event-stream; charset=utf-8", headers)
-
-
-def _answer(story: Story, headers: dict[str, str]) -> Response:
-    return Response(story.body().model_dump_json(), 200, headers, "application/json")
 
 
 def _check(ask: Create) -> None:
@@ -194,15 +193,24 @@ def _record(ask: Create, chat: Chat) -> dict[str, Any]:
 async def _noted(response_id: str, here: Backend, of: str) -> tuple[str, Chat, dict[str, Any]]:
     """The run, the chat and the record of a response. Raises `NotFound`."""
     run_id = response_id.removeprefix("resp_")
-    record = await here.store.responses.noted(of, run_id)
-    if record is None:
-        raise NotFound("There is no such response, or it is no longer kept.")
+    record = await here.store.responses.noted(of, run_id) or await _of_another_door(here, of, run_id)
     return run_id, Chat(of, record["chat_id"]), record
+
+
+async def _of_another_door(here: Backend, of: str, run_id: str) -> dict[str, Any]:
+    """A run that goes on is a response too, wherever it was begun: from now on, as long as its chat lives."""
+    run = next((run for run in await live_runs(here, of) if run.run_id == run_id), None)
+    if run is None:
+        raise NotFound("There is no such response, or it is no longer kept.")
+    record = _record(Create(model=run.agent, input="", conversation=run.chat_id), Chat(of, run.chat_id))
+    record["created_at"] = int(datetime.fromisoformat(run.started_at).timestamp())
+    await here.store.responses.note(of, run_id, record)
+    return record
 
 
 async def _so_far(here: Backend, chat: Chat, run_id: str, record: dict[str, Any]) -> Story:
     """What a response says so far: as its log tells it, else as the chat remembers it."""
-    story = Story(run_id, record)
+    story = Story(run_id, record, here.settings.base_path)
     story.all(await here.store.log.read(chat, run_id))
     if story.empty:
         state = await here.store.memory.read(chat)

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.api.doors import asked_line, call_line, finish_of
 from app.api.openai_bodies import ResponseBody
-from app.events import End, Event, Reasoning, Start, Text, Tool, Usage
+from app.events import End, Event, Queue, Reasoning, Start, Text, Tool, Usage
 from app.runs.feed import Feed
 
 STEP = 16  # more than one event of a run can become
@@ -21,9 +21,9 @@ ENDED = {"done": "completed", "stopped": "cancelled", "failed": "failed"}
 class Story:
     """What a response says, as the events of its run tell it: its items, and OpenAI's events for each."""
 
-    def __init__(self, run_id: str, record: dict[str, Any]) -> None:
+    def __init__(self, run_id: str, record: dict[str, Any], base: str) -> None:
         self._run_id = run_id
-        self._record = record
+        self._record, self._base = record, base
         self._items: list[dict[str, Any]] = []
         self._kind = ""
         self._said: list[str] = []
@@ -45,6 +45,17 @@ class Story:
     def tell(self, event: Event) -> list[dict[str, Any]]:
         """The events of the response that this event of its run becomes."""
         self._taken += 1
+        if type(event) is End:
+            return self._over(event)
+        return [*self._moves("queued" if type(event) is Queue else "in_progress"), *self._become(event)]
+
+    def _moves(self, status: str) -> Iterator[dict[str, Any]]:
+        """Waits before a busy model, or does so no more."""
+        if status != self.status:
+            self.status = status
+            yield self._told_end(status)
+
+    def _become(self, event: Event) -> list[dict[str, Any]]:
         match event:
             case Start():
                 return [self._told_end("created"), self._told_end("in_progress")]
@@ -54,13 +65,11 @@ class Story:
                 return self._say_in_full("reasoning", text)
             case Tool(status="asked"):
                 self._asked[event.tool_use_id] = event.input
-                return self._say_in_full("reasoning", asked_line(self._record.get("chat_id", ""), event))
+                return self._say_in_full("reasoning", asked_line(self._record["chat_id"], event, self._base))
             case Tool(status="running"):
                 self._asked[event.tool_use_id] = event.input
             case Tool():
                 return self._say_in_full("reasoning", call_line(event, self._asked.get(event.tool_use_id)))
-            case End():
-                return self._over(event)
         return []
 
     def frames(self, feed: Feed, number: int, seen: int) -> str:

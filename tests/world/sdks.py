@@ -65,13 +65,16 @@ def _once(folder: Path, what: str, commands: list[list[str]]) -> None:
     mark.write_text(what)
 
 
-async def told(program: list[str], script: str, *words: str, env: Mapping[str, str] | None = None) -> Any:
+async def told(program: list[str], script: str, *words: str, within: float = 60) -> Any:
     """Runs a script of tests/clients; what it tells on its last line, as JSON."""
-    return json.loads((await output(program, SCRIPTS / script, *words, env=env)).strip().splitlines()[-1])
+    printed = await output(program, SCRIPTS / script, *words, within=within)
+    return json.loads(printed.strip().splitlines()[-1])
 
 
-async def output(program: list[str], path: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
-    """Runs a script; what it prints."""
+async def output(
+    program: list[str], path: Path, *words: str, env: Mapping[str, str] | None = None, within: float = 60
+) -> str:
+    """Runs a script for so many seconds at most; what it prints."""
     if path.suffix == ".mjs":  # packages are looked for beside the script
         path = Path(shutil.copy(path, HOME / "node"))
     process = await asyncio.create_subprocess_exec(
@@ -79,7 +82,7 @@ async def output(program: list[str], path: Path, *words: str, env: Mapping[str, 
         env={**clean_environment(), **(env or {})},
     )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within):
             out, wrong = await process.communicate()
     finally:
         if process.returncode is None:
