@@ -80,6 +80,8 @@ class Files:
             answer = await self._redis.do(self._putting(chat, file, body, token))
         if answer != b"put":
             await self._weights.put_right(chat.owner, [before])
+        else:
+            await self._weights.count_rest([chat])
         if answer == b"full":
             raise TooLarge(f"A chat may have up to {MOST_FILES} files. Begin a new chat.")
 
@@ -107,6 +109,7 @@ class Files:
         for file in missing:
             if (body := await load(file)) is not None:
                 await self._redis.do(self._putting(chat, file, body, token))
+        await self._weights.count_rest([chat])
 
     async def copy(self, source: Chat, target: Chat, files: Sequence[Filed]) -> None:
         """Puts these files into another chat of the same owner, all or none. Raises `TooLarge`."""
