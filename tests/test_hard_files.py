@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.errors import NotFound
+from app.errors import NotFound, TooLarge
+from app.events import End, Usage
 from app.settings import Settings
 from app.store.approvals import AskedCall
 from app.store.asked import Asked
 from app.store.filed import Filed
+from app.store.files import MOST_FILES
 from app.store.keys import Chat, file_weights
-from app.store.records import LiveRun
+from app.store.records import LastWords, LiveRun, Message
 from app.store.store import Store
 from tests.world.redis_server import connect
 
@@ -53,6 +55,44 @@ async def test_a_chat_deleted_while_files_come_holds_nothing_uncounted(
             row = await redis.hget(f"hard-files:{file_weights('racer')}", chat.id)
             assert int(str(row or 0).split(" ")[0]) >= held
             await store.shelf.delete(chat)
+
+
+async def counted(redis_url: str, owner: str) -> int:
+    async with connect(redis_url) as redis:
+        return int(await redis.hget(f"hard-files:{file_weights(owner)}", ":total") or 0)
+
+
+async def test_files_that_find_no_place_are_refused_and_not_counted(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat, many = Chat("many", chat_id), dict(a_text(n) for n in range(MOST_FILES + 1))
+
+    async def load(file: Filed) -> bytes:
+        return many[file]
+
+    with pytest.raises(TooLarge):
+        await store.files.put_all(chat, [*many], load)
+    assert await counted(redis_url, "many") == 0
+    await store.files.put_all(chat, [*many][:-3], load)
+    held = await counted(redis_url, "many")
+    with pytest.raises(TooLarge):
+        await store.files.put_all(chat, [*many][-3:], load)
+    assert held < await counted(redis_url, "many") < held + 3 * max(map(len, many.values()))
+    await store.shelf.delete(chat)
+    assert await counted(redis_url, "many") == 0
+
+
+async def test_files_for_one_reply_give_their_room_back_when_it_ends(
+    store: Store, redis_url: str, chat_id: str
+) -> None:
+    chat, (file, body) = Chat("brief", chat_id), a_text(1)
+    await store.files.put(chat, file, body)
+    run = LiveRun("run-00001", 0, "general", "demo", "demo", "b", store.leases.process, "a1", keep=False)
+    await store.memory.start(chat, run, Asked("hello", "d"), [])
+    assert await counted(redis_url, "brief") > 0
+    end = End("done", "end_turn", Usage(0, 0, False), 0)
+    await store.memory.end(chat, run, "w", LastWords(Message("assistant", "x", outcome="done"), [end], 1))
+    assert await counted(redis_url, "brief") == 0
 
 
 ABOUT = json.dumps(a_text(1)[0].entry())

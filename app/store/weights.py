@@ -71,6 +71,18 @@ return 1
     tail=True,
 )
 
+# takes a chat off that has just lost its files, all of them
+DROP = Script(
+    NUMBERS
+    + """
+local was = string.match(redis.call('HGET', weights, chat_id) or '', '^%d+')
+if redis.call('HDEL', weights, chat_id) == 1 then add(weights, ':total', -(sane(was) or 0)) end
+return 1
+""",
+    keys="weights",
+    args="chat_id",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:
@@ -158,6 +170,11 @@ class Weights:
             held = zip(some, await self._redis.do_all(asked, check=False), strict=True)
             await self.put_right(owner, [Weight(*one, int(n or 0)) for one, n in held if _is_count(n)])
         return True
+
+
+def dropped(chat: Chat) -> Command:
+    """Describes that the files of this chat are no more."""
+    return DROP(weights=file_weights(chat.owner), chat_id=chat.id)
 
 
 def _was_before(value: bytes, at_ms: int) -> bool:
