@@ -138,6 +138,11 @@ class Approvals:
                 return "over"
         return "unknown"
 
+    async def all_asked(self, chat: Chat, tool_use_ids: Sequence[str]) -> bool:
+        """Whether each of these calls is there, answered or not."""
+        rows = await self._redis.do(command("HMGET", chat.approvals, *tool_use_ids)) if tool_use_ids else []
+        return all((row or b"").count(b" ") > 1 for row in rows)  # the other fields have one at most
+
     async def forget_lasting(self, chat: Chat) -> list[str]:
         """Forgets what was answered for the whole chat; the tools that it was answered for."""
         names = await self._redis.do(command("HKEYS", chat.key))
