@@ -17,6 +17,7 @@ from app.store.files import MOST_FILES
 from app.store.keys import Chat, file_weights
 from app.store.records import LastWords, LiveRun, Message
 from app.store.store import Store
+from app.store.waiting import read_all
 from tests.world.redis_server import connect
 
 ROUNDS = 150
@@ -141,3 +142,10 @@ async def test_an_answer_that_nobody_can_read_agrees_to_nothing(
     async with connect(redis_url) as redis:
         await redis.hset(f"hard-files:{key}", field, junk)
     assert await store.approvals.question(chat, run, call, life=60) == "lapsed"
+
+
+@pytest.mark.parametrize("told", [{"text": 5}, {"text": "x", "agent": []}, {"text": None}, []])
+def test_what_waits_and_is_no_message_is_passed_over(told: Any) -> None:
+    sound = b'run-00002 1 {"text": "x"}'
+    entries = [b"run-00001 1 " + json.dumps(told).encode(), sound]
+    assert [one.run_id for one in read_all(entries)] == ["run-00002"]
