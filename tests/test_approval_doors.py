@@ -173,3 +173,29 @@ async def test_a_whole_reply_waits_for_the_person(doors: Cluster, chat_id: str) 
 async def asked_in(client: Client, chat_id: str) -> list[dict[str, Any]]:
     live = (await client.chat_info(chat_id))["run"]
     return list(live.get("asked", [])) if live else []
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [
+        ({"status": "resolved", "payload": {"approved": "yes"}}, 422),
+        ({"status": "resolved", "payload": {"approved": True, "for": "ever"}}, 422),
+        ({"interruptId": "tooluse_of_nobody", "status": "resolved", "payload": {"approved": True}}, 404),
+        ({"interruptId": ":attempt", "status": "cancelled"}, 404),
+    ],
+)
+async def test_of_answers_some_of_which_are_wrong_none_counts(
+    doors: Cluster, chat_id: str, second: dict[str, Any], status: int
+) -> None:
+    async with doors.client() as one:
+        (*_, last) = await run(one, body(chat_id))
+        (interrupt,) = last["outcome"]["interrupts"]
+        entries = [*resume(interrupt["id"])["resume"], {"interruptId": interrupt["id"], **second}]
+        asked = body(chat_id, resume=entries)
+        answer = await one.http.post("/api/v1/ag-ui/careful", json=asked)
+        assert answer.status_code == status
+        too_many = await one.http.post("/api/v1/ag-ui/careful", json=body(chat_id, resume=entries[:1] * 33))
+        assert too_many.status_code == 422
+        waiting = (await one.chat_info(chat_id))["run"]["asked"]
+        assert [call["tool_use_id"] for call in waiting] == [interrupt["id"]]
+        await one.stop(chat_id, wait=5000)

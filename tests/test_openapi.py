@@ -42,3 +42,12 @@ async def test_random_requests_find_nothing(
     finally:
         await random_requests.end(SIGTERM)
     assert all(program.running for program in cluster.backends.values())
+
+
+async def test_every_answer_says_what_is_in_it(cluster: Cluster) -> None:
+    async with cluster.client(1) as client:
+        schemas = (await client.get("/openapi.json"))["components"]["schemas"]
+    empty = [
+        name for name, one in schemas.items() if one.get("type") == "object" and not one.get("properties")
+    ]
+    assert not empty

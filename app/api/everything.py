@@ -136,4 +136,4 @@ def _mistake(error: ValidationError) -> str:
     """The first mistake and where it is; nothing of what was sent."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part)[:40] for part in first["loc"]) or "line"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

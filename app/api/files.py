@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import unicodedata
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -14,7 +15,9 @@ from app.api.bodies.fields import FileId
 from app.api.bodies.messages import FileBody
 from app.api.here import Here, OneChat
 from app.api.problems import answers
+from app.errors import NotFound
 from app.store.filed import Filed
+from app.store.files import NO_FILE
 
 router = APIRouter(prefix="/api/v1", tags=["files"])
 
@@ -63,7 +66,16 @@ async def read_file(chat: OneChat, file_id: Annotated[FileId, Path()], here: Her
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(here.store.files.pieces(chat, file), headers=headers)
+    pieces = here.store.files.pieces(chat, file)
+    if (first := await anext(pieces, None)) is None:  # it has gone meanwhile
+        raise NotFound(NO_FILE)
+    return StreamingResponse(_all_of(first, pieces), headers=headers)
+
+
+async def _all_of(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def file_of(body: bytes, content_type: str, most_picture: int, name: str = "") -> Filed:

@@ -191,7 +191,10 @@ async def _expected(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
-    found = [{"loc": _faulty_place(one["loc"]), "msg": one["msg"]} for one in error.errors()[:20]]
+    found = [
+        {"loc": _faulty_place(one["loc"]), "msg": one["msg"].removeprefix("Value error, ")}
+        for one in error.errors()[:20]
+    ]
     told = _sentence(found)
     if any(one["loc"] == ["body"] for one in found) and "json" not in request.headers.get("content-type", ""):
         told = "The body must come with the header Content-Type: application/json."

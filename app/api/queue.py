@@ -16,11 +16,14 @@ router = APIRouter(prefix="/api/v1", tags=["chats"])
 QUEUED: dict[int | str, dict[str, Any]] = {202: {"model": QueuedBody, "description": "The message waits"}}
 
 
-@router.delete("/chat/{chat_id}/queue/{run_id}", responses=answers(404, 503))
+@router.delete(
+    "/chat/{chat_id}/queue/{run_id}", responses=answers(404, 503), response_model_exclude_unset=True
+)
 async def take_back(chat: OneChat, run_id: Annotated[RunId, Path()], here: Here) -> TakenBack:
     """Take back a message that waits."""
     waiting = await here.store.queues.take_back(chat, run_id)
-    return TakenBack(chat_id=chat.id, run_id=waiting.run_id, message=waiting.text, **files_of(waiting))
+    told = {"chat_id": chat.id, "run_id": waiting.run_id, "message": waiting.text, **files_of(waiting)}
+    return TakenBack(status="taken_back", **told)
 
 
 def queued(chat_id: str, waiting: Waiting) -> Response:

@@ -9,22 +9,28 @@ from typing import Any
 from ag_ui.core import ResumeEntry, RunAgentInput
 from fastapi.exceptions import RequestValidationError
 
+from app.agents.calls import MOST_CALLS
 from app.api.agui_frames import AgUi
 from app.api.sse import RunStream
 from app.backend import Backend
 from app.errors import NotFound
 from app.events import Event, Start, Tool
+from app.store.approvals import Lasting
 from app.store.keys import Chat
 
 _GONE = "The events of that run are no longer kept."
 
 
 async def resumed(here: Backend, chat: Chat, ask: RunAgentInput, *, leaving_ends: bool) -> RunStream:
-    """Answers all that is answered here, and streams what comes behind it.
+    """Answers all that is answered here, or nothing where any of it cannot be; streams what comes behind it.
 
     Raises `NotFound`, `NotAsked`, `RedisUnavailable`.
     """
-    calls = [await _answer(here, chat, entry) for entry in ask.resume or ()]
+    said = [_said(entry) for entry in ask.resume or ()]
+    if len(said) > MOST_CALLS:
+        raise _wrong(f"at most {MOST_CALLS} at once")
+    await here.approving.check(chat, [used for used, *_ in said])
+    calls = [await _answer(here, chat, *one) for one in said]
     run_id = calls[-1][0]
     events = await here.store.log.read(chat, run_id)
     asked = {used for _, used in calls}
@@ -42,16 +48,26 @@ async def resumed(here: Backend, chat: Chat, ask: RunAgentInput, *, leaving_ends
     return RunStream(reading, frame, "text/event-stream; charset=utf-8", headers, hello=hello)
 
 
-async def _answer(here: Backend, chat: Chat, entry: ResumeEntry) -> tuple[str, str]:
-    """The run that asked, and its call; an answer that was given up refuses."""
+def _said(entry: ResumeEntry) -> tuple[str, bool, Lasting]:
+    """What was answered to which call; an answer that was given up refuses."""
     told: Any = entry.payload if isinstance(entry.payload, dict) else {"approved": entry.payload}
     told = told if entry.status == "resolved" else {"approved": False}
     approve, lasts = told.get("approved"), told.get("for", "once")
     if not isinstance(approve, bool) or lasts not in ("once", "chat"):
-        wrong = {"loc": ("body", "resume", "payload"), "type": "value_error"}
-        raise RequestValidationError([wrong | {"msg": 'must be {"approved": true or false}'}])
-    call = await here.approving.decide(chat, entry.interrupt_id, approve=approve, lasting=lasts)
+        raise _wrong('must be {"approved": true or false}')
+    return entry.interrupt_id, approve, lasts
+
+
+async def _answer(here: Backend, chat: Chat, used: str, approve: bool, lasts: Lasting) -> tuple[str, str]:
+    """The run that asked, and its call."""
+    call = await here.approving.decide(chat, used, approve=approve, lasting=lasts)
     return call.run_id, call.tool_use_id
+
+
+def _wrong(told: str) -> RequestValidationError:
+    return RequestValidationError(
+        [{"loc": ("body", "resume", "payload"), "type": "value_error", "msg": told}]
+    )
 
 
 def _asks(event: Event, calls: set[str]) -> bool:

@@ -28,7 +28,7 @@ _MESSAGES = {
 Wait = Annotated[int, Query(ge=0, le=5000, description="Milliseconds to wait for the end")]
 
 
-@router.post("/stop/bulk", status_code=202, responses=answers(413, 503))
+@router.post("/stop/bulk", status_code=202, responses=answers(413, 503), response_model_exclude_unset=True)
 async def stop_many(body: BulkBody, here: Here, of: Owner, wait: Wait = 0) -> BulkAnswer:
     """Stop the replies of many chats."""
     chats = [Chat(of, chat_id) for chat_id in dict.fromkeys(body.chat_ids)]
@@ -39,11 +39,17 @@ async def stop_many(body: BulkBody, here: Here, of: Owner, wait: Wait = 0) -> Bu
     results = [_stop_answer(chat, stopped, here) for chat, stopped in zip(chats, found, strict=True)]
     successful = sum(answer.status == "accepted" for answer in results)
     return BulkAnswer(
-        results=results, total=len(results), successful=successful, failed=len(results) - successful
+        status="accepted",
+        results=results,
+        total=len(results),
+        successful=successful,
+        failed=len(results) - successful,
     )
 
 
-@router.post("/stop/{chat_id}", status_code=202, responses=answers(413, 503))
+@router.post(
+    "/stop/{chat_id}", status_code=202, responses=answers(413, 503), response_model_exclude_unset=True
+)
 async def stop_chat(chat: OneChat, here: Here, body: StopBody | None = None, wait: Wait = 0) -> StopAnswer:
     """Stop the reply being made in a chat, on whichever backend it is made."""
     run_id, seen = (body.run_id, body.seen) if body else (None, None)
@@ -58,6 +64,7 @@ def _stop_answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend)
         )  # fmt: skip
     return StopAnswer(
         chat_id=chat.id,
+        status="accepted",
         message=_MESSAGES[stopped.result],
         run_id=stopped.run_id,
         result=stopped.result,

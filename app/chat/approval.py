@@ -7,7 +7,7 @@ where nobody answers in time the call is refused.
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from loguru import logger
 
@@ -24,6 +24,7 @@ from app.store.store import Store
 
 KEPT_SECONDS = 60  # an answer that comes too late, or twice, is understood so long
 
+_UNKNOWN = "No tool call with this id waits in this chat."
 _OVER = "The reply that asked this has ended. Nothing waits any more."
 _LAPSED = "Nobody answered in time, so it was refused. Nothing waits any more."
 _OTHER = "This has been answered otherwise before; the first answer counts."
@@ -72,7 +73,12 @@ class Approving:
                 raise NotAsked(_LAPSED if answer == "lapsed" else _OTHER)
             case "over":
                 raise NotAsked(_OVER)
-        raise NotFound("No tool call with this id waits in this chat.")
+        raise NotFound(_UNKNOWN)
+
+    async def check(self, chat: Chat, tool_use_ids: Sequence[str]) -> None:
+        """Raises `NotFound` where any of these calls was never asked about in this chat."""
+        if not await self._approvals.all_asked(chat, tool_use_ids):
+            raise NotFound(_UNKNOWN)
 
     async def _verdict(self, run: Run, call: Tool, asked: AskedCall, answered: asyncio.Event) -> Verdict:
         shown, until = False, time.monotonic() + self._seconds

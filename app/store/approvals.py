@@ -22,6 +22,12 @@ from app.store.wire.script import Script, command
 Answer = Literal["allowed", "refused", "lapsed"]
 Lasting = Literal["once", "chat"]
 _LASTING = b"may:"
+_ANSWERS: dict[bytes, tuple[Answer, Lasting]] = {
+    b"allowed once": ("allowed", "once"),
+    b"allowed chat": ("allowed", "chat"),
+    b"refused once": ("refused", "once"),
+    b"refused chat": ("refused", "chat"),
+}
 
 # puts a call in that is not there yet, and answers what was answered; with `lapse` its time is up
 ASK = Script(
@@ -113,8 +119,8 @@ class Approvals:
             chat=chat.key, approvals=chat.approvals, call=call.tool_use_id, attempt=run.attempt,
             tool=call.name, asked=json.dumps(asdict(call)), life=life, lapse=str(int(lapse)),
         )  # fmt: skip
-        word = (await self._redis.do(script)).decode().split(" ")[0]
-        return "lapsed" if word == "over" else word or None
+        word = await self._redis.do(script)
+        return _answered(word)[0] if word else None
 
     async def decide(
         self, chat: Chat, tool_use_id: str, answer: Answer, lasting: Lasting
@@ -127,11 +133,15 @@ class Approvals:
         )  # fmt: skip
         match await self._redis.do(script):
             case [b"answered", asked, given] if call := AskedCall.read(asked):
-                word, _, lasts = given.decode().partition(" ")
-                return Answered(call, word, lasts or "once")
+                return Answered(call, *_answered(given))
             case [b"over"]:
                 return "over"
         return "unknown"
+
+    async def all_asked(self, chat: Chat, tool_use_ids: Sequence[str]) -> bool:
+        """Whether each of these calls is there, answered or not."""
+        rows = await self._redis.do(command("HMGET", chat.approvals, *tool_use_ids)) if tool_use_ids else []
+        return all((row or b"").count(b" ") > 1 for row in rows)  # the other fields have one at most
 
     async def forget_lasting(self, chat: Chat) -> list[str]:
         """Forgets what was answered for the whole chat; the tools that it was answered for."""
@@ -150,6 +160,11 @@ class Approvals:
             _unanswered(dict(pairs(row)), run.attempt) if isinstance(row, list) else []
             for row, (_, run) in zip(rows, chats, strict=True)
         ]
+
+
+def _answered(given: bytes) -> tuple[Answer, Lasting]:
+    """What was answered, and for how long; what cannot be read agrees to nothing."""
+    return _ANSWERS.get(given, ("lapsed", "once"))
 
 
 def _unanswered(row: dict[bytes, bytes], attempt: str) -> list[AskedCall]:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MOST_BYTES = 2**30  # what is larger was never taken in
+
 
 @dataclass(frozen=True, slots=True)
 class Filed:
@@ -24,7 +26,9 @@ class Filed:
         """Raises `ValueError`, `TypeError` for what is none."""
         file = cls(**told)
         texts = (file.file_id, file.media_type, file.name)
-        if not all(isinstance(text, str) for text in texts) or type(file.bytes) is not int:
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise ValueError
+        if type(file.bytes) is not int or not 0 < file.bytes <= MOST_BYTES:
             raise ValueError
         return file
 

@@ -25,6 +25,7 @@ AT_ONCE = 2  # files on their way to or from Redis: what their bytes hold here a
 
 Load = Callable[[Filed], Awaitable[bytes | None]]
 
+_TOO_MANY = f"A chat may have up to {MOST_FILES} files. Begin a new chat."
 NO_FILE = "There is no such file in this chat. Send it there first."
 
 # stores a file: `put`, `known` when the chat has it already, or `full`. The tail: its pieces. Where
@@ -80,8 +81,10 @@ class Files:
             answer = await self._redis.do(self._putting(chat, file, body, token))
         if answer != b"put":
             await self._weights.put_right(chat.owner, [before])
+        else:
+            await self._weights.count_rest([chat])
         if answer == b"full":
-            raise TooLarge(f"A chat may have up to {MOST_FILES} files. Begin a new chat.")
+            raise TooLarge(_TOO_MANY)
 
     def _putting(self, chat: Chat, file: Filed, body: bytes, token: str) -> Command:
         return PUT(
@@ -102,11 +105,20 @@ class Files:
         missing = [file for file, row in zip(files, rows, strict=True) if row is None]
         if not missing:
             return
-        token = uuid.uuid4().hex
-        await self._weights.reserve(chat, sum(map(_weight, missing)), token)
+        if len(missing) > MOST_FILES:
+            raise TooLarge(_TOO_MANY)
+        token, answers = uuid.uuid4().hex, list[bytes]()
+        before = await self._weights.reserve(chat, sum(map(_weight, missing)), token)
         for file in missing:
-            if (body := await load(file)) is not None:
-                await self._redis.do(self._putting(chat, file, body, token))
+            body = await load(file)
+            answers.append(
+                b"gone" if body is None else await self._redis.do(self._putting(chat, file, body, token))
+            )
+        if {*answers} != {b"put"}:
+            await self._weights.put_right(chat.owner, [before])
+        await self._weights.count_rest([chat])
+        if b"full" in answers:
+            raise TooLarge(_TOO_MANY)
 
     async def copy(self, source: Chat, target: Chat, files: Sequence[Filed]) -> None:
         """Puts these files into another chat of the same owner, all or none. Raises `TooLarge`."""

@@ -32,6 +32,7 @@ from app.store.scripts import END, START, UNDO
 from app.store.shelf import unlist
 from app.store.titles import title_of
 from app.store.waiting import NOWHERE, Waiting, read_all
+from app.store.weights import dropped
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, command
 
@@ -144,7 +145,7 @@ class Memory:
             expected=_or_none(words.expected), seen=_or_none(words.seen),
         )  # fmt: skip
         moved_up = [touch(chat, known=True)] if keeps else []
-        brought = [] if run.keep else [command("UNLINK", chat.files)]  # for this reply only
+        brought = [] if run.keep else [command("UNLINK", chat.files), dropped(chat)]  # for this reply only
         row = (await self._redis.do_all([script, *moved_up, *brought]))[0]
         match row:
             case [b"seen", number]:

@@ -31,7 +31,7 @@ redis.call('UNLINK', queue)
 local live = redis.call('HMGET', chat, 'run_id', 'run')
 if live[1] and holder(live[2]) then return 'running' end
 for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', logs .. run, log_ms) end
-local known = redis.call('EXISTS', chat)
+local known = redis.call('EXISTS', chat) + redis.call('EXISTS', files) > 0 and 1 or 0
 if token ~= '' and known == 0 and redis.call('GET', gone) == token then return 'deleted' end
 if token ~= '' and known == 1 then redis.call('SET', gone, token, 'PX', gone_ms) end
 redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals, files)
@@ -101,6 +101,7 @@ class Shelf:
         answer: bytes = await self._redis.do(self._deletion(chat))
         if weighed and answer != b"running":
             await self._weights.put_right(chat.owner, weighed)
+            await self._weights.count_rest([chat])
         if answer != b"running":
             await unlist(self._redis, chat.owner, [chat.id])
         return answer.decode()
@@ -130,6 +131,7 @@ class Shelf:
         await unlist(self._redis, owner, names)
         if freed := [one for one in weighed if one.chat_id in names]:
             await self._weights.put_right(owner, freed)
+            await self._weights.count_rest(Chat(owner, one.chat_id) for one in freed)
         return len(chat_ids) - len(gone)
 
     def _deletion(self, chat: Chat, *, spare: bool = False) -> Command:

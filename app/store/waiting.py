@@ -137,7 +137,10 @@ class Waiting:
         fields = json.loads(data)
         fields.pop("by", None)
         files = readable_files(fields.pop("files", None)) or []
-        return cls(run_id.decode(), created_ms=int(at), position=position, files=files, **fields)
+        found = cls(run_id.decode(), created_ms=int(at), position=position, files=files, **fields)
+        if not (isinstance(found.text, str) and isinstance(found.agent, str)):
+            raise ValueError
+        return found
 
 
 NOWHERE = Waiting("", "")

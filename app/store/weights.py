@@ -6,6 +6,7 @@ without a word: where no room is left it is looked up what is still there.
 """
 
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,10 @@ from app.store.lines import as_text
 from app.store.pieces import NOW, NUMBERS
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
-from app.store.wire.script import Script, command
+from app.store.wire.script import Command, Script, command
 
 SETTLED_MS = 30_000  # after which bytes that are not there are none that are just being stored
+NO_LIMIT = 2**50
 LOOK_SECONDS = 1.0  # between two looks at what an owner's chats hold
 LOOKED_AT = 500  # chats in one exchange
 MORE_CHATS = 1000  # beyond those that are kept: files may come before their chat
@@ -69,6 +71,18 @@ return 1
     tail=True,
 )
 
+# takes a chat off that has just lost its files, all of them
+DROP = Script(
+    NUMBERS
+    + """
+local was = string.match(redis.call('HGET', weights, chat_id) or '', '^%d+')
+if redis.call('HDEL', weights, chat_id) == 1 then add(weights, ':total', -(sane(was) or 0)) end
+return 1
+""",
+    keys="weights",
+    args="chat_id",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:
@@ -93,10 +107,7 @@ class Weights:
 
         Raises `TooLarge` where there is none.
         """
-        script = RESERVE(
-            weights=file_weights(chat.owner), chat_id=chat.id, more=more, most=self._most,
-            most_chats=self._most_chats, token=token,
-        )  # fmt: skip
+        script = self._reserving(chat, more, self._most, token)
         room = await self._redis.do(script)
         if not room and await self._look_again(chat.owner):
             room = await self._redis.do(script)
@@ -104,6 +115,22 @@ class Weights:
             most = self._most // 1024 // 1024
             raise TooLarge(f"All your files may have {most} MB. Delete a chat with files to make room.")
         return Weight(chat.id, room[0].decode(), int(room[1]))
+
+    async def count_rest(self, chats: Iterable[Chat]) -> None:
+        """Counts what is in these chats and was not counted: they were deleted while it came. Whoever puts
+        files in and whoever deletes looks when it has done so, so that the one who comes last sees it.
+        """
+        for chat in chats:
+            asked = [
+                command("HGET", file_weights(chat.owner), chat.id),
+                command("HGET", chat.files, ":bytes"),
+            ]
+            row, held = await self._redis.do_all(asked, check=False)
+            counted = _bytes_of(row)
+            if isinstance(held, bytes) and held.isdigit() and int(held) > counted:
+                await self._redis.do(
+                    self._reserving(chat, int(held) - counted, NO_LIMIT, uuid.uuid4().hex, NO_LIMIT)
+                )
 
     async def weighed(self, owner: str, chat_ids: Sequence[str]) -> list[Weight]:
         """The weights of those of these chats that have files, as nothing: so they are put right when
@@ -117,6 +144,14 @@ class Weights:
         """Writes these bytes, but where a weight has been written meanwhile."""
         words = [str(word) for one in weights for word in (one.chat_id, one.written, one.bytes)]
         await self._redis.do(PUT_RIGHT(*words, weights=file_weights(owner)))
+
+    def _reserving(
+        self, chat: Chat, more: int, most: int, token: str, most_chats: int | None = None
+    ) -> Command:
+        return RESERVE(
+            weights=file_weights(chat.owner), chat_id=chat.id, more=more, most=most,
+            most_chats=most_chats or self._most_chats, token=token,
+        )  # fmt: skip
 
     async def _look_again(self, owner: str) -> bool:
         """Takes off what has expired; whether it was time to look."""
@@ -137,10 +172,20 @@ class Weights:
         return True
 
 
+def dropped(chat: Chat) -> Command:
+    """Describes that the files of this chat are no more."""
+    return DROP(weights=file_weights(chat.owner), chat_id=chat.id)
+
+
 def _was_before(value: bytes, at_ms: int) -> bool:
     """Whether this weight was written before; what cannot be read was."""
     parts = value.split(b" ")
     return len(parts) < 3 or not parts[1].isdigit() or int(parts[1]) < at_ms
+
+
+def _bytes_of(row: object) -> int:
+    found = row.split(b" ")[0] if isinstance(row, bytes) else b""
+    return int(found) if found.isdigit() else 0
 
 
 def _is_count(value: object) -> bool:

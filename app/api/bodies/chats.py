@@ -1,15 +1,13 @@
 """What is asked of a chat and what it answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -150,11 +148,6 @@ class Unsent(BaseModel):
     run_id: str
     message: str
     files: list[FileBody] | None = None
-
-    @model_serializer(mode="wrap")
-    def _only_told(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        told: dict[str, Any] = serialize(self)
-        return {name: value for name, value in told.items() if name != "files" or value}
 
 
 class TakenBack(Unsent):
