@@ -105,13 +105,14 @@ async def _stopped(client: Client, chat_id: str) -> bool:
     return [message.get("outcome") for message in messages][1:] == ["stopped"]
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("name", LEAVING)
+# at AG-UI the question ends the answer: see the next test
+WHERE = [one for one in itertools.product(LEAVING, PHASES) if one != ("ag-ui", "while a person is asked")]
+
+
+@pytest.mark.parametrize(("name", "phase"), WHERE)
 async def test_hanging_up_is_a_stop_in_every_phase(
     doors: Cluster, ollama: FakeOllama, chat_id: str, name: str, phase: str
 ) -> None:
-    if (name, phase) == ("ag-ui", "while a person is asked"):
-        pytest.skip("there the question ends the answer: see the next test")
     one = PHASES[phase]
     ollama.on(mark(chat_id), one.reply)
     async with doors.client(1) as caller, doors.client(2) as other:
