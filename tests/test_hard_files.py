@@ -18,7 +18,9 @@ from app.store.keys import Chat, file_weights
 from app.store.records import LastWords, LiveRun, Message
 from app.store.store import Store
 from app.store.waiting import read_all
+from tests.world.client import Client
 from tests.world.redis_server import connect
+from tests.world.uploads import sent
 
 ROUNDS = 150
 
@@ -149,3 +151,11 @@ def test_what_waits_and_is_no_message_is_passed_over(told: Any) -> None:
     sound = b'run-00002 1 {"text": "x"}'
     entries = [b"run-00001 1 " + json.dumps(told).encode(), sound]
     assert [one.run_id for one in read_all(entries)] == ["run-00002"]
+
+
+@pytest.mark.parametrize("body", [b'{"x": NaN}', b"{torn", b'{"a": 1}\n{"a": 2}\n'])
+async def test_a_file_of_json_is_a_text_and_need_not_be_right(
+    client: Client, chat_id: str, body: bytes
+) -> None:
+    file = await sent(client, chat_id, body, "application/json", "log.json")
+    assert (file["media_type"], file["bytes"]) == ("text/plain", len(body))

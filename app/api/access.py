@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from app.api.arrival import Arrivals, Gone, Refused, most_at
+from app.api.arrival import Arrivals, Gone, Refused, is_file, most_at
 from app.api.base import as_meant
 from app.api.guesses import Guesses
 from app.api.hosts import SAFE, Hosts, Origins, cannot_be_rebound, host_of
@@ -184,4 +184,6 @@ class _Gate:
             raise Refused(403)
         if scope["method"] in SAFE:
             return b""
-        return await self._arrivals.body(receive, headers, most_at(scope["path"], self._file_bytes))
+        path = scope["path"]
+        most = most_at(path, self._file_bytes)
+        return await self._arrivals.body(receive, headers, most, is_file=is_file(path))

@@ -45,7 +45,12 @@ def most_at(path: str, file_bytes: int) -> int:
         return MOST_CONVERSATION
     if path == _IMPORT:
         return MOST_ARCHIVE
-    return max(file_bytes, MOST_TEXT_FILE) if _FILES.fullmatch(path) else MOST
+    return max(file_bytes, MOST_TEXT_FILE) if is_file(path) else MOST
+
+
+def is_file(path: str) -> bool:
+    """Whether what is sent there is a file, as it is."""
+    return _FILES.fullmatch(path) is not None
 
 
 class Arrivals:
@@ -56,8 +61,12 @@ class Arrivals:
         self._budget = budget
         self._bytes = 0
 
-    async def body(self, receive: Receive, headers: dict[bytes, bytes], most: int) -> bytes:
-        """The whole body. Raises `Refused`, or `Gone` when there is nobody left to answer."""
+    async def body(
+        self, receive: Receive, headers: dict[bytes, bytes], most: int, *, is_file: bool = False
+    ) -> bytes:
+        """The whole body; a file is none of ours to read. Raises `Refused`, or `Gone` when there is nobody
+        left to answer.
+        """
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > most:
             raise await _too_large(receive, most)
@@ -68,14 +77,14 @@ class Arrivals:
             raise Refused(408) from None
         if _lost(body, declared, headers):
             raise Refused(422, "The body did not arrive: send it without the header Upgrade.", last=True)
-        if _is_json(headers.get(b"content-type", b"")) and not _well_formed(body):
+        if not is_file and _is_json(headers.get(b"content-type", b"")) and not _well_formed(body):
             raise Refused(422)
         return body
 
     @contextlib.contextmanager
     def holding(self, path: str, size: int) -> Iterator[None]:
         """A file counts until it is stored: those that wait for Redis hold memory too."""
-        length = size if path == _IMPORT or _FILES.fullmatch(path) else 0
+        length = size if path == _IMPORT or is_file(path) else 0
         self._bytes += length
         try:
             yield
