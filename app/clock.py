@@ -59,6 +59,7 @@ UNCLEAR_SECONDS = 2.5  # > CALL: how long a start elsewhere may be on its way
 UNCLEAR_LOOK_SECONDS = 0.1
 UNDO_SECONDS = 1.0
 UNDO_FOR_SECONDS = 200.0
+LATE_SECONDS = (3.0, 3.0, 6.0)  # from CALL on, < SETTLED in all: a start that was given up may still arrive
 
 # Streams
 STREAM_HEARTBEAT_SECONDS = 15.0

@@ -18,7 +18,7 @@ import httpx
 
 from tests.world.fakes.reply import Reply
 from tests.world.invariants import assert_chat_holds, assert_quiet, leftovers
-from tests.world.mischief import Keeper, Mischief, Watch
+from tests.world.mischief import CAREFUL, Keeper, Mischief, Watch
 from tests.world.redis_server import command, connect
 from tests.world.rough import Rough, rough_cluster
 from tests.world.visitors import Ledger, Visitor
@@ -69,6 +69,7 @@ class Chaos:
             "largest chat read by 100": self.mischief.fat,
             "flood of thoughts": self.mischief.thoughts,
             "40,000 tool calls": self.mischief.tools,
+            "approvals waiting": self.mischief.approvals,
             "40 hang-ups at once": self.mischief.hang_ups,
         }
 
@@ -187,7 +188,10 @@ class Chaos:
 async def run(seconds: float, seed: int, where: Path) -> int:
     """Everything, and the number of violations."""
     chance = random.Random(seed)
-    async with rough_cluster(where, MEMORY_MAX_CONVERSATIONS="5000", MAX_RUNS="500") as rough:
+    (where / "careful.toml").write_text(CAREFUL)
+    async with rough_cluster(
+        where, AGENTS_DIR=str(where), MEMORY_MAX_CONVERSATIONS="5000", MAX_RUNS="500"
+    ) as rough:
         rough.ollama.on("short", Reply(tokens=150, pace=0.02))
         rough.ollama.on("long", Reply(tokens=4000, pace=0.02))
         rough.ollama.default = Reply(tokens=2)

@@ -18,12 +18,12 @@ from app.chat.naming import Naming
 from app.chat.question import Question
 from app.chat.queued import Next
 from app.chat.stop import Stopping
+from app.chat.taking import take_back
 from app.chat.turn import Turns
-from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS, UNDO_FOR_SECONDS, UNDO_SECONDS
+from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
 from app.runs.readers import Readers, Reading
 from app.runs.run import Run
-from app.store.asked import Asked
 from app.store.commands import hold, release
 from app.store.keys import Chat
 from app.store.records import Known, LiveRun, Message, OtherAgent, Started
@@ -152,8 +152,9 @@ class Chats:
                 stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))
             ):
                 run.cut()
-        except BaseException:
-            self._keep(self._undo(chat, live, asked))
+        except BaseException as error:
+            unclear = isinstance(error, RedisUnavailable | asyncio.CancelledError)
+            self._keep(take_back(self._turns, chat, live, asked, late=unclear))
             raise
         run.wishes = wished(question.wishes, met.instructions, met.temperature)
         run.alone, run.brought = question.alone, question.turns is not None
@@ -198,17 +199,6 @@ class Chats:
             return True
         run.stale_stop = value
         return False
-
-    async def _undo(self, chat: Chat, live: LiveRun, asked: Asked) -> None:
-        """Takes back a start whose answer was lost, as soon as Redis answers; else the chat stays busy."""
-        for _ in range(int(UNDO_FOR_SECONDS / UNDO_SECONDS)):
-            try:
-                await self._store.memory.undo(chat, live, asked)
-                await self._store.redis.do(release(live))
-                await self._turns.line.leave(live)
-                return
-            except RedisUnavailable:
-                await asyncio.sleep(UNDO_SECONDS)
 
     async def _clear(self, chat: Chat, question: Question, known: Known, clear_by: float) -> bool:
         """Whether the run with this id has begun; where it is just beginning, looks again a little later."""

@@ -123,7 +123,8 @@ class Archive:
                 versions=named.versions, files=named.files, token=token, updated_at=updated_ms,
                 life=self._life,
             )  # fmt: skip
-            if at := await self._redis.do(script):
+            listed = command("ZADD", index(chat.owner), "NX", updated_ms, named.id)  # in the same step
+            if at := (await self._redis.do_all([script, listed]))[0]:
                 await self._redis.do(command("ZADD", index(chat.owner), at, named.id))
                 break
         return named

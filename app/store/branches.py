@@ -141,9 +141,10 @@ class Branches:
             instructions=fork.fields.get("instructions", ""),
             temperature=fork.fields.get("temperature", ""), last_run=fork.last_run, life=self._life,
         )  # fmt: skip
-        answer: bytes = await self._redis.do(script)
+        # listed in the same step: none may be there that no list shows
+        answer, _ = await self._redis.do_all([script, touch(target, known=False)])
         if answer != b"forked":
-            return answer.decode(), False
+            return str(answer.decode()), False
         return "forked", await self._redis.do(touch(target)) > self._most
 
     async def edit(self, chat: Chat, fields: Mapping[str, str]) -> bool:

@@ -27,9 +27,11 @@ def take_stop(chat: Chat, value: str) -> Command:
     return TAKE(stop=chat.stop, value=value)
 
 
-def touch(chat: Chat, *, known: bool = False) -> Command:
-    """Puts a chat at the top of the index, with `known` only one that is in it; answers their number."""
-    return TOUCH(index=index(chat.owner), chat_id=chat.id, known="1" if known else "")
+def touch(chat: Chat, *, known: bool | None = None) -> Command:
+    """Puts a chat at the top of the index, with `known` only one that is in it, or is not; answers their
+    number.
+    """
+    return TOUCH(index=index(chat.owner), chat_id=chat.id, known="" if known is None else int(known))
 
 
 def touch_name(key: str, name: str) -> Command:

@@ -228,11 +228,13 @@ return {{1, updated_at}}
     args="run_id attempt stored life",
 )
 
-# with `known` only a chat in the index is moved up; answers how many chats there are
+# `known`: 1 where only a chat in the index is moved up, 0 where only one that is not in it comes there;
+# answers how many chats there are
 TOUCH = Script(
     NOW
     + """
-if known == '' or redis.call('ZSCORE', index, chat_id) then redis.call('ZADD', index, stamp, chat_id) end
+local there = redis.call('ZSCORE', index, chat_id) and '1' or '0'
+if known == '' or known == there then redis.call('ZADD', index, stamp, chat_id) end
 return redis.call('ZCARD', index)
 """,
     keys="index",

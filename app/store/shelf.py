@@ -1,9 +1,11 @@
 """The chats of an owner: listed, newest activity first, deleted, and the least recently used evicted."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Sequence
 
+from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.commands import touch
 from app.store.keys import Chat, index
@@ -99,11 +101,11 @@ class Shelf:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
         weighed = await self._weights.weighed(chat.owner, [chat.id])
         answer: bytes = await self._redis.do(self._deletion(chat))
-        if weighed and answer != b"running":
-            await self._weights.put_right(chat.owner, weighed)
-            await self._weights.count_rest([chat])
         if answer != b"running":
-            await unlist(self._redis, chat.owner, [chat.id])
+            with contextlib.suppress(RedisUnavailable):  # it is gone; lists and sums are set right later
+                await unlist(self._redis, chat.owner, [chat.id])
+                await self._weights.put_right(chat.owner, weighed)
+                await self._weights.count_rest([chat] if weighed else [])
         return answer.decode()
 
     async def evict(self, owner: str) -> None:

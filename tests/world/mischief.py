@@ -1,6 +1,7 @@
 """What models, neighbours in Redis and rude clients do to a running system, and what must hold meanwhile."""
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -8,16 +9,21 @@ from typing import Any
 
 import httpx
 
-from tests.world.fakes.reply import Reply
+from tests.world.fakes.reply import Reply, ToolCall
+from tests.world.pictures import png
 from tests.world.redis_server import command, connect
 from tests.world.rough import Rough
+from tests.world.uploads import sent
 from tests.world.waiting import eventually
 
 UNHELD_SECONDS = 30  # 15 s are promised; one more fault may come in between
 GARBAGE = ["not json", "\x00\x7f", "[]", "{}", "null", '{"role": 1}', "1 x {", "9" * 400]
 ODD = (("SET", "x"), ("RPUSH", "x"), ("HSET", "x", "y"), ("ZADD", "1", "x"), ("XADD", "1-0", "x", "y"))
-PARTS = ("", ":messages", ":runs", ":ids", ":versions", ":early", ":queue", ":unsent", ":readers")
+PARTS = ["", ":messages", ":runs", ":ids", ":versions", ":early", ":queue", ":unsent", ":readers"]
+PARTS += [":files", ":approvals"]
 FAT = "🙂" * 3900
+FAT_TURNS = 60  # of 32 KB: a chat at its limit in bytes
+CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate"]\napprove = ["calculate"]\n'
 CALL = {"function": {"name": "calculate", "arguments": {"expression": "1+1"}}}
 
 
@@ -32,16 +38,18 @@ class Mischief:
         rough.ollama.on("flood of thoughts", Reply(thinking=["x" * 10_000] * 3000))
         rough.ollama.on("many tools", Reply(raw=[many.encode() + b"\n"]))
         rough.ollama.on("odd probe", Reply(tokens=20))
+        call = ToolCall("calculate", {"expression": "6*7"})
+        rough.ollama.on("ask me first", Reply(tool=call, tokens=2))
 
     def _new(self) -> str:
         self.made += 1
         return f"mischief-{self.made}"
 
-    async def _ask(self, chat_id: str, message: str, seconds: float = 20) -> None:
+    async def _ask(self, chat_id: str, message: str, seconds: float = 20, **more: Any) -> None:
         """Asks and reads, whatever comes of it."""
         async with self.rough.cluster.client() as client:
             try:
-                async with client.chat(chat_id, message) as stream:
+                async with client.chat(chat_id, message, **more) as stream:
                     if stream.status == 200:
                         await stream.rest(seconds)
             except (httpx.HTTPError, TimeoutError, AssertionError):
@@ -85,19 +93,36 @@ class Mischief:
             await redis.hdel("backends", *(f"garbage-{n}" for n in range(len(GARBAGE))))
 
     async def fat(self) -> None:
-        """A chat at its limit, read by a hundred at once."""
-        chat_id = self._new()
-        for _ in range(20):
-            await self._ask(chat_id, FAT)
+        """A chat at its limit in bytes, with a picture, read by a hundred at once."""
+        chat_id, at = self._new(), "2026-01-01T00:00:00Z"
+        messages = [{"role": role, "content": FAT, "created_at": at} for role in ("user", "assistant")]
+        line = json.dumps({"chat_id": chat_id, "messages": messages * FAT_TURNS}, ensure_ascii=False)
 
-        async def read() -> None:
+        async def quietly(method: str, path: str, body: bytes | None = None) -> None:
             async with self.rough.cluster.client() as client:
-                try:
-                    await client.http.get(f"/api/v1/chat/{chat_id}")
-                except httpx.HTTPError:
-                    return
+                with contextlib.suppress(httpx.HTTPError):
+                    await client.http.request(method, f"/api/v1/{path}", content=body)
 
-        await asyncio.gather(*(read() for _ in range(100)))
+        await quietly("POST", "import", line.encode())
+        await quietly("POST", f"chat/{chat_id}/files", png(weight=200_000))
+        await asyncio.gather(*(quietly("GET", f"chat/{chat_id}") for _ in range(100)))
+        await self._ask(chat_id, "odd probe")
+
+    async def approvals(self) -> None:
+        """Replies that wait for a person, who answers on any backend while one of these is killed."""
+        chats = [self._new() for _ in range(5)]
+        asking = [asyncio.create_task(self._ask(one, "ask me first", 40, agent="careful")) for one in chats]
+        await asyncio.sleep(1)  # some wait by then
+        n = self.chance.choice(list(self.rough.cluster.numbers))
+        await self.rough.cluster.kill(n)
+        for chat_id in chats:
+            async with self.rough.cluster.client() as client:
+                with contextlib.suppress(httpx.HTTPError, AssertionError):
+                    for call in (await client.chat_info(chat_id)).get("run", {}).get("asked", []):
+                        body = {"tool_use_id": call["tool_use_id"], "approve": True}
+                        await client.http.post(f"/api/v1/chat/{chat_id}/approve", json=body)
+        await self.rough.cluster.backends[n].start()
+        await asyncio.gather(*asking)
 
     async def thoughts(self) -> None:
         await self._ask(self._new(), "flood of thoughts")
@@ -147,10 +172,12 @@ class Keeper:
         chat_id = f"kept-{self.tried}"
         async with self.rough.cluster.client() as client:
             try:
-                for n in (1, 2):
-                    await client.ask(chat_id, f"kept {n}", run_id=f"{chat_id}-run-{n}")
+                file = await sent(client, chat_id, png(weight=self.tried))
+                named = [file["file_id"]]
+                await client.ask(chat_id, "kept 1", run_id=f"{chat_id}-run-1", files=named)
+                await client.ask(chat_id, "kept 2", run_id=f"{chat_id}-run-2")
                 return chat_id, await client.messages(chat_id)
-            except (httpx.HTTPError, TimeoutError, AssertionError):
+            except (httpx.HTTPError, TimeoutError, AssertionError, KeyError):
                 return None
 
     async def try_it(self, chat_id: str) -> int:

@@ -3,7 +3,7 @@ model.
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +45,20 @@ class Rough:
         await self.cluster.heal()
 
 
-@contextlib.asynccontextmanager
-async def rough_cluster(where: Path, **env: str) -> AsyncIterator[Rough]:
+def rough_cluster(where: Path, **env: str) -> contextlib.AbstractAsyncContextManager[Rough]:
     """Start it all; `env` are settings of the backends."""
+    return rough_backends(where, env)
+
+
+@contextlib.asynccontextmanager
+async def rough_backends(
+    where: Path,
+    env: Mapping[str, str],
+    *,
+    backends: int = 3,
+    env_of: Mapping[int, Mapping[str, str]] | None = None,
+) -> AsyncIterator[Rough]:
+    """As `rough_cluster`, with another number of backends, and settings of single ones."""
     async with (
         PrivateRedis(where, "--appendonly", "yes", "--appendfsync", "always") as redis,
         FakeOllama() as ollama,
@@ -63,7 +74,7 @@ async def rough_cluster(where: Path, **env: str) -> AsyncIterator[Rough]:
             "MEMORY_MAX_CONVERSATIONS": "100000",
             **env,
         }
-        async with Cluster(where, redis.url, env=settings) as cluster:
+        async with Cluster(where, redis.url, env=settings, env_of=env_of, backends=backends) as cluster:
             rough = Rough(cluster, redis, redis_link, model_link, ollama)
             try:
                 yield rough

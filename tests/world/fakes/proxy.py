@@ -6,8 +6,9 @@ Knows nothing of what flows through it.
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 CHUNK = 65536
 
@@ -18,7 +19,8 @@ class FaultProxy:
     `delay` seconds are added to each piece of a reply, `bytes_per_second` throttles replies, `refuse` closes
     new connections at once, `freeze()` keeps connections but moves nothing. A reply is dropped (its request
     has been forwarded, the connection is then closed) for every `drop_every`-th piece, or by chance with
-    `drop_fraction`.
+    `drop_fraction`. `meets` is asked of every piece of a request: `lose` drops its reply, a number holds it
+    back for so many seconds, on its own connection alone; it arrives then, whoever has gone meanwhile.
     """
 
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
@@ -27,6 +29,7 @@ class FaultProxy:
         self.refuse = False
         self.drop_every = 0
         self.drop_fraction = 0.0
+        self.meets: Callable[[bytes], Literal["lose"] | float] = lambda _: 0.0
         self.replies = 0
         self.dropped = 0
         self._target = (host, port)
@@ -49,6 +52,7 @@ class FaultProxy:
         """Pass everything again. Connections that were cut stay cut."""
         self.delay, self.bytes_per_second, self.drop_every, self.drop_fraction = 0.0, 0, 0, 0.0
         self.refuse = False
+        self.meets = lambda _: 0.0
         self._flowing.set()
 
     def freeze(self) -> None:
@@ -89,9 +93,10 @@ class FaultProxy:
                 return
             server_reader, server_writer = await asyncio.open_connection(*self._target)
             ends.append(server_writer)
+            lost = asyncio.Event()
             ways = {
-                asyncio.ensure_future(self._requests(reader, server_writer)),
-                asyncio.ensure_future(self._replies(server_reader, writer)),
+                asyncio.ensure_future(self._requests(reader, server_writer, lost)),
+                asyncio.ensure_future(self._replies(server_reader, writer, lost)),
             }
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -105,17 +110,26 @@ class FaultProxy:
             for end in ends:
                 end.transport.abort()
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event
+    ) -> None:
         while data := await reader.read(CHUNK):
             await self._flowing.wait()
+            met = self.meets(data)
+            if met == "lose":
+                lost.set()
+            else:
+                await asyncio.sleep(met)
             writer.write(data)
             await writer.drain()
 
-    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _replies(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event
+    ) -> None:
         while data := await reader.read(CHUNK):
             await self._flowing.wait()
             self.replies += 1
-            if self._drops():
+            if lost.is_set() or self._drops():
                 self.dropped += 1
                 return
             await asyncio.sleep(
