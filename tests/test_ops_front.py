@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -164,16 +165,13 @@ async def test_http2_carries_a_stream(url: str, chat_id: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", PROXIES)
 async def test_the_address_of_the_client_comes_through(name: str, tmp_path: Path) -> None:
-    inner = Front(tmp_path, program_of("machine"), TRUSTED_PROXIES="127.0.0.1")
-    program, url = await opened(name, tmp_path, inner.port)
-    try:
-        transport = httpx.AsyncHTTPTransport(local_address="127.0.0.77", verify=False)
-        async with httpx.AsyncClient(transport=transport) as http:
-            forged = {"X-Forwarded-For": "6.6.6.6"}
-            assert (
-                await http.get(f"{url.replace('localhost', '127.0.0.1')}/whose", headers=forged)
-            ).status_code
-    finally:
-        await program.end()
-        inner.close()
+    with closing(Front(tmp_path, program_of("machine"), TRUSTED_PROXIES="127.0.0.1")) as inner:
+        program, url = await opened(name, tmp_path, inner.port)
+        try:
+            transport = httpx.AsyncHTTPTransport(local_address="127.0.0.77", verify=False)
+            async with httpx.AsyncClient(transport=transport) as http:
+                where, forged = url.replace("localhost", "127.0.0.1"), {"X-Forwarded-For": "6.6.6.6"}
+                assert (await http.get(f"{where}/whose", headers=forged)).status_code
+        finally:
+            await program.end()
     assert sent(inner, "/whose")["X-Forwarded-For"] == "127.0.0.77"
