@@ -181,10 +181,9 @@ async def test_a_stop_hands_back_what_waits_with_its_files(
         body = {"message": "look", "files": [one["file_id"] for one in files], "on_busy": "queue"}
         url = f"/api/v1/chat/{chat_id}"
         waiting = [(await client.http.post(url, json=body)).json()["run_id"] for _ in range(2)]
-        taken = (await client.http.delete(f"{url}/queue/{waiting[1]}")).json()
+        assert (await client.http.delete(f"{url}/queue/{waiting[1]}")).json()["files"] == files
         (back,) = (await client.stop(chat_id, wait=5000))["unsent"]
     assert back == {"run_id": waiting[0], "message": "look", "files": files}
-    assert taken == {**back, "run_id": waiting[1], "chat_id": chat_id, "status": "taken_back"}
 
 
 async def test_versions_keep_the_files_they_name(client: Client, chat_id: str, ollama: FakeOllama) -> None:
