@@ -26,7 +26,7 @@ async def resumed(here: Backend, chat: Chat, ask: RunAgentInput, *, leaving_ends
 
     Raises `NotFound`, `NotAsked`, `RedisUnavailable`.
     """
-    said = [_said(entry) for entry in ask.resume or ()]
+    said = [_read_answer(entry) for entry in ask.resume or ()]
     if len(said) > MOST_CALLS:
         raise _wrong(f"at most {MOST_CALLS} at once")
     await here.approving.check(chat, [used for used, *_ in said])
@@ -48,7 +48,7 @@ async def resumed(here: Backend, chat: Chat, ask: RunAgentInput, *, leaving_ends
     return RunStream(reading, frame, "text/event-stream; charset=utf-8", headers, hello=hello)
 
 
-def _said(entry: ResumeEntry) -> tuple[str, bool, Lasting]:
+def _read_answer(entry: ResumeEntry) -> tuple[str, bool, Lasting]:
     """What was answered to which call; an answer that was given up refuses."""
     told: Any = entry.payload if isinstance(entry.payload, dict) else {"approved": entry.payload}
     told = told if entry.status == "resolved" else {"approved": False}
