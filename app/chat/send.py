@@ -18,7 +18,7 @@ from app.chat.naming import Naming
 from app.chat.question import Question
 from app.chat.queued import Next
 from app.chat.stop import Stopping
-from app.chat.taking import take_back
+from app.chat.taking import undo_start
 from app.chat.turn import Turns
 from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
@@ -154,7 +154,7 @@ class Chats:
                 run.cut()
         except BaseException as error:
             unclear = isinstance(error, RedisUnavailable | asyncio.CancelledError)
-            self._keep(take_back(self._turns, chat, live, asked, late=unclear))
+            self._keep(undo_start(self._turns, chat, live, asked, late=unclear))
             raise
         run.wishes = wished(question.wishes, met.instructions, met.temperature)
         run.alone, run.brought = question.alone, question.turns is not None

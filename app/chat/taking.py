@@ -11,17 +11,17 @@ from app.store.keys import Chat
 from app.store.records import LiveRun
 
 
-async def take_back(turns: Turns, chat: Chat, live: LiveRun, asked: Asked, *, late: bool) -> None:
+async def undo_start(turns: Turns, chat: Chat, live: LiveRun, asked: Asked, *, late: bool) -> None:
     """All of it, as soon as Redis answers; else the chat stays busy.
 
     With `late` again a little later: a start that was given up may arrive after it was taken back.
     """
     for pause in (0.0, *(LATE_SECONDS if late else ())):
         await asyncio.sleep(pause)
-        await _once(turns, chat, live, asked)
+        await _undo_now(turns, chat, live, asked)
 
 
-async def _once(turns: Turns, chat: Chat, live: LiveRun, asked: Asked) -> None:
+async def _undo_now(turns: Turns, chat: Chat, live: LiveRun, asked: Asked) -> None:
     for _ in range(int(UNDO_FOR_SECONDS / UNDO_SECONDS)):
         try:
             await turns.store.memory.undo(chat, live, asked)

@@ -104,8 +104,9 @@ class Shelf:
         if answer != b"running":
             with contextlib.suppress(RedisUnavailable):  # it is gone; lists and sums are set right later
                 await unlist(self._redis, chat.owner, [chat.id])
-                await self._weights.put_right(chat.owner, weighed)
-                await self._weights.count_rest([chat] if weighed else [])
+                if weighed:
+                    await self._weights.put_right(chat.owner, weighed)
+                    await self._weights.count_rest([chat])
         return answer.decode()
 
     async def evict(self, owner: str) -> None:

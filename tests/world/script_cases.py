@@ -66,7 +66,6 @@ async def asked(t: Trial) -> None:
 async def noted(t: Trial) -> None:
     await two_turns(t)
     t.known["noted"] = True
-    await t.redis.zadd("queued", {t.chat: 1000})
 
 
 async def crowded(t: Trial) -> None:
@@ -141,6 +140,8 @@ async def ask_and_approve(t: Trial) -> int:
 
 
 async def forgotten(t: Trial) -> int:
+    await t.redis.zadd("queued", {t.chat: 1000})
+
     async def gone() -> bool:
         return await t.redis.zscore("queued", t.chat) is None
 
@@ -176,6 +177,12 @@ async def upload(t: Trial) -> int:
     return answer.status_code
 
 
+async def not_kept(t: Trial) -> int:
+    """A reply in a chat that is not kept."""
+    body = {"model": "general", "input": "word", "store": False}
+    return (await t.client.http.post("/v1/responses", json=body)).status_code
+
+
 async def bring(t: Trial) -> int:
     answer = await t.client.http.post("/api/v1/import", content=t.known["line"])
     told = answer.json() if answer.status_code == 200 else {}
@@ -208,6 +215,7 @@ CASES = {
     "files.PUT": Case(upload, two_turns),
     "weights.RESERVE": Case(upload, two_turns),
     "weights.PUT_RIGHT": Case(step("DELETE", "chat/CHAT"), with_file),
+    "weights.DROP": Case(not_kept, two_turns, word="files"),
     "archive.PUT_IN": Case(bring, exported),
     "approvals.ASK": Case(ask_and_approve),
     "approvals.ANSWER": Case(approve, asked),
