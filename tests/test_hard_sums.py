@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+from app.agents.own import caller, frames
 from app.api import arrival
 from app.chat import handed as handed_over
 from app.events import End, Failure, Text, Usage
@@ -20,6 +21,7 @@ MIB = 1024 * 1024
 AT_REST = 120 * MIB  # a backend that has answered some
 BACKENDS = 3
 PICTURE = 3840 * 1024  # FILE_MAX_KB at its most
+FORKS = 90 * MIB  # the process that forks, with Strands in it; what it makes shares that
 HANDED = 6  # a picture in base64, in the request, and on its way out, beside itself
 LONGEST_MESSAGE = 4 * MOST_CHARS  # a reply of emoji, as Redis keeps it
 CHAT = max(memory.MOST_CHAT_BYTES, 2 * LONGEST_MESSAGE)  # the newest question and reply always stay
@@ -37,7 +39,8 @@ def test_the_worst_that_the_budgets_allow_fits_a_backend() -> None:
     read = memory.AT_ONCE * 3 * CHAT // 2  # its lines, the messages, the answer; no two of them whole
     arriving = arrival.BUDGET
     handed = HANDED * handed_over.MOST_HANDED + files.AT_ONCE * 2 * PICTURE
-    worst = AT_REST + made + followed + kept + read + arriving + handed
+    tools = FORKS + caller.MOST_AT_ONCE * 2 * frames.MOST_FRAME  # beyond that the kernel ends a tool first
+    worst = AT_REST + made + followed + kept + read + arriving + handed + tools
     assert worst <= limit("backend1"), f"{worst / MIB:.0f} MB"
 
 
