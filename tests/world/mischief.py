@@ -72,6 +72,8 @@ class Mischief:
             for key in keys:
                 if key.startswith("held:") and await redis.type(key) != "hash":
                     await redis.delete(key)
+                elif key.startswith("held:"):
+                    await redis.hdel(key, "x")  # nobody reads what is no run, and nobody removes it
 
     async def garbage(self) -> None:
         """Entries that nobody can read, and an event of another version, among those that are well."""
