@@ -190,7 +190,11 @@ async def run(seconds: float, seed: int, where: Path) -> int:
     chance = random.Random(seed)
     (where / "careful.toml").write_text(CAREFUL)
     async with rough_cluster(
-        where, AGENTS_DIR=str(where), MEMORY_MAX_CONVERSATIONS="5000", MAX_RUNS="500"
+        where,
+        AGENTS_DIR=str(where),
+        MEMORY_MAX_CONVERSATIONS="5000",
+        MAX_RUNS="500",
+        APPROVAL_TIMEOUT_SECONDS="10",  # what nobody hears of is over before the end
     ) as rough:
         rough.ollama.on("short", Reply(tokens=150, pace=0.02))
         rough.ollama.on("long", Reply(tokens=4000, pace=0.02))
