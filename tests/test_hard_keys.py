@@ -225,6 +225,20 @@ async def test_a_run_whose_list_dies_with_its_backend_is_settled_with_nobody_ask
         await eventually(lambda: settled(redis, chat_id), within=30)
 
 
+async def test_a_list_of_chats_of_another_type_keeps_nobody_from_being_settled(
+    rough: Rough, chat_id: str
+) -> None:
+    rough.ollama.default = HELD
+    async with connect(rough.redis.url) as redis, rough.cluster.client() as client:
+        async with client.chat(chat_id, "hello") as stream:
+            await stream.until_text(HELD_TEXT)
+            await rough.cluster.kill(rough.cluster.number(stream.backend))
+        await redis.delete("chats")
+        await redis.rpush("chats", "x")
+        await eventually(lambda: settled(redis, chat_id), within=30)
+        await redis.delete("chats")
+
+
 async def settled(redis: Any, chat_id: str) -> bool:
     return await redis.hget(Chat("", chat_id).key, "run") is None
 

@@ -88,7 +88,8 @@ class Shelf:
     async def running(self, owner: str) -> list[tuple[Chat, LiveRun]]:
         """The chats in which something runs, whoever holds it."""
         found: list[tuple[Chat, LiveRun]] = []
-        ids = await self._redis.do(command("ZRANGE", index(owner), 0, -1))
+        (listed,) = await self._redis.do_all([command("ZRANGE", index(owner), 0, -1)], check=False)
+        ids = listed if isinstance(listed, list) else []  # a key of another type names nobody
         for first in range(0, len(ids), PAGE):
             chats = [Chat(owner, as_text(one)) for one in ids[first : first + PAGE]]
             asked = [command("HGET", chat.key, "run") for chat in chats]
