@@ -214,11 +214,8 @@ async def test_a_run_is_settled_in_time_though_every_list_was_lost(rough: Rough,
 async def test_a_run_whose_list_dies_with_its_backend_is_settled_with_nobody_asking(
     rough: Rough, chat_id: str
 ) -> None:
-    rough.ollama.default = HELD
-    async with connect(rough.redis.url) as redis, rough.cluster.client() as client:
-        async with client.chat(chat_id, "hello") as stream:
-            await stream.until_text(HELD_TEXT)
-            await rough.cluster.kill(rough.cluster.number(stream.backend))
+    async with connect(rough.redis.url) as redis:
+        await die_while_replying(rough, chat_id)
         for key in [key async for key in redis.scan_iter("held:*")]:
             await redis.delete(key)
             await redis.rpush(key, "x")
@@ -228,15 +225,20 @@ async def test_a_run_whose_list_dies_with_its_backend_is_settled_with_nobody_ask
 async def test_a_list_of_chats_of_another_type_keeps_nobody_from_being_settled(
     rough: Rough, chat_id: str
 ) -> None:
-    rough.ollama.default = HELD
-    async with connect(rough.redis.url) as redis, rough.cluster.client() as client:
-        async with client.chat(chat_id, "hello") as stream:
-            await stream.until_text(HELD_TEXT)
-            await rough.cluster.kill(rough.cluster.number(stream.backend))
+    async with connect(rough.redis.url) as redis:
+        await die_while_replying(rough, chat_id)
         await redis.delete("chats")
         await redis.rpush("chats", "x")
         await eventually(lambda: settled(redis, chat_id), within=30)
         await redis.delete("chats")
+
+
+async def die_while_replying(rough: Rough, chat_id: str) -> None:
+    """The backend that makes a reply in this chat, which has its first words."""
+    rough.ollama.default = HELD
+    async with rough.cluster.client() as client, client.chat(chat_id, "hello") as stream:
+        await stream.until_text(HELD_TEXT)
+        await rough.cluster.kill(rough.cluster.number(stream.backend))
 
 
 async def settled(redis: Any, chat_id: str) -> bool:

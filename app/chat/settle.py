@@ -106,17 +106,12 @@ class Settler:
 
     async def _runs_of(self, process: str) -> list[tuple[Chat, LiveRun]]:
         """What is on its list and still runs, and what its list has lost."""
-        listed = await self._store.leases.held(process)
-        chats = [one.chat for one in listed]
-        found = {
-            chat.name: (chat, live)
-            for chat, live in zip(chats, await self._store.memory.live(chats), strict=True)
-            if live and live.process == process
-        }
+        chats = {one.chat.name: one.chat for one in await self._store.leases.held(process)}
         for owner in self._owners:
-            running = await self._store.shelf.running(owner)
-            found |= {chat.name: (chat, live) for chat, live in running if live.process == process}
-        return list(found.values())
+            chats |= {chat.name: chat for chat in await self._store.shelf.chats_of(owner)}
+        runs = await self._store.memory.live(list(chats.values()))
+        found = zip(chats.values(), runs, strict=True)
+        return [(chat, live) for chat, live in found if live and live.process == process]
 
 
 def opening(chat: Chat, live: LiveRun) -> Start:

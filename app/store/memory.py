@@ -40,6 +40,7 @@ MOST_CHAT_BYTES = (
     2 * 1024 * 1024
 )  # what the messages and versions of a chat weigh; two of the longest replies
 PAGE = 25  # messages per read
+LOOKED_AT = 200  # chats in one exchange
 AT_ONCE = 4  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
 READ_TRIES = 3
 
@@ -203,7 +204,10 @@ class Memory:
 
     async def live(self, chats: Sequence[Chat]) -> list[LiveRun | None]:
         """What runs in each of these chats."""
-        rows = await self._redis.do_all([command("HGET", chat.key, "run") for chat in chats], check=False)
+        rows: list[Any] = []
+        for first in range(0, len(chats), LOOKED_AT):
+            asked = [command("HGET", chat.key, "run") for chat in chats[first : first + LOOKED_AT]]
+            rows += await self._redis.do_all(asked, check=False)
         return [LiveRun.read(row) if isinstance(row, bytes) else None for row in rows]
 
     async def record(self, chat: Chat, run_id: str) -> RunRecord | None:

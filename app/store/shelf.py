@@ -11,14 +11,12 @@ from app.store.commands import touch
 from app.store.keys import Chat, index
 from app.store.lines import as_text, texts
 from app.store.pieces import DECODED, HOLDER
-from app.store.records import LiveRun
 from app.store.weights import Weights
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script, command
 
 GONE_MS = 10_000  # > CALL_SECONDS: an answer that was lost is asked for again
 DELETED_LOG_MS = 3000  # readers on other backends still find the terminal event
-PAGE = 200  # chats looked at in one exchange
 EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a burst of starts shares one go
 
 # `log_ms`: how long the event logs still live; `spare`: not where messages wait. Those of a running
@@ -85,18 +83,10 @@ class Shelf:
             if isinstance(fields, list) and isinstance(length, int) and fields
         ], count
 
-    async def running(self, owner: str) -> list[tuple[Chat, LiveRun]]:
-        """The chats in which something runs, whoever holds it."""
-        found: list[tuple[Chat, LiveRun]] = []
-        (listed,) = await self._redis.do_all([command("ZRANGE", index(owner), 0, -1)], check=False)
-        ids = listed if isinstance(listed, list) else []  # a key of another type names nobody
-        for first in range(0, len(ids), PAGE):
-            chats = [Chat(owner, as_text(one)) for one in ids[first : first + PAGE]]
-            asked = [command("HGET", chat.key, "run") for chat in chats]
-            rows = await self._redis.do_all(asked, check=False)
-            live = [LiveRun.read(row) if isinstance(row, bytes) else None for row in rows]
-            found += [(chat, run) for chat, run in zip(chats, live, strict=True) if run]
-        return found
+    async def chats_of(self, owner: str) -> list[Chat]:
+        """All of them; none where the list is a key of another type."""
+        (ids,) = await self._redis.do_all([command("ZRANGE", index(owner), 0, -1)], check=False)
+        return [Chat(owner, as_text(one)) for one in ids] if isinstance(ids, list) else []
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""
