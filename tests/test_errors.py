@@ -107,7 +107,7 @@ async def test_an_odd_chat_id_is_refused_on_every_route(client: Client, chat_id:
     [
         ("GET", "/nothing/here", 404, "not_found"),
         ("GET", "/api/v1/nothing", 404, "not_found"),
-        ("GET", "/static/../app/settings.py", 404, "not_found"),
+        ("GET", "/static/../app/main.py", 404, "not_found"),
         ("PUT", "/api/v1/chats", 405, "method_not_allowed"),
         ("GET", "/api/v1/stop/some-chat", 405, "method_not_allowed"),
         ("GET", "/chat", 405, "method_not_allowed"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import addresses
+from app.settings import addresses
 from tests.test_ops_nginx import free_port, program_of
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama

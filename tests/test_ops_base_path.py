@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.addresses import base_path
+from app.settings.addresses import base_path
 from tests.test_ops_nginx import Front, assert_problem, client_of, program_of, raw, sent
 from tests.world.client import Client
 from tests.world.cluster import Cluster

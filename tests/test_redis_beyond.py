@@ -11,7 +11,7 @@ from signal import SIGKILL
 import pytest
 from redis.crc import key_slot
 
-from app.redis_url import read
+from app.settings.redis_url import read
 from tests.conftest import ollama_env
 from tests.test_ops_doctor import doctor
 from tests.world.client import Client, Stream

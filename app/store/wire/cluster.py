@@ -24,7 +24,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from app.redis_url import Address
+from app.settings.redis_url import Address
 from app.store.wire.node import Entries, Node
 from app.store.wire.script import Words
 

@@ -18,8 +18,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from app.clock import CALL_SECONDS, NEWS_SECONDS
 from app.errors import RedisUnavailable
-from app.redis_url import Place, read
 from app.settings import Settings
+from app.settings.redis_url import Place, read
 from app.store.wire.cluster import READS, Cluster
 from app.store.wire.node import Entries, Guarded, Node, direct
 from app.store.wire.script import Command, Script, Words, command

@@ -24,7 +24,7 @@ from app.clock import (
     REPLICA_SECONDS,
     SENTINEL_SECONDS,
 )
-from app.redis_url import Address, Place
+from app.settings.redis_url import Address, Place
 from app.store.wire.script import Lasting, Words
 
 Entries = list[tuple[bytes, list[bytes]]]

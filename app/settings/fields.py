@@ -1,18 +1,14 @@
-"""Every setting of a backend, from the environment or `.env`. Nothing else reads the environment."""
+"""Every setting of a backend, what it is for and what it may be. Knows no use of any."""
 
 import re
 import socket
-import sys
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import addresses, envfile, redis_url
-
-OWNER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-KEY = re.compile(r"[!-~]{4,}")
+from app.settings import addresses, lists, redis_url
 
 
 class Settings(BaseSettings):
@@ -224,33 +220,22 @@ class Settings(BaseSettings):
     @cached_property
     def keys(self) -> dict[str, str]:
         """API keys by owner name; empty when the server is open to all."""
-        found: dict[str, str] = {}
-        for pair in _split(self.api_keys.get_secret_value()):
-            name, colon, key = pair.partition(":")
-            if not (colon and key and OWNER_NAME.fullmatch(name)) or name in found or key in found.values():
-                raise ValueError(
-                    "API_KEYS must be name:key pairs separated by commas, each name and key once"
-                )
-            if not KEY.fullmatch(key):
-                raise ValueError("API_KEYS: a key has 4 characters or more, of ASCII and without spaces")
-            found[name] = key
-        return found
+        return lists.keys(self.api_keys.get_secret_value())
 
     @property
     def hosts(self) -> list[str]:
         """Host names we answer to, lower case."""
-        return [f"[{host}]" if host.count(":") > 1 and "[" not in host else host
-                for host in _split(self.allowed_hosts.lower())]  # fmt: skip
+        return lists.hosts(self.allowed_hosts)
 
     @property
     def tool_variables(self) -> list[str]:
         """Names of the environment that go on to the user's tools."""
-        return _split(self.tools_env)
+        return lists.words(self.tools_env)
 
     @property
     def origins(self) -> list[str]:
         """Foreign origins that may call the API, as browsers send them."""
-        return _split(self.cors_origins.lower())
+        return lists.words(self.cors_origins.lower())
 
     @property
     def model_id(self) -> str:
@@ -261,26 +246,3 @@ class Settings(BaseSettings):
             "openai": self.openai_model_id,
             "bedrock": self.bedrock_model_id,
         }[self.provider]
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def load() -> Settings:
-    """The settings, or the end of the process (exit code 2) with one line that names what is wrong."""
-    try:
-        envfile.fill(".env")
-        return Settings()  # type: ignore[call-arg]  # pydantic's plugin is not needed for one call
-    except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in wrong["loc"]).upper()
-        message = wrong["msg"].removeprefix("Value error, ")
-        sys.exit(_fail(f"{name}: {message}" if name else message))
-    except ValueError as error:  # a line of .env
-        sys.exit(_fail(str(error)))
-
-
-def _fail(line: str) -> int:
-    sys.stderr.write(f"Wrong setting: {line}\n")
-    return 2
