@@ -120,7 +120,7 @@ class Mischief:
         for chat_id in chats:
             async with self.rough.cluster.client() as client:
                 with contextlib.suppress(httpx.HTTPError, AssertionError):
-                    for call in (await client.chat_info(chat_id)).get("run", {}).get("asked", []):
+                    for call in ((await client.chat_info(chat_id)).get("run") or {}).get("asked", []):
                         body = {"tool_use_id": call["tool_use_id"], "approve": True}
                         await client.http.post(f"/api/v1/chat/{chat_id}/approve", json=body)
         await self.rough.cluster.backends[n].start()
