@@ -1,6 +1,7 @@
 """What servers that speak OpenAI's API do differently, and that a reply is the same with each of them."""
 
 import random
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 
 from app.agents.models.openai_wire import Answer
-from app.doctor.openai import NAME
 from tests.conftest import FAKE_OPENAI_KEY, openai_env
 from tests.world.client import Client
 from tests.world.cluster import Cluster
@@ -300,25 +300,64 @@ def test_chunks_read_together_say_what_they_say_alone(seed: int) -> None:
     assert (answer.finish, answer.done, answer.usage["completion_tokens"]) == ("stop", True, 5)
 
 
-DOCTOR = {
-    "fine": ({"OPENAI_MODEL_ID": "fake"}, "ok"),
-    "another model": ({"OPENAI_MODEL_ID": "gpt-x"}, "warn"),
-    "wrong key": ({"OPENAI_MODEL_ID": "fake", "OPENAI_API_KEY": "sk-canary-wrong"}, "FAIL"),
-    "wrong path": ({"OPENAI_BASE_URL": "{url}/v2"}, "FAIL"),
-    "nobody there": ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "FAIL"),
+NO_TOOLS = Reply(refuse=True, failure=Failure(400, "BadRequestError", "fake does not support tools"))
+DOCTOR: dict[str, tuple[dict[str, str], Dialect, str, str]] = {
+    "fine": ({}, Dialect(), "ok", "fake at {url}/v1 answers"),
+    "refuses options": ({}, Dialect(refuses=("stream_options", "temperature")), "ok", "answers"),
+    "refuses tools": ({}, Dialect(), "ok", "answers; it takes no tools"),
+    "another model": ({"OPENAI_MODEL_ID": "gpt-x"}, Dialect(knows=("fake",)), "FAIL", "it has fake"),
+    "wrong key": ({"OPENAI_API_KEY": "sk-canary-wrong"}, Dialect(), "FAIL", "refused our credentials"),
+    "wrong path": ({"OPENAI_BASE_URL": "{url}/v2"}, Dialect(), "FAIL", "is no model server"),
+    "a page": ({}, Dialect(page=True), "FAIL", "is no model server"),
+    "nobody there": ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, Dialect(), "FAIL", "cannot be reached"),
+    "loading": ({}, Dialect(loading=1000), "warn", "still being loaded"),
 }
+REPAIRS = {
+    "another model": "OPENAI_MODEL_ID=", "wrong key": "OPENAI_API_KEY", "wrong path": "OPENAI_BASE_URL",
+    "a page": "OPENAI_BASE_URL", "nobody there": "OPENAI_BASE_URL", "loading": "make doctor again",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DOCTOR)
-async def test_the_doctor_asks_the_server(openai: FakeOpenAI, tmp_path: Path, name: str) -> None:
-    changed, verdict = DOCTOR[name]
-    env = {**openai_env(openai), **{key: value.format(url=openai.url) for key, value in changed.items()}}
+async def test_the_doctor_asks_what_every_reply_asks(openai: FakeOpenAI, tmp_path: Path, name: str) -> None:
+    changed, dialect, verdict, words = DOCTOR[name]
+    openai.speak(dialect)
+    openai.script.extend([NO_TOOLS] if name == "refuses tools" else [])
+    changed = {key: value.format(url=openai.url) for key, value in changed.items()}
+    env = {**openai_env(openai), "OPENAI_MODEL_ID": "fake", **changed}
     program = Program([sys.executable, "-m", "app", "doctor"], tmp_path / "doctor.log", env=env)
     await program.start()
-    assert await program.wait(60) == (verdict == "FAIL")
-    (line,) = [line for line in program.output.splitlines() if line[6:].startswith(f"{NAME}:")]
-    assert line.startswith(verdict)
+    assert await program.wait(60) == (verdict == "FAIL"), program.output
+    lines = program.output.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line[6:].startswith("openai:")]
+    assert lines[at].startswith(verdict)
+    assert words.format(url=openai.url) in lines[at]
+    repair = f"repair: .*{REPAIRS[name]}" if name in REPAIRS else "^(ok|warn|FAIL)"
+    assert re.search(repair, lines[at + 1]), lines[at : at + 2]
+    for exchange in openai.exchanges[:1]:
+        roles = [message["role"] for message in exchange.body["messages"]]
+        assert (roles, exchange.body["stream"], bool(exchange.body["tools"])) == (
+            ["system", "user"],
+            True,
+            True,
+        )
+        assert exchange.body["max_tokens"] == 16
     assert "canary" not in program.output
+    assert "Traceback" not in program.output
+
+
+async def test_what_a_question_wishes_goes_to_the_server(
+    client: Client, chat_id: str, openai: FakeOpenAI
+) -> None:
+    await client.ask(chat_id, "hello")
+    assert (await client.http.patch(f"/api/v1/chat/{chat_id}", json={"temperature": 0.1})).is_success
+    await client.ask(chat_id, "in the chat")
+    assert openai.of("in the chat")[0].body["temperature"] == 0.1
+    body = {"model": "general", "max_completion_tokens": 7, "temperature": 1.5}
+    asked = {**body, "messages": [{"role": "user", "content": "at the door"}]}
+    assert (await client.http.post("/v1/chat/completions", json=asked)).status_code == 200
+    (sent,) = (one.body for one in openai.of("at the door"))
+    assert (sent["temperature"], sent["max_tokens"]) == (1.5, 7)
 
 
 async def test_no_key_and_no_address_get_into_the_log(

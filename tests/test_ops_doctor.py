@@ -1,20 +1,17 @@
 """`python -m app doctor`: a verdict and a repair for what is wrong, and no secret on the screen."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import FAKE_AWS, bedrock_env
 from tests.world.fakes.bedrock import FakeBedrock
+from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Failure, Reply
 
 ROOT = Path(__file__).parent.parent
@@ -31,32 +28,6 @@ def doctor(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
         check=False,
         timeout=60,
     )
-
-
-class Ollama(BaseHTTPRequestHandler):
-    """Answers what the service asks before a reply, and nothing else."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        known = self.path == "/api/show" and asked["model"] in ("llama3.2:3b", "qwen3")
-        told = {"capabilities": ["completion"]} if known else {"error": f"model '{asked['model']}' not found"}
-        body = json.dumps(told).encode()
-        self.send_response(200 if known else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def ollama() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_machine_with_the_demo_has_no_failure(tmp_path: Path) -> None:
@@ -89,11 +60,19 @@ def test_a_redis_that_does_not_answer_is_a_failure_with_a_repair(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("model", "verdict"), [("llama3.2:3b", "ok"), ("qwen3", "ok"), ("other", "FAIL")])
-def test_ollama_must_have_the_model(tmp_path: Path, ollama: str, model: str, verdict: str) -> None:
-    report = doctor(tmp_path, PROVIDER="ollama", OLLAMA_HOST=ollama, OLLAMA_MODEL_GENERAL=model)
-    assert f"{verdict:<5} ollama: " in report.stdout
-    assert report.returncode == (verdict == "FAIL")
-    assert ("ollama pull other" in report.stdout) == (model == "other")
+async def test_ollama_is_asked_as_the_service_asks_it(tmp_path: Path, model: str, verdict: str) -> None:
+    async with FakeOllama() as ollama:
+        ollama.models = ("llama3.2:3b", "qwen3")
+        ollama.capabilities = ("completion", "tools") if model == "qwen3" else ("completion",)
+        env = {"PROVIDER": "ollama", "OLLAMA_HOST": ollama.url, "OLLAMA_MODEL_GENERAL": model}
+        report = await asyncio.to_thread(partial(doctor, tmp_path, **env))
+        assert f"{verdict:<5} ollama: {model} at {ollama.url}" in report.stdout, report.stdout + report.stderr
+        assert report.returncode == (verdict == "FAIL")
+        assert ("ollama pull other" in report.stdout) == (model == "other")
+        assert ("answers; it takes no tools" in report.stdout) == (model == "llama3.2:3b")
+        for exchange in ollama.exchanges:
+            assert (bool(exchange.body.get("tools")), exchange.body["stream"]) == (model == "qwen3", True)
+            assert exchange.body["messages"][0]["role"] == "system"
 
 
 def test_a_missing_ollama_is_a_failure_with_a_repair(tmp_path: Path) -> None:
@@ -127,7 +106,25 @@ async def test_bedrock_is_asked_as_the_service_asks_it(
     assert "AKIA… from env" in report.stdout
     assert FAKE_AWS["AWS_SECRET_ACCESS_KEY"] not in report.stdout + report.stderr
     (exchange,) = bedrock.exchanges
-    assert exchange.body["inferenceConfig"]["maxTokens"] == 1
+    assert exchange.body["inferenceConfig"]["maxTokens"] == 16
+    assert exchange.body["toolConfig"]["tools"]
+    assert exchange.body["system"]
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        ("This model doesn't support tool use in streaming mode.", "takes no tools"),
+        ("This model doesn't support system messages. Try again without.", "takes no system prompt"),
+    ],
+)
+async def test_what_the_model_refuses_is_told_and_no_failure(
+    tmp_path: Path, bedrock: FakeBedrock, words: str, lacks: str
+) -> None:
+    bedrock.script.append(Reply(refuse=True, failure=Failure(400, "ValidationException", words)))
+    report = await asyncio.to_thread(partial(doctor, tmp_path, **bedrock_env(bedrock)))
+    assert f"amazon.nova-lite-v1:0 answers; it {lacks}, so goes without" in report.stdout, report.stdout
+    assert report.returncode == 0
 
 
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:

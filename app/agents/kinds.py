@@ -151,7 +151,10 @@ TEXTS = [
             "crashed",
             r"runner process|unexpected eof|exit status|signal: |cuda error|llama-server|engine died",
         ),
-        ("address", r"page not found"),
+        (
+            "address",
+            r"page not found|file not found|<title>404|^\W*((404|not_found_error|detail)\W+)*not found\W*$",
+        ),
         ("clock", r"signature (expired|not yet current|we calculated)|does not match the signature"),
         ("expired", r"(token|credential|session|key)s?\b.{0,60}\bexpired"),
     ]

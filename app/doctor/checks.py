@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from app.doctor import floors, model
 from app.doctor.machine import ASK_SECONDS, Finding, look
 from app.doctor.mcp import mcp_servers
-from app.doctor.openai import openai_server
 from app.doctor.tools import own_tools
 from app.errors import RedisUnavailable
 from app.settings import Settings, load
@@ -59,7 +58,7 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
     elif settings.provider == "ollama":
         yield model.ollama(settings)
     elif settings.provider == "openai":
-        yield openai_server(settings)
+        yield model.openai(settings)
     else:
         yield Finding(
             "ok", "model", "demo: scripted; PROVIDER=ollama, openai or bedrock in .env for a real one"

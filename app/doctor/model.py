@@ -1,28 +1,24 @@
-"""Whether the model answers, asked through the service's own clients: same addresses, credentials and errors.
-
-Ollama is asked what its model can do, as the service asks it before a reply: that loads nothing. Bedrock is
-asked for a reply of one token, which shows region, model access and permission at once.
-"""
+"""What the doctor finds at the model: whether it answers as the service asks it, and else what repairs it."""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from app.agents.failures import Trouble, translated, trouble_of
-from app.agents.models.lines import MOST_ERROR, first_bytes, open_session
-from app.agents.models.provider import open_provider
-from app.doctor.machine import ASK_SECONDS, Finding, in_container
+from app.agents.failures import translated, trouble_of
+from app.agents.models.openai import listed
+from app.agents.words import masked
+from app.doctor.asking import MOST_SECONDS, ask_model
+from app.doctor.machine import Finding, in_container
 from app.errors import ModelFailure
 from app.settings import Settings
 
-BEDROCK_SECONDS = 30.0
+_FAILURES = (ModelFailure, BotoCoreError, ClientError, aiohttp.ClientError, OSError, ValueError)
 _SIGN_IN = "aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env, or an instance role"
-_REPAIRS = {
+_AWS_REPAIRS = {
     "AccessDeniedException": (
         "allow bedrock:InvokeModelWithResponseStream for this key, and the model in Bedrock"
     ),
@@ -35,28 +31,89 @@ _REPAIRS = {
     "UnrecognizedClientException": "AWS does not know this key: aws configure",
     "InvalidSignatureException": "the secret is wrong, or the clock: aws configure; timedatectl",
 }
+_OPENAI_ADDRESS = "start it, or correct OPENAI_BASE_URL (it ends with /v1)"
+_OPENAI_REPAIRS = {
+    "model_unavailable": _OPENAI_ADDRESS,
+    "model_setup": _OPENAI_ADDRESS,
+    "model_auth": "correct OPENAI_API_KEY in .env",
+    "model_not_found": "OPENAI_MODEL_ID=<one that the server has> in .env",
+}
+_WAIT = "wait a little, then make doctor again"
 
 
 def ollama(settings: Settings) -> Finding:
-    """Whether Ollama has the model."""
-    return asyncio.run(_ollama(settings.ollama_host, settings.ollama_model_general))
+    """Whether Ollama answers with the model."""
+    host, model = settings.ollama_host, settings.ollama_model_general
+    repairs = {
+        "model_unavailable": _reach_ollama(),
+        "model_setup": _reach_ollama(),
+        "model_not_found": f"ollama pull {model}",
+    }
+    return _asked("ollama", f"{model} at {host}", settings, repairs)
 
 
-async def _ollama(host: str, model: str) -> Finding:
+def openai(settings: Settings) -> Finding:
+    """Whether the server answers, takes the key and has the model."""
+    about = f"{settings.openai_model_id} at {settings.openai_base_url}"
+    found = _asked("openai", about, settings, _OPENAI_REPAIRS)
+    if found.repair == _OPENAI_REPAIRS["model_not_found"] and (names := asyncio.run(listed(settings))):
+        return Finding(
+            found.verdict, found.what, f"{found.detail}; it has {', '.join(names[:5])}", found.repair
+        )
+    return found
+
+
+def bedrock(settings: Settings) -> Iterator[Finding]:
+    """The credentials, and whether Bedrock answers."""
     try:
-        async with (
-            asyncio.timeout(ASK_SECONDS),
-            open_session(1) as session,
-            session.post(f"{host}/api/show", json={"model": model}, allow_redirects=False) as answer,
-        ):
-            words = (await first_bytes(answer.content, MOST_ERROR)).decode(errors="replace")
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return Finding("FAIL", "ollama", f"{host} does not answer ({type(error).__name__})", _reach_ollama())
-    if answer.status == 200:
-        return Finding("ok", "ollama", f"{host} has {model}")
-    if Trouble(answer.status, "", words).kind == "not_found":
-        return Finding("FAIL", "ollama", f"answers, but has no {model}", f"ollama pull {model}")
-    return Finding("FAIL", "ollama", f"{host} answers {answer.status}", _reach_ollama())
+        credentials = asyncio.run(_credentials())
+    except _FAILURES as error:
+        yield _judged("bedrock", settings.bedrock_model_id, error, {})
+        return
+    if credentials is None:
+        yield Finding("FAIL", "aws", "no credentials", _SIGN_IN)
+        return
+    source = f"key {str(credentials.access_key)[:4]}… from {credentials.method}"
+    yield Finding("ok", "aws", f"{source}, region {settings.aws_region}")
+    yield _asked("bedrock", settings.bedrock_model_id, settings, {})
+
+
+async def _credentials() -> Any:
+    return await get_session().get_credentials()
+
+
+def _asked(what: str, about: str, settings: Settings, repairs: dict[str, str]) -> Finding:
+    about = masked(about, "")
+    try:
+        able = asyncio.run(ask_model(settings))
+    except TimeoutError:
+        detail = f"{about} has said nothing for {MOST_SECONDS:.0f} s: it may be loaded or busy"
+        return Finding("warn", what, detail, _WAIT)
+    except _FAILURES as error:
+        return _judged(what, about, error, repairs)
+    lacking = [name for name, takes in (("tools", able.tools), ("a system prompt", able.system)) if not takes]
+    without = f"; it takes no {' and no '.join(lacking)}, so goes without" if lacking else ""
+    return Finding("ok", what, f"{about} answers{without.replace('no a ', 'no ')}")
+
+
+def _judged(what: str, about: str, error: BaseException, repairs: dict[str, str]) -> Finding:
+    inner = (error.__cause__ or error) if isinstance(error, ModelFailure) else error
+    trouble, told = trouble_of(inner), translated(error)
+    if told is None:
+        return Finding("FAIL", what, str(error), "correct that file, or the setting")
+    words = f" ({said})" if inner is not error and (said := masked(trouble.words, "")) else ""
+    named = f"{trouble.name} for {about}" if what == "bedrock" else about
+    loading = told.code == "model_overloaded"
+    repair = _AWS_REPAIRS.get(trouble.name) or repairs.get(told.code) or _default_repair(what)
+    return Finding(
+        "warn" if loading else "FAIL", what, f"{named}: {told.detail}{words}", _WAIT if loading else repair
+    )
+
+
+def _default_repair(what: str) -> str:
+    if what == "bedrock":
+        return "correct AWS_REGION and BEDROCK_MODEL_ID; is this machine online?"
+    return "its own words above say why, its log more"
 
 
 def _reach_ollama() -> str:
@@ -67,47 +124,3 @@ def _reach_ollama() -> str:
         "sudo systemctl edit ollama, add [Service] Environment=OLLAMA_HOST=0.0.0.0, sudo "
         "systemctl restart ollama"
     )
-
-
-def bedrock(settings: Settings) -> Iterator[Finding]:
-    """The credentials, and whether Bedrock answers; if not, what each message would be told."""
-    try:
-        credentials = asyncio.run(_credentials())
-        if credentials is None:
-            yield Finding("FAIL", "aws", "no credentials", _SIGN_IN)
-            return
-        source = f"key {str(credentials.access_key)[:4]}… from {credentials.method}"
-        yield Finding("ok", "aws", f"{source}, region {settings.aws_region}")
-        asyncio.run(_one_token(settings))
-    except (ModelFailure, BotoCoreError, ClientError, OSError) as error:
-        yield _judged(settings.bedrock_model_id, error)
-        return
-    yield Finding("ok", "bedrock", f"{settings.bedrock_model_id} answers")
-
-
-async def _credentials() -> Any:
-    return await get_session().get_credentials()
-
-
-async def _one_token(settings: Settings) -> None:
-    async with asyncio.timeout(BEDROCK_SECONDS), AsyncExitStack() as stack:
-        provider = await open_provider(settings, stack)
-        model: Any = provider.build(settings.bedrock_model_id)
-        model.update_config(max_tokens=1)
-        while True:
-            try:
-                async for _ in model.stream([{"role": "user", "content": [{"text": "Hi"}]}]):
-                    pass
-            except ClientError as refusal:  # such as the wish for an inference profile
-                if not model.learn(refusal):
-                    raise
-            else:
-                return
-
-
-def _judged(model: str, error: BaseException) -> Finding:
-    trouble = trouble_of(error.__cause__ or error if isinstance(error, ModelFailure) else error)
-    told = translated(error)
-    said = f"{trouble.name} for {model}" + (f": {told.detail}" if told else "")
-    repair = _REPAIRS.get(trouble.name, "correct AWS_REGION and BEDROCK_MODEL_ID; is this machine online?")
-    return Finding("FAIL", "bedrock", said, repair)

@@ -47,6 +47,13 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
     return Provider("openai", settings.openai_model_id, build, _ask)
 
 
+async def listed(settings: Settings) -> list[str]:
+    """The names of the models that the server lists."""
+    async with open_session(1) as session:
+        models = await OpenAIModel(session, settings, "").server.models()
+    return [str(one["id"]) for one in models or () if "id" in one]
+
+
 async def _ask(model: Model, able: Abilities) -> None:
     assert isinstance(model, OpenAIModel)  # noqa: S101  # built above
     server = await model.server.now()
@@ -55,7 +62,9 @@ async def _ask(model: Model, able: Abilities) -> None:
 
 
 class OpenAIModel(Model):
-    """One model of one server. `session` is shared and not closed here."""
+    """One model of one server. `session` is shared and not closed here; copies know together what was
+    refused.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, settings: Settings, model_id: str) -> None:
         self._session = session
@@ -63,13 +72,9 @@ class OpenAIModel(Model):
         self._model_id = model_id
         key = settings.openai_api_key.get_secret_value()
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._options: dict[str, Any] = {
-            "stream_options": {"include_usage": True},
-            "max_tokens": settings.max_tokens,
-            "temperature": settings.temperature,
-        }
+        self.config = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+        self._names = {name: name for name in MAY_BE_LEFT_OUT}  # under which it is sent, until it is refused
         self._thoughts: str | None = None
-        self._progress = True  # until it is refused
         self.window = settings.openai_ctx_tokens
         self.server = Asked(session, self._base, self._headers, model_id)
 
@@ -107,10 +112,11 @@ class OpenAIModel(Model):
             "model": self._model_id,
             "messages": messages_for(messages, system, self._thoughts),
             "stream": True,
-            **self._options,
         }
-        if self._progress and self.server.last.progress:
-            request["return_progress"] = True
+        options = {"stream_options": {"include_usage": True}, **self.config}
+        if self.server.last.progress:
+            options["return_progress"] = True
+        request |= {self._names[name]: value for name, value in options.items() if name in self._names}
         if tools := tools_for(specs):
             request["tools"] = tools
         return request
@@ -142,17 +148,14 @@ class OpenAIModel(Model):
         """Leaves out, from now on, the option that these words refuse; whether there is one."""
         if not _UNWANTED.search(words.lower()):
             return False
-        if "max_completion_tokens" in words and "max_tokens" in self._options:
-            self._options["max_completion_tokens"] = self._options.pop("max_tokens")
+        if "max_completion_tokens" in words and "max_tokens" in request:
+            self._names["max_tokens"] = "max_completion_tokens"
             return True
         named = next((name for name in MAY_BE_LEFT_OUT if name in words and name in request), None)
         if named is None:
             return False
         logger.info("model=<{}>, option=<{}> | left out, the server refuses it", self._model_id, named)
-        if named == "return_progress":
-            self._progress = False
-        else:
-            self._options.pop(named, None)
+        self._names.pop(named, None)
         return True
 
 

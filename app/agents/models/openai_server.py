@@ -57,12 +57,17 @@ class Asked:
 
     async def _listed(self) -> Server | None:
         """What the list of models tells of ours: vLLM and SGLang name the window there."""
-        models = (await self._get(f"{self._base}/models")).get("data")
-        if not isinstance(models, list):
+        models = await self.models()
+        if models is None:
             return None
-        ours = [one for one in models if isinstance(one, dict) and one.get("id") == self._model_id]
+        ours = [one for one in models if one.get("id") == self._model_id]
         windows = [_count(one.get(name)) for one in ours for name in ("max_model_len", "context_length")]
         return Server(window=max(windows, default=0))
+
+    async def models(self) -> list[dict[str, Any]] | None:
+        """The models that the server lists; None when it lists none."""
+        models = (await self._get(f"{self._base}/models")).get("data")
+        return [one for one in models if isinstance(one, dict)] if isinstance(models, list) else None
 
     async def _get(self, url: str) -> dict[str, Any]:
         """The JSON object there, empty when there is none."""

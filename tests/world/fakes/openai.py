@@ -28,7 +28,7 @@ class Dialect:
     for an object instead of a string. `errors`: as data, or as a line `error:`. `refuses`: options that are
     answered with 400. `whole`: one JSON body though a stream was asked. `page`: an HTML page with 200, as a
     proxy sends it. `reads`: tells that so many tokens of the prompt have been read, in steps of 64.
-    `loading`: so many requests find it loading.
+    `loading`: so many requests find it loading. `knows`: the models it has, none: whatever is asked for.
     """
 
     thoughts: Literal["reasoning_content", "reasoning", "<think>"] = "reasoning_content"
@@ -46,6 +46,7 @@ class Dialect:
     page: bool = False
     reads: int = 0
     loading: int = 0
+    knows: tuple[str, ...] = ()
 
 
 class FakeOpenAI(FakeModel):
@@ -83,6 +84,10 @@ class FakeOpenAI(FakeModel):
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
             return self.refusal(
                 Failure(401, "invalid_api_key", "Incorrect API key provided: provider-secret")
+            )
+        if self.dialect.knows and body["model"] not in self.dialect.knows:
+            return self.refusal(
+                Failure(404, "model_not_found", f"The model `{body['model']}` does not exist")
             )
         if self._left_loading:
             self._left_loading -= 1
