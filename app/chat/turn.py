@@ -83,13 +83,23 @@ class Turns:
         room = await self.answerer.room(run.live.agent, run.wishes)
         most = len(history) if run.brought else self.runs.settings.memory_max_turns
         seen = window.choose(history, most, room)
-        run.reply.sent_turns, run.reply.left_out = len(seen.turns), seen.left_out
-        run.reply.sent_chars = sum(len(text) for _, text in seen.turns)
         if seen.too_long:
             raise failure("overflow")
         if not room.sees and any(map(is_picture, history[-1].files or ())):
             raise failure("no_vision")
-        async with self.line.turn(run), self.handing.handed(run, seen.files) as files:
+        async with self.line.turn(run):
+            try:
+                return await self._answered(run, seen)
+            except ModelFailure as refusal:
+                less = window.shorter(history, most, room) if run.reply.is_too_long(refusal) else None
+                if less is None:
+                    raise
+            logger.info("run_id=<{}>, turns=<{}> | asked again with less", run.run_id, len(less.turns))
+            return await self._answered(run, less)
+
+    async def _answered(self, run: Run, seen: window.Window) -> str:
+        run.reply.sends(len(seen.turns), sum(len(text) for _, text in seen.turns), seen.left_out)
+        async with self.handing.handed(run, seen.files) as files:
             return await self.answerer.answer(
                 run.live.agent, seen.turns, run.reply, run.wishes, seen.calls,
                 ask=partial(self.approving.ask, run), files=files,

@@ -49,6 +49,23 @@ def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
 def choose(history: list[Message], most: int, room: Room) -> Window:
     """The turns for the model: a user's first and last, strictly alternating, at most `most`."""
     turns = _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
+    return _from(turns, *_beginning(turns, most, room), room)
+
+
+def shorter(history: list[Message], most: int, room: Room) -> Window | None:
+    """About half of what `choose` chooses, by weight: for a model that found it too long. None where there is
+    nothing to leave out.
+    """
+    turns = _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
+    start, left_out = _beginning(turns, most, room)
+    too_much, first = sum(map(_weight_of, turns[start:])), start
+    while len(turns) - start > 1 and sum(map(_weight_of, turns[start:])) > too_much / 2:
+        start = _halved(start, len(turns))
+    return _from(turns, start, left_out + start - first, room) if start > first else None
+
+
+def _beginning(turns: list[Message], most: int, room: Room) -> tuple[int, int]:
+    """Where the window begins, and how many messages before it did not fit."""
     start, left_out = _last_start(turns)
     while len(turns) - start > most:
         start, left_out = _halved(start, len(turns)), 0
@@ -56,6 +73,10 @@ def choose(history: list[Message], most: int, room: Room) -> Window:
     while len(turns) - start > 1 and not _fits(turns[start:], rate, room):
         before, start = start, _halved(start, len(turns))
         left_out += start - before
+    return start, left_out
+
+
+def _from(turns: list[Message], start: int, left_out: int, room: Room) -> Window:
     chosen = turns[start:]
     calls = {at: turn.parts for at, turn in enumerate(chosen) if turn.parts}
     files = {at: turn.files for at, turn in enumerate(chosen) if turn.files}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from app.clock import PHASE_SECONDS
+from app.errors import ModelFailure
 from app.events import Event, Failure, Model, Phase, Queue, Reasoning, Text, Tool, Usage, encode
 from app.runs.clean import Cleaner
 from app.runs.feed import Feed
@@ -79,6 +80,18 @@ class Reply:
             return
         self.patience.begin()
         self.waited = self.patience.turn_from - self.started
+
+    # what goes to the model
+
+    def sends(self, turns: int, chars: int, left_out: int) -> None:
+        """So much of the chat goes to the model; what it used before it said anything does not count."""
+        self.sent_turns, self.sent_chars, self.left_out = turns, chars, left_out
+        if self.first_token is None:
+            self._usage, self.prompt_tokens = Usage(0, 0, True), None
+
+    def is_too_long(self, failure: ModelFailure) -> bool:
+        """Whether the model refused what was sent as too long, before it said anything."""
+        return failure.code == "context_overflow" and self.first_token is None and not self.closed
 
     # what an agent calls
 

@@ -1,6 +1,7 @@
 """The product with a real model server: what no fake can vouch for."""
 
 import os
+import time
 import tomllib
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,7 @@ pytestmark = [
 ]
 
 FREE_SECONDS = 20  # on a quiet machine it takes less than two
+FREED_WORK_SECONDS = 2.0  # of its processor: what others take of it does not count
 LONG = "the river and the lake and the sea and the rain and the wind " * 60  # about 900 tokens
 
 
@@ -31,7 +33,12 @@ async def product(
     tmp_path_factory: pytest.TempPathFactory, redis_url: str, toy: Toy
 ) -> AsyncIterator[Cluster]:
     """backend-1 lets the model talk, backend-2 answers in short, backend-3 remembers much."""
-    env = {"PROVIDER": "openai", "OPENAI_BASE_URL": f"{toy.url}/v1", "OPENAI_MODEL_ID": "smollm2-135m"}
+    env = {
+        "PROVIDER": "openai",
+        "OPENAI_BASE_URL": f"{toy.url}/v1",
+        "OPENAI_MODEL_ID": "smollm2-135m",
+        "MODEL_PARALLEL": "1",
+    }
     env_of = {
         1: {"MAX_TOKENS": "800"},
         2: {"MAX_TOKENS": "30"},
@@ -78,19 +85,23 @@ async def test_a_stop_while_the_prompt_is_read_frees_the_slot(
     product: Cluster, toy: Toy, chat_id: str
 ) -> None:
     before = len(toy.read)
-    async with product.client(1) as client, client.chat(chat_id, LONG) as stream:
+    async with product.client(1) as client, client.chat(chat_id, f"{chat_id}: {LONG}") as stream:
         await stream.until(lambda s: bool(s.of("model")), within=60)
         reading = stream.of("model")[0]
         assert (reading["phase"], reading["processed"] < reading["total"]) == ("reading", True)
+        asked, worked = time.monotonic(), toy.cpu_seconds
         assert (await client.stop(chat_id, wait=5000))["result"] == "stopped"
         await stream.rest()
     await eventually(lambda: toy.is_free, within=FREE_SECONDS, every=0.05)
+    took, work = time.monotonic() - asked, toy.cpu_seconds - worked
+    print(f"free after {took:.2f} s, in which it worked {work:.2f} s")
     assert len(toy.read) == before, "it read on to the end of the prompt"
+    assert work < FREED_WORK_SECONDS, f"free after {took:.2f} s of which it worked {work:.2f} s"
     assert not stream.text
 
 
-async def test_two_chats_share_the_slot(product: Cluster, toy: Toy, chat_id: str) -> None:
-    first, second = f"{chat_id}-a", f"{chat_id}-b"
+async def test_two_chats_share_the_slot_through_the_line(product: Cluster, toy: Toy, chat_id: str) -> None:
+    first, second, taken = f"{chat_id}-a", f"{chat_id}-b", toy.taken
     async with (
         product.client(1) as client,
         product.client(2) as other,
@@ -98,10 +109,13 @@ async def test_two_chats_share_the_slot(product: Cluster, toy: Toy, chat_id: str
     ):
         await story.until(lambda s: len(s.text) > 20, within=60)
         async with other.chat(second, "Say hello.") as waiting:
+            await waiting.until(lambda s: bool(s.of("queue")), within=60)
+            assert (waiting.of("queue")[0]["position"], toy.taken - taken) == (1, 1), "it waits with us"
             await client.stop(first, wait=5000)
             assert (await story.rest()).outcome == "stopped"
             assert (await waiting.rest(within=60)).outcome == "done"
     assert waiting.text.strip()
+    assert toy.taken - taken == 2
 
 
 async def test_a_server_that_dies_and_comes_back(product: Cluster, toy: Toy, chat_id: str) -> None:

@@ -3,6 +3,7 @@
 What its slot does is read from its log: asked over HTTP it would not look whether its client is there.
 """
 
+import os
 import re
 from pathlib import Path
 from signal import SIGKILL
@@ -62,6 +63,12 @@ class Toy:
     def read(self) -> list[int]:
         """How many tokens were read for each prompt that was read to its end: what was known is not read."""
         return [int(n) for n in re.findall(r"prompt eval time = .*? ms / +(\d+) tokens", self.program.output)]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has worked, in seconds of a processor."""
+        fields = Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def tokens(self, messages: list[dict[str, Any]]) -> int:
         """How many tokens the prompt of these messages has, as the server itself counts."""

@@ -259,6 +259,7 @@ class FakeModel(ABC):
                 await send(lump)
             if reply.fault:
                 return await self._go_wrong(reply, send, request)
+        exchange.said_at = time.monotonic()
         for part in self.closing(reply, uses_tool):
             await send(part)
         return True

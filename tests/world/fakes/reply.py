@@ -78,6 +78,7 @@ class Exchange:
     opened_at: float = field(default_factory=time.monotonic)
     began_at: float | None = None  # its turn came, where there is only one slot
     tokens_sent: int = 0
+    said_at: float | None = None  # the last token was sent; only the end follows
     finished_at: float | None = None
     left_at: float | None = None  # the client closed the connection before the reply was over
 
