@@ -130,6 +130,26 @@ async def test_a_stop_hands_back_what_waits_and_nothing_starts_by_itself(
     await assert_invariants(cluster, models=[ollama])
 
 
+async def test_each_stop_hands_back_its_own_and_the_same_one_again(
+    cluster: Cluster, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = FLOWING
+    async with cluster.client(1) as one, cluster.client(2) as two, one.chat(chat_id, "first") as stream:
+        await stream.until_text("word0")
+        for n in range(2):
+            await put(two, chat_id, f"number {n}", run_id=f"waiting-{n}")
+
+        async def handed(client: Client, run_id: str | None) -> list[str]:
+            return [w["run_id"] for w in (await client.stop(chat_id, wait=5000, run_id=run_id))["unsent"]]
+
+        assert await handed(one, "waiting-1") == await handed(two, "waiting-1") == ["waiting-1"]
+        assert await handed(one, "waiting-0") == ["waiting-0"]
+        assert await handed(one, stream.run_id) == []
+        await stream.rest()
+        assert await handed(two, None) == []
+    await assert_invariants(cluster, models=[ollama])
+
+
 async def test_a_stop_by_the_key_hands_back_too_and_loses_nothing(
     cluster: Cluster, chat_id: str, ollama: FakeOllama
 ) -> None:

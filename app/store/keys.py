@@ -3,7 +3,7 @@ together.
 
 | key | type | holds | lives |
 |---|---|---|---|
-| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, `first` and `bytes` (see `scripts`), version (the highest number of one); `may:<tool>` as answered for the chat; so that what is asked twice is done once: swapped, forked, brought, taken_back; handed (when a stop handed back what waited), way (who goes ahead of what waits, until when); of a live run: run_id, attempt, run, continues, asked, seen, and what UNDO needs: before, cut, came, waited | `MEMORY_TTL_MIN` |
+| `chat:{name}` | hash | agent, title, times, instructions, temperature, chosen agent, `named` by a person, last_run, `first` and `bytes` (see `scripts`), version (the highest number of one); `may:<tool>` as answered for the chat; so that what is asked twice is done once: swapped, forked, brought, taken_back; handed (when a stop handed back what waited, and the run it named), way (who goes ahead of what waits, until when); of a live run: run_id, attempt, run, continues, asked, seen, and what UNDO needs: before, cut, came, waited | `MEMORY_TTL_MIN` |
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first; `~…` for the id where no run asked, see `becoming` | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |

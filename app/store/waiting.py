@@ -103,13 +103,13 @@ local function hand_back(id)
     end
   end
   if handed then
-    if redis.call('EXISTS', chat) == 1 then redis.pcall('HSET', chat, 'handed', stamp) end
+    if redis.call('EXISTS', chat) == 1 then redis.pcall('HSET', chat, 'handed', stamp .. ' ' .. id) end
     lives({{unsent}}, life)
+    return redis.call('LRANGE', unsent, 0, -1)
   end
-  if not handed and now - number(chat, 'handed') > {UNSENT_MS} then return {{}} end
-  local back = redis.call('LRANGE', unsent, 0, -1)
-  if id ~= '' and back[1] and string.match(back[1], '^%S+') ~= id then return {{}} end
-  return back
+  local at, by = string.match(redis.call('HGET', chat, 'handed') or '', '^(%d+) (%S*)$')
+  if by ~= id or now - (sane(at) or 0) > {UNSENT_MS} then return {{}} end
+  return redis.call('LRANGE', unsent, 0, -1)
 end
 """
 
