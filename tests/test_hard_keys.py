@@ -64,7 +64,6 @@ async def one_more_turn(store: Store, chat: Chat, spoil: Callable[[], Any] | Non
     reply = Message("assistant", "the reply", 0, "run-00002", "done", {})
     for _ in range(2):
         await store.memory.end(chat, run, store.leases.process, LastWords(reply, [], 1))
-    await store.let_go(chat, run)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,6 @@ async def turn(store: Store, chat: Chat, run_id: str, question: str, replaces: s
     reply = Message("assistant", f"answer to {question}", 0, run_id, "done", {})
     words = LastWords(reply, [start, Text(f"answer to {question}"), end], 1)
     assert (await store.memory.end(chat, run, store.leases.process, words)).answer == "ended"
-    await store.let_go(chat, run)
 
 
 ONE, TWO = Message("user", "question 1"), Message("assistant", "answer to question 1")
@@ -203,6 +202,25 @@ async def test_a_replaced_question_is_kept_as_a_version_and_an_ending_twice_is_o
     async with connected(redis_url) as redis:
         versions = await redis.hgetall(chat.versions)
     assert any(b"question 2" in value for value in versions.values())
+
+
+async def test_an_ending_lets_go_of_its_run_and_one_that_found_it_moving_on_does_not(
+    store: Store, chat_id: str
+) -> None:
+    chat, run = Chat("", chat_id), a_run(store, "run-00001")
+    await store.memory.start(chat, run, Asked("hello", "d"), [hold(chat, run)])
+    await store.memory.start(chat, a_run(store, "run-wait1", "b1"), waits("run-wait1", "next"), [])
+    await store.stops.request(chat, "run-00001")
+    reply = Message("assistant", "so", 0, "run-00001", "stopped", {})
+    for expected, answer in ((7, "moved"), (None, "ended")):
+        words = LastWords(reply, [Start(*["x"] * 7)], 1, expected)
+        held = [one.run_id for one in await store.leases.held(store.leases.process)]
+        assert held == ["run-00001"]
+        assert await store.stops.pending([chat]) == ["run-00001"]
+        written = await store.memory.end(chat, run, store.leases.process, words)
+        assert written.answer == answer
+    assert await store.leases.held(store.leases.process) == []
+    assert await store.stops.pending([chat]) == [None]
 
 
 async def test_what_cannot_be_read_harms_only_itself(

@@ -15,8 +15,9 @@ from app.chat.parts import parts_of
 from app.errors import RedisUnavailable
 from app.events import LOST, End, Event, Start, Usage, iso, reply_text, unfinished
 from app.runs.metrics import Metrics
+from app.store.commands import let_go
 from app.store.keys import Chat
-from app.store.records import LastWords, LiveRun, Message, RunRecord, Written
+from app.store.records import LastWords, LiveRun, Message, Written
 from app.store.store import Store
 
 TRIES = 5
@@ -50,16 +51,12 @@ class Settler:
         self._metrics = metrics
         self._owners = owners
 
-    async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> tuple[str, RunRecord | None]:
-        """Writes an ending, as far as whoever stopped it had seen it.
-
-        Answers `ended`, `moved`, `gap`, or `lost` with the record another wrote (none: the chat is
-        gone).
-        """
+    async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> Written:
+        """Writes an ending, as far as whoever stopped it had seen it."""
         written = await self._write(chat, live, ending)
         if written.seen is not None:
             written = await self._write(chat, live, replace(ending, seen=written.seen))
-        return written.answer, written.record
+        return written
 
     async def _write(self, chat: Chat, live: LiveRun, ending: Ending) -> Written:
         events, end, logged = ending.events, ending.end, ending.logged
@@ -78,10 +75,10 @@ class Settler:
             end = _lost(events, live)
             before = await self._store.memory.last_message(chat) if live.continues else None
             ending = Ending(events, end, logged=len(found), expected=len(found), before=before)
-            answer, _ = await self.end(chat, live, ending)
+            answer = (await self.end(chat, live, ending)).answer
             if answer == "moved":
                 continue
-            await self._store.let_go(chat, live)
+            await self._store.redis.do_all(let_go(chat, live))
             if answer == "ended":
                 self._metrics.settled.inc()
                 logger.warning(

@@ -132,7 +132,7 @@ class Turns:
             await asyncio.sleep(0)  # readers take what they have been shown first
         while True:
             try:
-                written = await self._write_end(run, end)
+                written, waits = await self._write_end(run, end)
                 break
             except RedisUnavailable as trouble:
                 logger.warning("run_id=<{}>, error=<{}> | ending waits", run.run_id, trouble.detail)
@@ -142,10 +142,12 @@ class Turns:
                 await asyncio.sleep(END_RETRY_SECONDS)
         if not run.feed.ended:
             self._tell(run, written)
-        return await self._let_go(run)
+        return waits
 
-    async def _write_end(self, run: Run, end: End) -> End:
-        """The end as it was written: ours, or what others decided when we had lost the run."""
+    async def _write_end(self, run: Run, end: End) -> tuple[End, bool]:
+        """The end as it was written: ours, or what others decided when we had lost the run; and whether
+        a message waits.
+        """
         feed = run.feed
         end = next((event for event in feed.events[-1:] if isinstance(event, End)), end)
         bell = run.is_cut  # else hardly anybody waits for it, and who does looks every 100 ms
@@ -155,16 +157,17 @@ class Turns:
             feed.events, end, feed.logged, bell=bell, seen=run.seen, before=run.before, times=reply.times,
             facts={} if run.before else sent,
         )  # fmt: skip
-        answer, record = await self.settler.end(run.chat, run.live, ending)
-        if answer == "ended":
-            return end
-        if answer == "gap":
+        written = await self.settler.end(run.chat, run.live, ending)
+        if written.answer == "ended":
+            return end, written.waits
+        if written.answer == "gap":
             feed.logged = 0
             return await self._write_end(run, end)
         feed.forget_unshown()
-        if record and record.outcome == "failed":
-            return _failed(end, LOST)
-        return End("stopped", "stopped", end.usage, end.duration_ms, end.first_token_ms)
+        if written.record and written.record.outcome == "failed":
+            return _failed(end, LOST), written.waits
+        stopped = End("stopped", "stopped", end.usage, end.duration_ms, end.first_token_ms)
+        return stopped, written.waits
 
     async def _last_resort(self, run: Run) -> None:
         """The ending itself threw: the run ends as failed, without what cannot be written."""
@@ -176,20 +179,12 @@ class Turns:
                 await self.settler.end(
                     run.chat, run.live, Ending(events, end, feed.logged, before=run.before)
                 )
-                await self.store.let_go(run.chat, run.live)
                 break
             except RedisUnavailable:
                 await asyncio.sleep(END_RETRY_SECONDS)
         if not feed.ended:
             feed.forget_unshown()
             self._tell(run, end)
-
-    async def _let_go(self, run: Run) -> bool:
-        try:
-            return await self.store.let_go(run.chat, run.live)
-        except RedisUnavailable:
-            logger.debug("run_id=<{}> | stays listed until this backend leaves", run.run_id)
-            return False
 
     def _tell(self, run: Run, end: End) -> None:
         self.runs.remove(run)

@@ -22,9 +22,9 @@ def release(run: LiveRun) -> Command:
     return command("HDEL", held(run.process), run.attempt)
 
 
-def take_stop(chat: Chat, value: str) -> Command:
-    """Consumes a stop key if it still holds this value."""
-    return TAKE(stop=chat.stop, value=value)
+def let_go(chat: Chat, run: LiveRun) -> list[Command]:
+    """Takes a run that ends off the list of its process, and consumes a stop meant for it."""
+    return [release(run), TAKE(stop=chat.stop, value=run.run_id)]
 
 
 def touch(chat: Chat, *, known: bool | None = None) -> Command:

@@ -12,7 +12,7 @@ from app.errors import NotFound, NotOpen, QueueFull
 from app.settings import Settings
 from app.store.asked import Asked
 from app.store.bells import Bells
-from app.store.commands import touch
+from app.store.commands import let_go, touch
 from app.store.eventlog import numbered
 from app.store.files import NO_FILE
 from app.store.keys import Chat, index
@@ -130,8 +130,8 @@ class Memory:
             await unlist(self._redis, chat.owner, [chat.id])
 
     async def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> Written:
-        """Ends a run in one step and rings: its reply, its last events, its record. `writer` is the
-        process that asks.
+        """Ends a run in one step and rings: its reply, its last events, its record; `writer` is the
+        process that asks. Unless it may have moved on, the run is let go of.
         """
         channel, bell = self._bells.end_bell(run)
         keeps = self._keeps and run.keep
@@ -147,13 +147,16 @@ class Memory:
         )  # fmt: skip
         moved_up = [touch(chat, known=True)] if keeps else []
         brought = [] if run.keep else [command("UNLINK", chat.files), dropped(chat)]  # for this reply only
-        row = (await self._redis.do_all([script, *moved_up, *brought]))[0]
+        settled = words.expected is not None
+        left = [] if settled else [command("EXISTS", chat.queue), *let_go(chat, run)]
+        row, *more = await self._redis.do_all([script, *left, *moved_up, *brought])
+        waits = bool(left and more[0])
         match row:
             case [b"seen", number]:
                 return Written("seen", seen=int(number))
             case [answer, record]:
-                return Written(answer.decode(), RunRecord.read(record))
-        return Written(row[0].decode())
+                return Written(answer.decode(), RunRecord.read(record), waits=waits)
+        return Written(row[0].decode(), waits=waits)
 
     # reading
 

@@ -216,9 +216,10 @@ class LastWords:
 class Written:
     """What became of an ending: `ended`; `moved` and `gap` (the log is not as expected); `seen`,
     when the reply must go as far as that event; `lost` with the record another wrote (none: the
-    chat is gone).
+    chat is gone). `waits`: a message waits in the chat.
     """
 
     answer: str
     record: RunRecord | None = None
     seen: int | None = None
+    waits: bool = False

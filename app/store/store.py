@@ -25,15 +25,13 @@ from app.store.approvals import Approvals
 from app.store.archive import Archive
 from app.store.bells import Bells
 from app.store.branches import Branches
-from app.store.commands import release, take_stop
 from app.store.eventlog import EventLog
 from app.store.files import Files
 from app.store.find import Finder
-from app.store.keys import Chat, minute_key
+from app.store.keys import minute_key
 from app.store.leases import Leases
 from app.store.memory import Memory
 from app.store.queues import Queues
-from app.store.records import LiveRun
 from app.store.responses import Responses
 from app.store.shelf import Shelf
 from app.store.stops import Stops
@@ -110,11 +108,3 @@ class Store:
         key = minute_key(who, minute)
         count, _ = await self.redis.do_all([command("INCR", key), command("EXPIRE", key, 120)])
         return int(count)
-
-    async def let_go(self, chat: Chat, run: LiveRun) -> bool:
-        """Takes a run that has ended off the list of its process, and consumes a stop meant for it;
-        whether a message waits in the chat.
-        """
-        waiting = command("EXISTS", chat.queue)
-        *_, waits = await self.redis.do_all([release(run), take_stop(chat, run.run_id), waiting])
-        return bool(waits)
