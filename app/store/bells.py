@@ -43,12 +43,15 @@ class Bells:
         """Whether the link has shown a sign of life lately."""
         return time.monotonic() - self._heard < SILENT_SECONDS
 
-    def stop_bell(
-        self, chat: Chat, value: str, process: str | None = None, seen: int | None = None
-    ) -> Command:
-        """Describes the bell of a stop, to one process (a stop need not wake them all) or to every one."""
-        number = "" if seen is None else f" {seen}"
-        return command("PUBLISH", self._channel(process), f"stop {chat.name} {value}{number}")
+    def stop_bell(self, chat: Chat, value: str) -> Command:
+        """Describes the bell of a stop, to every process."""
+        return command("PUBLISH", self._channel(None), f"stop {chat.name} {value}")
+
+    def stop_bell_of_run(self, chat: Chat) -> tuple[str, str]:
+        """How channel and text of the bell of a stop begin; the script LOOK rings it for one process (a
+        stop need not wake them all), with a run and maybe a number behind it.
+        """
+        return self._channel(""), f"stop {chat.name} "
 
     def turn_bell(self, attempt: str, process: str) -> Command:
         """Describes the bell that calls a run to its turn at the model."""
@@ -108,4 +111,4 @@ class Bells:
                 self.on_answer(name)
 
     def _channel(self, process: str | None) -> str:
-        return self._connection.channel(f"bells:{process}" if process else "bells")
+        return self._connection.channel("bells" if process is None else f"bells:{process}")

@@ -1,5 +1,5 @@
-"""The stop keys: the record of every stop. The bell that follows wakes the holder of the run, and
-says the same.
+"""The stop keys: the record of every stop. The bell of a stop wakes the holder of the run, and says the
+same.
 
 `stop:<chat>` holds the id of the run meant, or a Unix timestamp where only the chat is known. It is
 read first, acted on, and only then consumed (GETDEL, after a comparison in the same script), so a
@@ -30,9 +30,9 @@ HOUR_SECONDS = 3600
 MOST_EARLY = 1000
 MOST_NOTED = 1000
 
-# answers what the stop meets; `run_id` may be empty. The first stop of a live run leaves beside it
-# when and by whom it was taken and the last event seen (pcall: a full Redis takes the stop all the
-# same)
+# answers what the stop meets, and rings for a live run: `channel` and `bell` are what those of its
+# process begin with; `run_id` may be empty. The first stop of a live run leaves beside it when and by
+# whom it was taken and the last event seen (pcall: a full Redis takes the stop all the same)
 LOOK = Script(
     NOW
     + LIVES
@@ -44,11 +44,13 @@ LOOK = Script(
     + """
 local back = hand_back(run_id)
 local live = redis.call('HMGET', chat, 'run_id', 'run')
-if live[1] and holder(live[2]) and (run_id == '' or run_id == live[1]) then
+local held = live[1] and holder(live[2])
+if held and (run_id == '' or run_id == live[1]) then
   if redis.call('HEXISTS', chat, 'asked') == 0 then
     redis.pcall('HSET', chat, 'asked', string.format('%.0f ', micros) .. backend)
     if seen ~= '' then redis.pcall('HSET', chat, 'seen', seen) end
   end
+  redis.call('PUBLISH', channel .. held.process, bell .. live[1] .. (seen ~= '' and ' ' .. seen or ''))
   return {'live', live[2], back}
 end
 local run = run_id
@@ -68,7 +70,7 @@ end
 return {'idle', string.format('%.3f', now / 1000), back}
 """,
     keys="chat runs early queue unsent",
-    args="run_id seen backend recent_ms early_seconds most_early life",
+    args="run_id seen backend channel bell recent_ms early_seconds most_early life",
 )
 
 # deletes the key when it still holds what was read
@@ -110,7 +112,7 @@ class Stops:
         self._run_seconds = min(settings.stop_ttl_seconds, RUN_STOP_SECONDS)
 
     async def request(self, chat: Chat, run_id: str | None, seen: int | None = None) -> Met:
-        """Records the stop and the last event seen, then rings the bell."""
+        """Records the stop and the last event seen, and rings the bell."""
         (met,) = await self.request_all([chat], run_id, seen)
         if isinstance(met, RedisUnavailable):
             raise met
@@ -123,7 +125,7 @@ class Stops:
         looks = [self._look(chat, run_id, seen) for chat in chats]
         rows = await self._redis.do_all(looks, check=len(looks) == 1)
         found = [self._met(row, run_id) for row in rows]
-        records = [self._record(chat, *one, seen) for chat, one in zip(chats, found, strict=True)]
+        records = [self._record(chat, *one) for chat, one in zip(chats, found, strict=True)]
         answers = iter(await self._redis.do_all([one for record in records for one in record], check=False))
         return [
             self._recorded(met, [next(answers) for _ in record])
@@ -131,11 +133,12 @@ class Stops:
         ]
 
     def _look(self, chat: Chat, run_id: str | None, seen: int | None) -> Command:
+        channel, bell = self._bells.stop_bell_of_run(chat)
         return LOOK(
             chat=chat.key, runs=chat.runs, early=chat.early, queue=chat.queue, unsent=chat.unsent,
             run_id=run_id or "", seen="" if seen is None else seen, backend=self._backend,
-            recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS, most_early=MOST_EARLY,
-            life=self._life,
+            channel=channel, bell=bell, recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS,
+            most_early=MOST_EARLY, life=self._life,
         )  # fmt: skip
 
     def _met(self, row: Any, run_id: str | None) -> tuple[Met | RedisUnavailable, str]:
@@ -151,20 +154,17 @@ class Stops:
         now = row[-1].decode() if run_id is None and self._grace_ms and row[0] == b"idle" else ""
         return Met("idle", True, None, run_id, unsent=unsent), now
 
-    def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str, seen: int | None) -> list[Command]:
-        """Describes how the key is written and the bell rung; last comes whether the holder lives."""
+    def _record(self, chat: Chat, met: Met | RedisUnavailable, value: str) -> list[Command]:
+        """Describes how the key is written; behind it the bell where nothing runs, else whether the holder
+        lives.
+        """
         if not value or isinstance(met, RedisUnavailable):
             return []
         if met.run is None:
-            return [
-                command("SET", chat.stop, value, "PX", self._grace_ms),
-                self._bells.stop_bell(chat, value),
-            ]
-        return [
-            command("SET", chat.stop, value, "EX", self._run_seconds),
-            self._bells.stop_bell(chat, value, met.run.process, seen),
-            command("PTTL", lease(met.run.process)),
-        ]
+            written = command("SET", chat.stop, value, "PX", self._grace_ms)
+            return [written, self._bells.stop_bell(chat, value)]
+        written = command("SET", chat.stop, value, "EX", self._run_seconds)
+        return [written, command("PTTL", lease(met.run.process))]
 
     def _recorded(self, met: Met | RedisUnavailable, answers: list[Any]) -> Met | RedisUnavailable:
         """A key that Redis has no room for is no failure: the bell has told the same."""
