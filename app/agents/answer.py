@@ -20,6 +20,7 @@ from app.agents.naming import Namer
 from app.agents.past import Steps, Turn, messages
 from app.agents.room import TURN_WEIGHT, Room, weight
 from app.agents.shown import NONE, Shown
+from app.agents.spare import Spares
 from app.agents.tee import Sink
 from app.agents.toolbox import Toolbox
 from app.agents.wishes import PLAIN, Wishes
@@ -34,6 +35,7 @@ class Answerer:
         self._toolbox = Toolbox(settings)
         self._traces = tracing.set_up(settings)
         self._settings = settings
+        self._spares = Spares()
         self._stack = AsyncExitStack()
         self._provider: Provider
         self.namer: Namer | None = None
@@ -109,7 +111,7 @@ class Answerer:
         Raises `ModelFailure`.
         """
         chosen = _wished(self.catalog.get(agent), wishes)
-        work = Work(Kit(self._settings, self.catalog, self._provider, self._tools), run)
+        work = Work(Kit(self._settings, self.catalog, self._provider, self._tools, self._spares), run)
         try:
             with self._toolbox.in_use():
                 return await work.do(chosen, messages(turns, calls or {}, files), run, ask, wishes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider, HookRegistry
 
-from app.agents.approval import TOLD, Ask
+from app.agents.approval import TOLD
 from app.agents.plain import plain_words
 from app.agents.tee import TeeModel
 from app.events import encodable
@@ -17,26 +17,23 @@ MOST_OUTPUT = 64 * 1024  # characters of a result that go to the model
 
 
 class ToolGuard(HookProvider):
-    """For one agent of a run: behind `tee`, and with somebody to ask about what waits there."""
-
-    def __init__(self, tee: TeeModel, ask: Ask) -> None:
-        self._tee = tee
-        self._ask = ask
+    """For agents whose model is a `TeeModel`: it knows what waits, and whom to ask."""
 
     def register_hooks(self, registry: HookRegistry, **_: Any) -> None:
         registry.add_callback(BeforeToolCallEvent, self._before)
         registry.add_callback(AfterToolCallEvent, self._after)
 
     async def _before(self, event: BeforeToolCallEvent[Any]) -> None:
+        tee: TeeModel = event.agent.model
         used = event.tool_use["toolUseId"]
-        if used in self._tee.unread:
+        if used in tee.unread:
             event.cancel_tool = (
                 "The arguments are not a JSON object of moderate size. Call it again with one."
             )
-        elif call := self._tee.gated.pop(used, None):
-            verdict = await self._ask(call)
+        elif call := tee.gated.pop(used, None):
+            verdict = await tee.ask(call)
             if verdict == "allowed":
-                self._tee.begin(call)
+                tee.begin(call)
             else:
                 event.cancel_tool = TOLD[verdict]
 

@@ -18,6 +18,7 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from app.agents.abilities import Abilities, with_prompt
+from app.agents.approval import Ask, refuse_all
 from app.agents.calls import MOST_SHOWN, as_json
 from app.agents.failures import TruncatedStream, failure, is_momentary, translated, trouble_of
 from app.agents.message import ModelMessage
@@ -52,8 +53,8 @@ class Sink(Protocol):
 class TeeModel(Model):
     """Stands before a model for one agent of a run.
 
-    `names`: those of all calls of the run, by their id; `gates`: of tools that wait for a person.
-    `unread`: calls whose arguments were no object, by their id; `gated`: those that wait.
+    `names`: those of all calls of the run, by their id; `gates`: of tools that wait for a person, whom
+    `ask` asks. `unread`: calls whose arguments were no object, by their id; `gated`: those that wait.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class TeeModel(Model):
         *,
         names: dict[str, str] | None = None,
         gates: Container[str] = (),
+        ask: Ask = refuse_all,
     ) -> None:
         self._model = model
         self._able = able
         self._run = run
         self._names = {} if names is None else names
         self._gates = gates
+        self.ask = ask
         self.gated: dict[str, Tool] = {}
         self.said = Said(run.text)
         self.last = ModelMessage()

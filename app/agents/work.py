@@ -1,7 +1,7 @@
 """The agents at work in one reply: the one that was asked, and those that work for it as its tools.
 
-Each is a Strands agent, built for this and thrown away. Those that work for another show their steps
-inside its call; what they say is the output of that call.
+Each is a Strands agent. Those that work for another show their steps inside its call; what they say is
+the output of that call.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from strands import Agent
-from strands.agent.conversation_manager import NullConversationManager
 from strands.types.content import Message, Messages
 from strands.types.exceptions import MaxTokensReachedException
 from strands.types.tools import AgentTool
@@ -18,9 +17,9 @@ from strands.types.tools import AgentTool
 from app.agents.approval import Ask, Verdict, gated
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import failure, said_nothing
-from app.agents.guard import ToolGuard
 from app.agents.inner import Inner, SubAgent
 from app.agents.models.provider import Provider
+from app.agents.spare import Spares
 from app.agents.tee import Sink, TeeModel
 from app.agents.wishes import PLAIN, Wishes, tuned
 from app.errors import ModelFailure
@@ -39,6 +38,7 @@ class Kit:
     catalog: Catalog
     provider: Provider
     tools_of: Callable[[AgentFile], list[Any]]
+    spares: Spares
 
 
 class Work:
@@ -58,10 +58,12 @@ class Work:
         able = await kit.provider.abilities(chosen)
         model = tuned(kit.provider.model_for(chosen), wishes, kit.settings)
         tools = self._tools(chosen, sink, ask)
-        tee = TeeModel(model, able, sink, names=self._names, gates=gated(chosen, tools))
+        tee = TeeModel(model, able, sink, names=self._names, gates=gated(chosen, tools), ask=ask)
         try:
-            agent = self._agent(chosen, tee, tools, ToolGuard(tee, ask), past[:-1])
+            agent = kit.spares.take(chosen, tee, tools, past[:-1], self._traced())
             reason = await _pour(agent, past[-1], tee, sink)
+            if not self._names and not chosen.agents:
+                kit.spares.give_back(agent, tools)
         except MaxTokensReachedException:
             reason = "max_tokens"
         if not tee.said.chars:
@@ -97,31 +99,13 @@ class Work:
         ]
         return distinct([*mine, *kit.tools_of(chosen)])
 
-    def _agent(
-        self,
-        chosen: AgentFile,
-        tee: TeeModel,
-        tools: Sequence[AgentTool],
-        guard: ToolGuard,
-        before: Messages,
-    ) -> Agent:
-        return Agent(
-            model=tee,
-            messages=before,
-            tools=list(tools),
-            system_prompt=chosen.prompt,
-            callback_handler=None,
-            conversation_manager=NullConversationManager(),
-            retry_strategy=None,
-            load_tools_from_directory=False,
-            hooks=[guard],
-            trace_attributes={
-                "gen_ai.conversation.id": self._run.chat_id,
-                "chat.run_id": self._run.run_id,
-                "chat.backend": self._kit.settings.backend_id,
-            },
-            name=chosen.name,
-        )
+    def _traced(self) -> dict[str, str]:
+        """What a trace tells of this reply."""
+        return {
+            "gen_ai.conversation.id": self._run.chat_id,
+            "chat.run_id": self._run.run_id,
+            "chat.backend": self._kit.settings.backend_id,
+        }
 
 
 async def _pour(agent: Agent, asked: Message, tee: TeeModel, sink: Sink) -> str:
