@@ -31,7 +31,7 @@ from app.store.wire.script import Words
 PAUSES = (0.05, 0.2, 0.4)  # between tries; the caller's deadline is the last word
 ELSEWHERE = (ConnectionError, TimeoutError, MovedError, ClusterDownError, TryAgainError, ReadOnlyError)
 READS = 32  # streams read at the same time
-KEYLESS = {"PING", "INFO", "TIME", "PUBLISH", "SCRIPT LOAD"}
+KEYLESS = {"PING", "INFO", "TIME", "PUBLISH", "SCRIPT"}
 
 
 class Cluster:

@@ -101,7 +101,7 @@ class Connection:
             async with asyncio.timeout(CALL_SECONDS):
                 results = await self._servers.execute(words, each_alone=not check)
                 if any(isinstance(result, NoScriptError) for result in results):
-                    await self._servers.everywhere([("SCRIPT LOAD", script.text) for script in self._scripts])
+                    await self._servers.everywhere([("SCRIPT", "LOAD", one.text) for one in self._scripts])
                     results = await self._servers.execute(words, each_alone=not check)
                 if any(_odd(result) for result in results):
                     results = await self._heal(words, results)
