@@ -87,6 +87,10 @@ class TeeModel(Model):
     def structured_output(self, *args: Any, **kwargs: Any) -> Any:
         return self._model.structured_output(*args, **kwargs)
 
+    async def count_tokens(self, *_: Any, **__: Any) -> int:
+        """Strands asks before each call, for managers of a conversation that we do not have."""
+        return 0
+
     async def stream(
         self,
         messages: Messages,
