@@ -153,6 +153,6 @@ async def test_chats_may_be_kept_for_ever(
         info = await client.chat_info(chat_id)
         assert (info["expires_at"], info["message_count"]) == (None, 2)
         assert [row["expires_at"] for row in (await client.get("/api/v1/chats"))["chats"]] == [None, None]
-        for name in ("", ":messages", ":runs", ":ids", ":versions"):
+        for name in ("", ":messages", ":runs", ":ids", ":versions", ":versions:1"):
             assert await link.ttl(f"chat:{{{chat_id}}}{name}") == -1
         assert 0 < await link.ttl(f"chat:{{{chat_id}}}:events:{first.run_id}") <= 600

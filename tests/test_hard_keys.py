@@ -97,6 +97,29 @@ async def test_a_key_of_another_type_never_hinders_a_turn(
                 assert await store.shelf.delete(chat) == gone
 
 
+@pytest.mark.parametrize("kind", sorted(MAKERS.keys() - {"list"}))
+async def test_lines_of_a_version_in_another_type_hinder_nothing(
+    store: Store, redis_url: str, chat_id: str, kind: str
+) -> None:
+    chat = Chat("", chat_id)
+    await turn(store, chat, "run-00001", "hello")
+    await turn(store, chat, "run-00003", "hello again", replaces="run-00001")
+    async with connected(redis_url) as redis:
+        for key in (f"{chat.versions}:1", f"{chat.versions}:2"):  # that of the next is there already
+            await redis.delete(key)
+            await redis.execute_command(*garbage(kind, key))
+        assert [m.content for m in (await store.memory.read(chat)).messages][::2] == ["hello again"]
+        assert await store.branches.swap(chat, 1) == "unknown"
+        await turn(store, chat, "run-00004", "a third", replaces="run-00003")
+        (question, _) = (state := await store.memory.read(chat)).messages
+        (version,) = state.versions[question.mark]
+        assert version.messages[0].content == "hello again"
+        assert await store.branches.swap(chat, version.number) == "swapped"
+        assert [m.content for m in (await store.memory.read(chat)).messages][::2] == ["hello again"]
+        await store.shelf.delete(chat)
+        assert not await redis.keys(f"{chat.key}:versions*")
+
+
 @pytest.mark.parametrize("value", NUMBERS)
 async def test_a_counter_that_is_no_number_never_hinders_a_turn(
     store: Store, redis_url: str, chat_id: str, value: str

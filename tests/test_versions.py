@@ -166,10 +166,37 @@ async def test_ten_versions_are_kept_and_their_bytes_are_counted(
         assert (await swap(client, chat_id, one["version"])).status_code == 200
     async with connect(cluster.redis_url) as redis:
         lines = await redis.lrange(f"chat:{{{chat_id}}}:messages", 0, -1)
-        versions = await redis.hgetall(f"chat:{{{chat_id}}}:versions")
-        held = sum(len(v) for k, v in versions.items() if str(k).rstrip("'").endswith(":lines"))
+        keys = [key async for key in redis.scan_iter(f"chat:{{{chat_id}}}:versions:*", count=1000)]
+        assert len(keys) == 10
+        held = sum([len(line) for key in keys for line in await redis.lrange(key, 0, -1)])
         counted = int(await redis.hget(f"chat:{{{chat_id}}}", "bytes") or 0)
     assert counted == sum(map(len, lines)) + held
+
+
+async def test_versions_as_earlier_releases_kept_them_are_read_and_put_back(
+    cluster: Cluster, client: Client, chat_id: str
+) -> None:
+    stream = await client.ask(chat_id, "question 0")
+    await client.ask(chat_id, "more")
+    for n in range(1, 4):
+        stream = await client.ask(chat_id, f"question {n}", replaces=stream.run_id)
+    before = await client.messages(chat_id)
+    older = f"chat:{{{chat_id}}}:versions"
+    async with connect(cluster.redis_url) as redis:
+        for n in (1, 2, 3):  # their lines were one text, which weighed its line feeds too
+            lines = await redis.lrange(f"{older}:{n}", 0, -1)
+            await redis.hset(older, f"{n}:lines", "\n".join(map(str, lines)))
+            await redis.hincrby(f"chat:{{{chat_id}}}", "bytes", len(lines) - 1)
+            await redis.hdel(older, f"{n}:bytes")
+            await redis.delete(f"{older}:{n}")
+        assert await client.messages(chat_id) == before
+        for version in before[0]["versions"]:
+            assert (await swap(client, chat_id, version["version"])).status_code == 200
+            assert plain(await client.messages(chat_id)) == plain(version["messages"])
+        lists = [f"chat:{{{chat_id}}}:messages", *await redis.keys(f"{older}:*")]
+        held = sum([len(line) for key in lists for line in await redis.lrange(key, 0, -1)])
+        assert len(lists) == 4
+        assert held == int(await redis.hget(f"chat:{{{chat_id}}}", "bytes") or 0)
 
 
 async def test_swaps_whose_answers_are_lost_lose_nothing(rough: Rough, chat_id: str) -> None:

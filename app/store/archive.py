@@ -9,8 +9,9 @@ from app.errors import TooLarge
 from app.settings import Settings
 from app.store.keys import Chat, index
 from app.store.memory import MOST_CHAT_BYTES
-from app.store.pieces import LIVES, MOST_RUNS, MOST_VERSIONS, NOW
+from app.store.pieces import LIVES, MOST_RUNS, NOW, NUMBERS
 from app.store.records import Message
+from app.store.versions import MOST_VERSIONS, VERSIONS
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
@@ -18,11 +19,14 @@ TRIES = 20
 CUT = "max_tokens"  # a reply that ended so can go on
 
 # the tail: fields of the hash and their values, `=`, then what the chat holds by threes: `message`
-# and its line, `run` with its id and record, or the number of a version with what its hash says of
-# it. A second time it finds its own chat, while that is as it was put in
+# and its line, `run` with its id and record, `version` with its number and what the hash says of
+# it, or the number of a version and one of its lines. A second time it finds its own chat, while
+# that is as it was put in
 PUT_IN = Script(
     NOW
     + LIVES
+    + NUMBERS
+    + VERSIONS
     + """
 if redis.call('EXISTS', chat) == 1 then
   local known = redis.call('HMGET', chat, 'brought', 'updated_at')
@@ -36,7 +40,7 @@ while ARGV[at] ~= '=' do
   redis.call('HSET', chat, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-local bytes = 0
+local bytes, weights = 0, {}
 for at = at + 1, #ARGV, 3 do
   local kind, one, other = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if kind == 'run' then
@@ -45,13 +49,21 @@ for at = at + 1, #ARGV, 3 do
   elseif kind == 'message' then
     redis.call('RPUSH', messages, one)
     bytes = bytes + #one
+  elseif kind == 'version' then
+    redis.call('DEL', lines_of(one))
+    redis.call('HSET', versions, one, other)
   else
-    redis.call('HSET', versions, kind, one, kind .. ':lines', other)
-    bytes = bytes + #other
+    redis.call('RPUSH', lines_of(kind), one)
+    weights[kind] = (weights[kind] or 0) + #one
   end
+end
+for version, weight in pairs(weights) do
+  redis.call('HSET', versions, version .. ':bytes', weight)
+  bytes = bytes + weight
 end
 redis.call('HSET', chat, 'bytes', bytes)
 lives({chat, messages, runs, ids, versions, files}, life)
+lives(all_lists(), life)
 return updated_at
 """,
     keys="chat messages runs ids versions files",
@@ -86,8 +98,8 @@ class Older:
     messages: Sequence[Message]
 
     @property
-    def lines(self) -> str:
-        return "\n".join(message.line() for message in self.messages)
+    def lines(self) -> list[str]:
+        return [message.line() for message in self.messages]
 
 
 class Archive:
@@ -141,7 +153,7 @@ class Archive:
             if one.place >= dropped
         }
         content.versions = [kept[number] for number in sorted(kept)[-MOST_VERSIONS:]]
-        weights = [len(one.lines.encode()) for one in content.versions]
+        weights = [sum(len(line.encode()) for line in one.lines) for one in content.versions]
         lines = [len(message.line().encode()) for message in content.messages]
         while sum(weights) + sum(lines) > MOST_CHAT_BYTES:
             if weights:
@@ -182,7 +194,9 @@ def _by_threes(content: Content) -> list[str]:
     for message in content.messages:
         found += ["message", message.line(), ""]
     for one in content.versions:
-        found += [str(one.number), f"{one.mark} {one.place}", one.lines]
+        found += ["version", str(one.number), f"{one.mark} {one.place}"]
+        for line in one.lines:
+            found += [str(one.number), line, ""]
     return found
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from app.settings import Settings
 from app.store.commands import touch
 from app.store.keys import Chat
-from app.store.pieces import CUT, LIVES, NOW, NUMBERS, PUT_BACK, RUN_AT
+from app.store.pieces import LIVES, NOW, NUMBERS, RUN_AT
 from app.store.records import LiveRun, Message
+from app.store.versions import CUT, PUT_BACK, VERSIONS
 from app.store.wire.connection import Connection
 from app.store.wire.script import Script, command
 
@@ -20,6 +21,7 @@ SWAP = Script(
     + LIVES
     + NUMBERS
     + RUN_AT
+    + VERSIONS
     + CUT
     + PUT_BACK
     + """
@@ -31,11 +33,13 @@ if not anchor then
 end
 place = place - number(chat, 'first')
 if place < 0 or run_at(place) ~= anchor then return {'unknown'} end
-local question = string.match(redis.call('HGET', versions, version .. ':lines'), '^%d+ (%S+)')
+local question = string.match(redis.call('LINDEX', listed(version), 0) or '', '^%d+ (%S+)')
+if not question then return {'unknown'} end
 local made = cut(place, question)
 put_back(version)
 redis.call('HSET', chat, 'last_run', run_at(-1), 'updated_at', stamp, 'swapped', version .. ' ' .. made)
 lives({chat, messages, runs, ids, versions, files}, life)
+lives(all_lists(), life)
 return {'swapped'}
 """,
     keys="chat messages runs ids versions files",
@@ -43,8 +47,8 @@ return {'swapped'}
     lasting=True,
 )
 
-# makes a chat that is not there yet; the same fork twice is one. The tail: run ids and their
-# records
+# makes a chat that is not there yet; the same fork twice is one. The tail: its lines, so many, then
+# run ids and their records
 FORK = Script(
     NOW
     + LIVES
@@ -54,11 +58,11 @@ if redis.call('EXISTS', chat) == 1 then
 end
 redis.call('DEL', messages, runs, ids)
 local bytes = 0
-for line in string.gmatch(lines, '[^\\n]+') do
-  redis.call('RPUSH', messages, line)
-  bytes = bytes + #line
+for n = tail, tail + lines - 1 do
+  redis.call('RPUSH', messages, ARGV[n])
+  bytes = bytes + #ARGV[n]
 end
-for n = tail, #ARGV, 2 do
+for n = tail + lines, #ARGV, 2 do
   redis.call('RPUSH', ids, ARGV[n])
   redis.call('HSET', runs, ARGV[n], ARGV[n + 1])
 end
@@ -134,9 +138,10 @@ class Branches:
         records = await self._redis.do(command("HMGET", source.runs, *run_ids))
         lines = [message.line() for message in fork.messages]
         script = FORK(
+            *lines,
             *_records(run_ids, records, fork.messages),
             chat=target.key, messages=target.messages, runs=target.runs, ids=target.ids, files=target.files,
-            origin=fork.origin, lines="\n".join(lines), title=fork.title,
+            origin=fork.origin, lines=len(lines), title=fork.title,
             agent=fork.fields.get("agent", ""), chosen=fork.fields.get("chosen", ""),
             instructions=fork.fields.get("instructions", ""),
             temperature=fork.fields.get("temperature", ""), last_run=fork.last_run, life=self._life,

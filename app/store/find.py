@@ -2,8 +2,8 @@
 
 It reads as long as it may and says whether that was everything.
 
-A chat's messages come as one piece and are searched as they lie in Redis, in JSON; only where the
-words are found is a message decoded. Between two slices the loop has its turn.
+A chat's messages are searched as they lie in Redis, in JSON; only where the words are found is a
+message decoded. Between two slices the loop has its turn.
 """
 
 import asyncio
@@ -15,19 +15,13 @@ from dataclasses import dataclass, field
 from app.store.keys import Chat, index
 from app.store.records import Message
 from app.store.wire.connection import Connection
-from app.store.wire.script import Script, command
+from app.store.wire.script import command
 
 SECONDS = 0.3
 TITLES_AT_ONCE = 100
 CHATS_AT_ONCE = 8  # at most so many times what one chat may weigh is in memory
 SLICE = 64 * 1024  # bytes searched in one turn of the loop
 BEFORE, AFTER = 50, 110  # characters of an excerpt around what was found
-
-# the lines of a chat as one text: Redis sends and we read it in a tenth of the time
-LINES = Script(
-    "return table.concat(redis.call('LRANGE', messages, 0, -1), '\\n')",
-    keys="messages",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +60,11 @@ class Finder:
                 hits.complete = False
                 break
             page = others[first : first + CHATS_AT_ONCE]
-            texts = await self._redis.do_all(
-                [LINES(messages=Chat(owner, hit.chat_id).messages) for hit in page], check=False
+            rows = await self._redis.do_all(
+                [command("LRANGE", Chat(owner, hit.chat_id).messages, 0, -1) for hit in page], check=False
             )
-            for hit, text in zip(page, texts, strict=True):
-                if isinstance(text, bytes) and (excerpt := await _search(text, needle, until)):
+            for hit, lines in zip(page, rows, strict=True):
+                if isinstance(lines, list) and (excerpt := await _search(lines, needle, until)):
                     hits.found.append(Hit(hit.chat_id, hit.fields, hit.length, excerpt))
         return hits
 
@@ -100,10 +94,10 @@ def _fields(values: Sequence[bytes | None]) -> dict[str, str]:
     return {name: value.decode("utf-8", "replace") for name, value in told if value is not None}
 
 
-async def _search(text: bytes, needle: str, until: float) -> str | None:
+async def _search(lines: list[bytes], needle: str, until: float) -> str | None:
     """What stands around the newest message that holds the needle; None when none does."""
     raw = json.dumps(needle, ensure_ascii=False)[1:-1]
-    for piece in _slices(text):
+    for piece in _slices(lines):
         await asyncio.sleep(0)
         for line in _lines_with(piece, raw):
             if excerpt := _excerpt(line, needle):
@@ -113,23 +107,29 @@ async def _search(text: bytes, needle: str, until: float) -> str | None:
     return None
 
 
-def _slices(text: bytes) -> Iterator[bytes]:
-    """Whole lines of about `SLICE` bytes, the newest first; a longer line is a slice of its own."""
-    end = len(text)
-    while end > 0:
-        start = text.rfind(b"\n", 0, max(0, end - SLICE)) + 1 if end > SLICE else 0
-        yield text[start:end]
-        end = start - 1
+def _slices(lines: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Lines of about `SLICE` bytes together, the newest first; a longer line is a slice of its own."""
+    piece: list[bytes] = []
+    size = 0
+    for line in reversed(lines):
+        if piece and size + len(line) > SLICE:
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield piece
 
 
-def _lines_with(piece: bytes, needle: str) -> Iterator[bytes]:
-    """The lines that hold the needle, the newest first."""
-    folded: bytes | str = piece.lower() if piece.isascii() else piece.decode("utf-8", "replace").casefold()
+def _lines_with(piece: list[bytes], needle: str) -> Iterator[bytes]:
+    """The lines that hold the needle."""
+    text = b"\n".join(piece)
+    folded: bytes | str = text.lower() if text.isascii() else text.decode("utf-8", "replace").casefold()
     sought: bytes | str = needle.encode() if isinstance(folded, bytes) else needle
     feed: bytes | str = b"\n" if isinstance(folded, bytes) else "\n"
     if sought not in folded:  # type: ignore[operator]  # both of one kind
         return
-    for line, original in zip(reversed(folded.split(feed)), reversed(piece.split(b"\n")), strict=False):  # type: ignore[arg-type]  # both of one kind
+    for line, original in zip(folded.split(feed), piece, strict=False):  # type: ignore[arg-type]  # both of one kind
         if sought in line:
             yield original
 

@@ -7,7 +7,8 @@ together.
 | `chat:{name}:messages` | list | `<milliseconds> <run id> <JSON>`, oldest first; `~…` for the id where no run asked, see `becoming` | as the chat |
 | `chat:{name}:runs` | hash | run id -> JSON of its record, see `records` | as the chat |
 | `chat:{name}:ids` | list | run ids, oldest first; the newest 256 are known | as the chat |
-| `chat:{name}:versions` | hash | version -> `<run id that stands there> <place>`, `<version>:lines` -> lines; 10 at most | as the chat |
+| `chat:{name}:versions` | hash | version -> `<run id that stands there> <place>`, `<version>:bytes` -> what it weighs; 10 at most | as the chat |
+| `chat:{name}:versions:<version>` | list | its messages, as above | as the chat |
 | `chat:{name}:files` | hash | file id -> its token and JSON, `<file id>:<n>` -> a piece of its bytes, see `files`; 100 files at most | as the chat; where there is none yet as one at rest |
 | `chat:{name}:early` | sorted set | run ids to stop at birth, by the time at which that lapses | 60 s |
 | `chat:{name}:queue` | list | `<run id> <milliseconds> <JSON>` of the messages that wait, see `waiting` | as the chat |

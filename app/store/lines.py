@@ -4,20 +4,8 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from app.store.records import Message, Version
+from app.store.records import Message
 from app.store.wire.node import pairs
-
-
-def read_versions(rows: list[bytes]) -> dict[str, list[Version]]:
-    """The versions that can be read, by the run id of the question that stands there now, oldest first."""
-    fields = {name.decode(): value for name, value in pairs(rows)}
-    found: dict[str, list[Version]] = {}
-    for number in sorted(int(name) for name in fields if name.isdigit()):
-        messages = readable(fields.get(f"{number}:lines", b"").splitlines())
-        anchor = fields[str(number)].split(b" ")[0].decode()
-        if messages:
-            found.setdefault(anchor, []).append(Version(number, messages))
-    return found
 
 
 def texts(fields: list[bytes]) -> dict[str, str]:

@@ -8,15 +8,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.errors import NotFound, NotOpen, QueueFull
+from app.errors import NotFound, NotOpen, QueueFull, RedisUnavailable
 from app.settings import Settings
 from app.store.asked import Asked
+from app.store.becoming import compared
 from app.store.bells import Bells
 from app.store.commands import let_go, touch
 from app.store.eventlog import numbered
 from app.store.files import NO_FILE
 from app.store.keys import Chat, index
-from app.store.lines import read_versions, readable, texts
+from app.store.lines import readable, texts
 from app.store.records import (
     ChatState,
     Known,
@@ -31,6 +32,7 @@ from app.store.records import (
 from app.store.scripts import END, START, UNDO
 from app.store.shelf import unlist
 from app.store.titles import title_of
+from app.store.versions import read_versions
 from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.weights import dropped
 from app.store.wire.connection import Connection
@@ -43,6 +45,7 @@ PAGE = 25  # messages per read
 LOOKED_AT = 200  # chats in one exchange
 AT_ONCE = 4  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
 READ_TRIES = 3
+START_TRIES = 5
 
 
 class Memory:
@@ -70,23 +73,31 @@ class Memory:
         Raises `NotFound` when the question that is to be replaced, or a file, is not kept, `NotOpen` when the
         reply that is to go on cannot, `QueueFull`.
         """
+        for _ in range(START_TRIES):
+            results = await self._tried(chat, run, asked, also)
+            if results[len(also)] != [b"moved"]:
+                crowded = self._keeps and run.keep and results[-1] > self._most
+                return self._met(results[len(also)], crowded), results[: len(also)]
+        raise RedisUnavailable("The chat changes faster than it can be read. Try again.")
+
+    async def _tried(self, chat: Chat, run: LiveRun, asked: Asked, also: Sequence[Command]) -> list[Any]:
         keeps = self._keeps and run.keep
-        turns = asked.turns if keeps else None
-        brought = [turn.body() for turn in (turns or ())[-self._keep :]]
+        becomes = None
+        if keeps and asked.turns is not None:
+            turns = asked.turns[-self._keep :]
+            becomes = await compared(self._redis, chat, turns, run.attempt, own=bool(asked.text))
         script = START(
-            *brought,
+            *(becomes.lines if becomes else ()),
             **chat.keys(), early=chat.early, events=chat.events(run.run_id),
             run_id=run.run_id, attempt=run.attempt, digest=asked.digest, run=run.described(),
             message=asked.message() if keeps and asked.text else "", agent=run.agent,
             chosen="1" if asked.chosen else "", title=title_of(_first_words(asked)) if keeps else "",
             replaces=asked.replaces or "", continues=asked.continues or "", history=self._history,
-            becomes=str(int(turns is not None)), unsent=chat.unsent,
+            becomes=becomes.place if becomes else "", looked=becomes.looked if becomes else "",
+            unsent=chat.unsent,
             line=asked.line, waiting=asked.waiting, named=asked.must_be_there(),
         )  # fmt: skip
-        touched = [touch(chat)] if keeps else []
-        results = await self._redis.do_all([*also, script, *touched])
-        crowded = bool(touched) and results[-1] > self._most
-        return self._met(results[len(also)], crowded), results[: len(also)]
+        return await self._redis.do_all([*also, script, *([touch(chat)] if keeps else [])])
 
     def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting | OtherAgent:
         match row:
@@ -177,22 +188,22 @@ class Memory:
         """None when what was read before was dropped or replaced meanwhile."""
         lines: list[bytes] = []
         before: dict[str, str] | None = None
-        versions: list[bytes] = []
         while True:
             page = command("LRANGE", chat.messages, len(lines), len(lines) + PAGE - 1)
-            also = [command("HGETALL", chat.versions)] if before is None else []
             lists = [command("LRANGE", key, 0, -1) for key in (chat.queue, chat.unsent)]
-            hashed, found, queued, unsent, *more = await self._redis.do_all(
-                [command("HGETALL", chat.key), page, *lists, *also]
+            hashed, found, queued, unsent, kept = await self._redis.do_all(
+                [command("HGETALL", chat.key), page, *lists, command("HGETALL", chat.versions)]
             )
-            versions = more[0] if more else versions
             fields = texts(hashed)
-            if before is not None and any(fields.get(n) != before.get(n) for n in ("first", "version")):
+            if before is not None and _changed(fields, before):
                 return None
             before, lines = fields, lines + found
             if len(found) < PAGE:
-                messages, older = readable(lines), read_versions(versions)
-                return ChatState(fields, messages, read_all(queued), older, read_all(unsent))
+                break
+        older, hashed = await read_versions(self._redis, chat, kept)
+        if hashed is not None and _changed(texts(hashed), fields):
+            return None
+        return ChatState(fields, readable(lines), read_all(queued), older, read_all(unsent))
 
     def expires_ms(self, fields: Mapping[str, str]) -> int | None:
         """When a chat with these fields is forgotten if nothing happens in it; None where it never is."""
@@ -216,6 +227,11 @@ class Memory:
     async def record(self, chat: Chat, run_id: str) -> RunRecord | None:
         """What is kept of this run, if it is known."""
         return RunRecord.read(await self._redis.do(command("HGET", chat.runs, run_id)))
+
+
+def _changed(fields: Mapping[str, str], before: Mapping[str, str]) -> bool:
+    """Whether what was read before has been dropped or replaced."""
+    return any(fields.get(name) != before.get(name) for name in ("first", "version"))
 
 
 def _or_none(number: int | None) -> str | int:

@@ -1,12 +1,6 @@
-"""Pieces of Lua that the scripts are made of.
-
-A question and all behind it that are taken off a chat become a version: `<run id> <place>` says
-which question stands there now and where, counted from the first message ever, and
-`<version>:lines` what stood there. Where no run asked a question something else stands for its id.
-"""
+"""Pieces of Lua that the scripts are made of; those for versions are in `versions`."""
 
 LOOSE_SECONDS = 3600  # the life of files without a chat where chats live for ever
-MOST_VERSIONS = 10  # of a chat
 MOST_RUNS = 256  # that are known in a chat
 
 NOW = """
@@ -75,44 +69,5 @@ local function place_of(id)
   if not record or not sane(record.place) then return nil end
   local place = sane(record.place) - number(chat, 'first')
   return place >= 0 and run_at(place) == (record.of or id) and place or nil
-end
-"""
-
-# takes the messages from a place on off the chat and keeps them as a version of the question
-# `stands`
-CUT = """
-local function cut(place, stands)
-  local lines = redis.call('LRANGE', messages, place, -1)
-  local gone = string.match(lines[1], '^%d+ (%S+)')
-  for _, field in ipairs(redis.call('HKEYS', versions)) do
-    local anchor, at = string.match(redis.call('HGET', versions, field), '^(%S+) (%d+)$')
-    if anchor == gone then redis.call('HSET', versions, field, stands .. ' ' .. at) end
-  end
-  local version = add(chat, 'version', 1)
-  add(chat, 'bytes', #lines - 1) -- the line feeds between them
-  local from = place + number(chat, 'first')
-  redis.call('HSET', versions, version, stands .. ' ' .. string.format('%.0f', from))
-  redis.call('HSET', versions, version .. ':lines', table.concat(lines, '\\n'))
-  if place == 0 then redis.call('DEL', messages) else redis.call('LTRIM', messages, 0, place - 1) end
-  return version, gone
-end
-"""
-
-# puts the lines of a version back to the end of the chat; its siblings are versions of its question
-# again
-PUT_BACK = """
-local function put_back(version)
-  local stood = string.match(redis.call('HGET', versions, version) or '', '^(%S+)')
-  local lines = redis.call('HGET', versions, version .. ':lines') or ''
-  local question = string.match(lines, '^%d+ (%S+)') or ''
-  add(chat, 'version', 1) -- whoever reads page by page begins again
-  local back = 0
-  for line in string.gmatch(lines, '[^\\n]+') do back = redis.call('RPUSH', messages, line) and back + 1 end
-  add(chat, 'bytes', 1 - back)
-  redis.call('HDEL', versions, version, version .. ':lines')
-  for _, field in ipairs(redis.call('HKEYS', versions)) do
-    local anchor, at = string.match(redis.call('HGET', versions, field), '^(%S+) (%d+)$')
-    if anchor == stood then redis.call('HSET', versions, field, question .. ' ' .. at) end
-  end
 end
 """

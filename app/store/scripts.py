@@ -10,19 +10,17 @@ what its messages and versions weigh.
 from app.store.becoming import BECOME, TAKE_OFF
 from app.store.eventlog import LAST_NUMBER, WRITE_EVENTS
 from app.store.pieces import (
-    CUT,
     DECODED,
     HOLDER,
     LIVES,
     LOOSE_SECONDS,
     MOST_RUNS,
-    MOST_VERSIONS,
     NOW,
     NUMBERS,
     PLACE,
-    PUT_BACK,
     RUN_AT,
 )
+from app.store.versions import CUT, MOST_VERSIONS, PUT_BACK, VERSIONS
 from app.store.waiting import EARLY_SECONDS, LEAVE_LINE, LEAVE_LINE_AGAIN, LINE_UP, LINE_UP_AGAIN, WAITING
 from app.store.wire.script import Script
 
@@ -45,6 +43,7 @@ START = Script(
     + HOLDER
     + RUN_AT
     + PLACE
+    + VERSIONS
     + CUT
     + BECOME
     + WAITING
@@ -68,6 +67,7 @@ end
     + LINE_UP
     + """
 if live[1] and not repeated then return {'busy', live[3]} end
+if becomes ~= '' and not repeated and looked ~= looked_like() then return {'moved'} end
 if not repeated then
   local version, came, of, at = '', 0, nil, nil
   local own = message ~= '' and stamp .. ' ' .. run_id .. ' ' .. message
@@ -81,7 +81,7 @@ if not repeated then
     redis.call('HSET', chat, 'continues', of)
   end
   if replaces ~= '' then version = cut(place_of(replaces), run_id) end
-  if becomes == '1' then version, came = become(own) end
+  if becomes ~= '' then version, came = become(tonumber(becomes), own) end
   local described = decoded(run)
   described.started_ms = now
   redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
@@ -100,6 +100,7 @@ if not repeated then
     + """
   redis.call('DEL', events) -- the log of a run of this id in a chat that has just been deleted
   lives({chat, messages, runs, ids, versions, queue, files}, 0) -- END lets it end again: a clock may jump
+  lives(all_lists(), 0)
 end
 local lapses = redis.call('ZSCORE', early, run_id)
 local stopped = lapses and tonumber(lapses) > now
@@ -109,8 +110,8 @@ return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0
   redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or ''}
 """,
     keys="chat messages runs ids versions queue files unsent early events",
-    args="run_id attempt digest run message agent chosen title replaces continues becomes history line"
-    " waiting named",
+    args="run_id attempt digest run message agent chosen title replaces continues becomes looked history"
+    " line waiting named",
     tail=True,
     lasting=True,
 )
@@ -120,6 +121,7 @@ END = Script(
     + LIVES
     + DECODED
     + NUMBERS
+    + VERSIONS
     + LAST_NUMBER
     + WRITE_EVENTS
     + f"""
@@ -159,14 +161,11 @@ elseif reply ~= '' then
 end
 while redis.call('LLEN', ids) > {MOST_RUNS} do redis.call('HDEL', runs, redis.call('LPOP', ids)) end
 local weight = number(chat, 'bytes')
-local old = redis.call('HKEYS', versions)
-table.sort(old, function(a, b) return (sane(a) or 1e9) < (sane(b) or 1e9) end)
-local count = #old / 2
-for _, version in ipairs(old) do
-  if not sane(version) or (count <= {MOST_VERSIONS} and weight <= tonumber(most_bytes)) then break end
-  weight = weight - #(redis.call('HGET', versions, version .. ':lines') or '')
-  redis.call('HDEL', versions, version, version .. ':lines')
-  count = count - 1
+local old = all_versions()
+for n, version in ipairs(old) do
+  if #old - n < {MOST_VERSIONS} and weight <= tonumber(most_bytes) then break end
+  weight = weight - weight_of(version)
+  forget_version(version)
 end
 local length, dropped = redis.call('LLEN', messages), 0
 while length > tonumber(keep) or (weight > tonumber(most_bytes) and length > 2) do
@@ -181,6 +180,7 @@ ended.open = open == '1' or nil
 redis.call('HSET', runs, run_id, cjson.encode(ended))
 redis.call('ZREM', early, run_id)
 lives({{chat, messages, runs, ids, versions, queue, files}}, life)
+lives(all_lists(), life)
 if bell ~= '' then redis.call('PUBLISH', channel, bell) end
 return {{'ended'}}
 """,
@@ -196,6 +196,7 @@ UNDO = Script(
     NOW
     + LIVES
     + NUMBERS
+    + VERSIONS
     + PUT_BACK
     + WAITING
     + TAKE_OFF
@@ -215,6 +216,7 @@ if stored == '1' and not live[5] then take_off(1) end
 take_off(tonumber(live[6]) or 0)
 if live[4] and live[4] ~= '' then put_back(live[4]) end
 lives({{chat, messages, runs, ids, versions, queue, files}}, life)
+lives(all_lists(), life)
 local agent, updated_at = string.match(live[3] or '', '^(%S*) (%d+)$')
 if not updated_at then
   redis.call('DEL', chat, messages, runs, ids, versions)

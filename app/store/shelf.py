@@ -10,7 +10,8 @@ from app.settings import Settings
 from app.store.commands import touch
 from app.store.keys import Chat, index
 from app.store.lines import as_text, texts
-from app.store.pieces import DECODED, HOLDER
+from app.store.pieces import DECODED, HOLDER, NUMBERS
+from app.store.versions import VERSIONS
 from app.store.weights import Weights
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script, command
@@ -25,6 +26,8 @@ EVICT_SECONDS = 0.003  # not in front of the first token of a quick model; a bur
 DELETE = Script(
     DECODED
     + HOLDER
+    + NUMBERS
+    + VERSIONS
     + """
 if spare == '1' and redis.call('EXISTS', queue) == 1 then return 'running' end
 redis.call('UNLINK', queue)
@@ -34,6 +37,7 @@ for _, run in ipairs(redis.call('LRANGE', ids, 0, -1)) do redis.call('PEXPIRE', 
 local known = redis.call('EXISTS', chat) + redis.call('EXISTS', files) > 0 and 1 or 0
 if token ~= '' and known == 0 and redis.call('GET', gone) == token then return 'deleted' end
 if token ~= '' and known == 1 then redis.call('SET', gone, token, 'PX', gone_ms) end
+for _, version in ipairs(all_versions()) do forget_version(version) end
 redis.call('UNLINK', chat, messages, runs, ids, versions, unsent, early, approvals, files)
 return known == 1 and 'deleted' or 'unknown'
 """,

@@ -76,7 +76,13 @@ class Trial:
             part = key.rpartition("}")[2]
             if part in {":readers", ":gone"} or 0 < await self.redis.ttl(key) <= 3:
                 continue  # it goes
-            found[key] = await self._value(key, part)
+            value = await self._value(key, part)
+            if part.startswith(":versions:"):  # whatever its number is
+                found.setdefault(key.rpartition(":")[0] + ":*", []).append(value)
+            else:
+                found[key] = value
+        for older in (value for key, value in found.items() if key.endswith(":*")):
+            older.sort()
         for key in ("chats", "queued"):
             names = [name.decode() for name in await self.redis.zrange(f"{self.prefix}{key}", 0, -1)]
             there = [f"{self.prefix}chat:{{{name}}}" in found for name in names]  # not one that has gone
@@ -91,7 +97,8 @@ class Trial:
     async def _value(self, key: str, part: str) -> Any:
         match await self.redis.type(key):
             case b"hash" if part == ":versions":
-                return sorted((await self.redis.hgetall(key)).values())
+                older = await self.redis.hgetall(key)
+                return sorted(value for name, value in older.items() if not name.endswith(b":bytes"))
             case b"hash":
                 fields = await self.redis.hgetall(key)
                 if part == "":
@@ -110,8 +117,8 @@ class Trial:
     async def _weighed(self, key: str, fields: dict[bytes, bytes]) -> None:
         """What the chat says that it weighs is what it weighs; that is not the same each time."""
         lines = await self.redis.lrange(f"{key}:messages", 0, -1)
-        older = await self.redis.hgetall(f"{key}:versions")
-        lines += [value for name, value in older.items() if name.endswith(b":lines")]
+        async for older in self.redis.scan_iter(f"{key}:versions:*", count=1000):
+            lines += await self.redis.lrange(older, 0, -1)
         weight = int(fields.pop(b"bytes", b"0"))
         if b"run_id" not in fields:
             assert weight == sum(map(len, lines)), f"{key} weighs {weight}"

@@ -20,7 +20,7 @@ UNHELD_SECONDS = 30  # 15 s are promised; one more fault may come in between
 GARBAGE = ["not json", "\x00\x7f", "[]", "{}", "null", '{"role": 1}', "1 x {", "9" * 400]
 ODD = (("SET", "x"), ("RPUSH", "x"), ("HSET", "x", "y"), ("ZADD", "1", "x"), ("XADD", "1-0", "x", "y"))
 PARTS = ["", ":messages", ":runs", ":ids", ":versions", ":early", ":queue", ":unsent", ":readers"]
-PARTS += [":files", ":approvals"]
+PARTS += [":files", ":approvals", ":versions:1"]
 FAT = "🙂" * 3900
 FAT_TURNS = 60  # of 32 KB: a chat at its limit in bytes
 CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate"]\napprove = ["calculate"]\n'
