@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,11 +210,11 @@ async def run(seconds: float, seed: int, where: Path) -> int:
         ]
         chaos = Chaos(rough, chance)
         watch = Watch(rough)
-        async with asyncio.TaskGroup() as group:
-            for visitor in visitors:
-                group.create_task(visitor.live())
-            group.create_task(chaos.reign(until))
-            group.create_task(watch.watch(until))
+        parts = (*(visitor.live() for visitor in visitors), chaos.reign(until), watch.watch(until))
+        for failure in await asyncio.gather(*parts, return_exceptions=True):  # one that fails ends no other
+            if isinstance(failure, BaseException):
+                traceback.print_exception(failure)
+                ledger.violations.append(f"the drill itself failed: {failure!r}")
         await rough.heal()
         ledger.violations += chaos.violations + chaos.keeper.violations + watch.violations
         ledger.violations += await final_checks(rough, ledger)
