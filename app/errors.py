@@ -11,6 +11,7 @@ AppError
 ├── NotOpen           this reply cannot go on
 ├── NotAsked          this tool call waits for nobody's answer any more
 ├── ChatExists        a chat with the id for a new one is there already
+├── FileUsed          a message names the file that is to go
 ├── NoVision          a picture for an agent whose model cannot see
 ├── InvalidFile       a file that is not of a kind that is taken, or torn
 ├── TooLarge          a file that is larger than one may be, or than there is room for
@@ -78,6 +79,10 @@ class NotAsked(AppError):
 
 class ChatExists(AppError):
     code = "chat_exists"
+
+
+class FileUsed(AppError):
+    code = "file_used"
 
 
 class NoVision(AppError):

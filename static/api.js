@@ -58,6 +58,7 @@ export class Api {
       deadline: UPLOAD_MS,
     });
   file = (id, fileId) => this.#fetch("GET", `${chatPath(id)}/files/${fileId}`, {}).then((response) => response.blob());
+  removeFile = (id, fileId) => this.#json("DELETE", `${chatPath(id)}/files/${fileId}`);
   unqueue = (id, runId) => this.#json("DELETE", `${chatPath(id)}/queue/${encodeURIComponent(runId)}`);
 
   /** Starts a run and answers with its stream. The same `run_id` again attaches to the same run. */

@@ -46,14 +46,17 @@ export class Attachments {
       Object.assign(item, made);
       item.file = await insist(() => this.#api.sendFile(this.#where(), made.blob, made.name));
       this.#set(this.items);
+      if (!this.items.includes(item)) this.#forget(item); // taken out while it was on its way
     } catch (problem) {
-      this.remove(item);
+      this.#set(this.items.filter((one) => one !== item));
       throw problem;
     }
   }
 
+  /** Takes one out again, here and at the service. */
   remove(item) {
     this.#set(this.items.filter((one) => one !== item));
+    if (item.file) this.#forget(item);
   }
 
   /** Those that the service has, to go with a message now. */
@@ -68,6 +71,12 @@ export class Attachments {
     const known = new Set(this.files.map(({ file_id: id }) => id));
     const back = files.filter(({ file_id: id }) => !known.has(id)).map((file) => ({ name: file.name, blob: null, file }));
     if (back.length > 0) this.#set([...back, ...this.items].slice(0, MOST));
+  }
+
+  /** One that a message names stays: the service refuses. */
+  #forget({ file: { file_id: id } }) {
+    if (this.files.some((file) => file.file_id === id)) return; // the same twice
+    void insist(() => this.#api.removeFile(this.#where(), id)).catch(() => {});
   }
 
   #set(items) {

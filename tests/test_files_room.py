@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -275,3 +276,75 @@ async def test_files_go_out_and_come_back_with_everything(
         for client in (fay, hal):
             for one in (await client.get("/api/v1/chats"))["chats"]:
                 await client.http.delete(f"/api/v1/chat/{one['chat_id']}")
+
+
+async def test_all_files_of_a_chat_that_has_as_many_as_it_may_come_back(
+    keyed: Cluster, client: Client, ollama: FakeOllama, new_chat: Any
+) -> None:
+    """More than any line may carry: in parts, under the same id and another, and twice."""
+    chat_id, ids = new_chat(), list[str]()
+    ids += [(await sent(client, chat_id, b"note %d\n" % n))["file_id"] for n in range(72)]
+    for n in range(28):  # only the newest go to the model
+        ids.append((await sent(client, chat_id, png(n + 1, weight=1_000_000)))["file_id"])
+    assert (await put(client, chat_id, b"one more")).status_code == 413
+    first = await client.ask(chat_id, "look 0", files=ids[:4])
+    await client.ask(chat_id, "instead", replaces=first.run_id)
+    for n in range(4, 100, 4):
+        await client.ask(chat_id, f"look {n}", files=ids[n : n + 4])
+    await client.http.patch(f"/api/v1/chat/{chat_id}", json={"title": "Named"})
+    before = await client.chat_info(chat_id)
+    file = (await client.http.get(f"/api/v1/chat/{chat_id}/export?format=jsonl")).content
+    assert file in (await client.http.get("/api/v1/export")).content
+    lines = file.splitlines(keepends=True)
+    assert len(lines) > 15
+    assert max(map(len, lines)) < 13_000_000
+
+    async def put_in() -> list[str]:
+        found = []
+        for part in (lines[:1], lines[1:9], lines[9:]):
+            answer = await client.http.post("/api/v1/import", content=b"".join(part))
+            assert (answer.status_code, answer.json()["errors"]) == (200, [])
+            found += [one["chat_id"] for one in answer.json()["chats"]]
+        return found
+
+    assert (await client.http.delete(f"/api/v1/chat/{chat_id}")).status_code == 200
+    for _ in range(2):
+        assert await put_in() == [chat_id]
+        assert await client.chat_info(chat_id) == before
+        assert (await client.http.get(f"/api/v1/chat/{chat_id}/export?format=jsonl")).content == file
+    await client.http.delete(f"/api/v1/chat/{chat_id}")
+
+
+async def test_files_that_follow_their_chat_find_it_under_its_new_id(keyed: Cluster, new_chat: Any) -> None:
+    chat_id = new_chat()
+    bodies = [png(n + 1) for n in range(3)]
+    at = "2026-01-02T03:04:05.678Z"
+    ids = [hashlib.sha256(body).hexdigest() for body in bodies]
+    told = [
+        {"file_id": one, "media_type": "image/png", "bytes": len(body), "width": n + 1, "height": 3}
+        for n, (one, body) in enumerate(zip(ids, bodies, strict=True))
+    ]
+    named = [{**one, "name": "door.png"} for one in told]
+    message = {"role": "user", "content": "look", "created_at": at, "files": named}
+    line = json.dumps({"chat_id": chat_id, "messages": [message], "files": told}).encode()
+
+    def behind(n: int, body: bytes, of: bytes = line) -> bytes:
+        packed_in = {"file_id": ids[n], "media_type": "image/png", "data": base64.b64encode(body).decode()}
+        told = {"chat_id": chat_id, "of": hashlib.sha256(of).hexdigest(), "files": [packed_in]}
+        return json.dumps(told).encode()
+
+    async with keyed.client(1, key="key-of-hal") as hal:
+        await hal.ask(chat_id, "it is taken")
+        lines = [behind(0, bodies[0]), line, behind(0, bodies[0]), behind(1, b"<svg/>"), behind(1, bodies[1])]
+        done = (await hal.http.post("/api/v1/import", content=b"\n".join(lines))).json()
+        assert [one["line"] for one in done["errors"]] == [1, 4]
+        assert [(one["line"], one["chat_id"]) for one in done["chats"]] == [(2, f"{chat_id}-2")]
+        later = behind(2, bodies[2]) + b"\n" + behind(2, bodies[2], b"another")
+        done = (await hal.http.post("/api/v1/import", content=later)).json()
+        assert [one["line"] for one in done["errors"]] == [2]
+        assert [m["files"] for m in await hal.messages(f"{chat_id}-2")] == [named]
+        for n, body in enumerate(bodies):
+            assert (await got(hal, f"{chat_id}-2", ids[n])).content == body
+            assert (await got(hal, chat_id, ids[n])).status_code == 404
+        for one in (chat_id, f"{chat_id}-2"):
+            await hal.http.delete(f"/api/v1/chat/{one}")

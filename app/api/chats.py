@@ -1,11 +1,10 @@
 """Chats and their streams."""
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 
 from app.api.agui_frames import AgUi
 from app.api.bodies.chats import (
@@ -16,7 +15,6 @@ from app.api.bodies.chats import (
     Deleted,
     Edit,
     Edited,
-    Exported,
     ForkAt,
     Forked,
     Swap,
@@ -31,9 +29,7 @@ from app.api.queue import QUEUED, queued
 from app.api.sse import FRAMES, Format, RunStream
 from app.backend import Backend
 from app.chat import branch
-from app.chat.export import markdown
 from app.chat.question import Question
-from app.errors import NotFound
 from app.events import iso
 from app.runs.readers import Reading
 from app.settings import Settings
@@ -53,8 +49,6 @@ async def _behind(
 
 
 Behind = Annotated[str | None, Depends(_behind)]
-
-PRIVATE = {"Cache-Control": "no-store"}
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -161,23 +155,6 @@ async def delete_chat(chat: OneChat, here: Here) -> Deleted:
     """Stop the reply if one is being made, and forget the chat."""
     await here.chats.delete(chat)
     return Deleted(chat_id=chat.id)
-
-
-@router.get("/chat/{chat_id}/export", response_class=Response, responses=answers(404, 503))
-async def export_chat(
-    chat: OneChat, here: Here, format: Annotated[Literal["markdown", "json"], Query()] = "markdown"
-) -> Response:
-    """A chat as a file."""
-    state = await here.store.memory.read(chat)
-    if not state.fields:
-        raise NotFound("There is no such chat.")
-    ending = "md" if format == "markdown" else "json"
-    headers = PRIVATE | {"Content-Disposition": f'attachment; filename="{chat.id}.{ending}"'}
-    if format == "markdown":
-        return PlainTextResponse(markdown(state), headers=headers, media_type="text/markdown")
-    body = Exported(chat_id=chat.id, title=state.fields.get("title"), messages=with_versions(state))
-    written = body.model_dump_json(indent=2, exclude_unset=True)
-    return Response(written, headers=headers, media_type="application/json")
 
 
 @router.get("/chats", responses=answers(503), response_model_exclude_unset=True)

@@ -12,9 +12,10 @@ from fastapi.responses import StreamingResponse
 
 from app.agents.sniff import kind_of
 from app.api.bodies.fields import FileId
-from app.api.bodies.messages import FileBody
+from app.api.bodies.messages import FileBody, Removed
 from app.api.here import Here, OneChat
 from app.api.problems import answers
+from app.chat import branch
 from app.errors import NotFound
 from app.store.filed import Filed
 from app.store.files import NO_FILE
@@ -70,6 +71,13 @@ async def read_file(chat: OneChat, file_id: Annotated[FileId, Path()], here: Her
     if (first := await anext(pieces, None)) is None:  # it has gone meanwhile
         raise NotFound(NO_FILE)
     return StreamingResponse(_all_of(first, pieces), headers=headers)
+
+
+@router.delete("/chat/{chat_id}/files/{file_id}", responses=answers(404, 409, 503))
+async def remove_file(chat: OneChat, file_id: Annotated[FileId, Path()], here: Here) -> Removed:
+    """Take out a file that was sent and that no message names."""
+    await branch.remove_file(here.store, chat, file_id)
+    return Removed(chat_id=chat.id, file_id=file_id)
 
 
 async def _all_of(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,21 +1,26 @@
-"""What people do to a chat at rest: swap versions, fork it, name and instruct it. Knows no HTTP."""
+"""What people do to a chat at rest: swap versions, fork it, name and instruct it, take out a file. Knows no
+HTTP.
+"""
 
 import asyncio
 
 from loguru import logger
 
 from app.agents.catalog import Catalog
-from app.errors import ChatBusy, ChatExists, NotFound, RedisUnavailable
+from app.errors import ChatBusy, ChatExists, FileUsed, NotFound, RedisUnavailable
 from app.store.branches import Fork
 from app.store.filed import Filed
+from app.store.files import NO_FILE
 from app.store.keys import Chat
 from app.store.records import ChatState, LiveRun, Message
 from app.store.store import Store
 
 MOST_TITLE = 200
+TRIES = 3
 BRANCH = " (branch)"
 
 _EXISTS = "A chat with this id is there already. Choose another one."
+_USED = "A message of this chat names this file. It goes with the chat."
 _BUSY = "A reply is being made in this chat. Stop it first."
 
 
@@ -67,6 +72,25 @@ async def edit(store: Store, catalog: Catalog, chat: Chat, wanted: dict[str, str
         raise NotFound("There is no such chat.")
 
 
+async def remove_file(store: Store, chat: Chat, file_id: str) -> None:
+    """Takes out a file that no message names. Raises `NotFound`, `FileUsed`."""
+    for _ in range(TRIES):
+        (file,) = await store.files.look_up(chat, [file_id])
+        state = await store.memory.read(chat)
+        if any(file_id == named.file_id for named in _named_files(_all_of(state))):
+            break
+        first = state.fields.get("first", "")
+        read = (int(first) if first.isdigit() else 0) + len(state.messages)
+        match await store.files.remove(chat, file, state.fields.get("version", ""), read):
+            case "gone":
+                return
+            case "unknown":
+                raise NotFound(NO_FILE)
+            case "used":
+                break
+    raise FileUsed(_USED)
+
+
 async def _check_free(store: Store, target: Chat, origin: str) -> None:
     """Raises `ChatExists` for a chat that is there and is not this fork already."""
     fields = (await store.memory.state(target)).fields
@@ -78,6 +102,12 @@ def _named_files(messages: list[Message]) -> list[Filed]:
     """What these messages name, each once."""
     named = {file["file_id"]: file for message in messages for file in message.files or ()}
     return [Filed.read(file) for file in named.values()]
+
+
+def _all_of(state: ChatState) -> list[Message]:
+    """What stands in the chat and what stood there before."""
+    older = (version for versions in state.versions.values() for version in versions)
+    return [*state.messages, *(message for version in older for message in version.messages)]
 
 
 def _up_to(state: ChatState, run_id: str) -> list[Message]:

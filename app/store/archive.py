@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from app.errors import TooLarge
 from app.settings import Settings
 from app.store.keys import Chat, index
+from app.store.lines import as_text
 from app.store.memory import MOST_CHAT_BYTES
 from app.store.pieces import LIVES, MOST_RUNS, NOW, NUMBERS
 from app.store.records import Message
@@ -128,7 +129,7 @@ class Archive:
         about = {name: value for name, value in {**fields, **_as_fields(content)}.items() if value}
         tail = [part for pair in about.items() for part in pair] + ["="] + _by_threes(content)
         for number in range(1, TRIES + 1):
-            named = chat if number == 1 else Chat(chat.owner, f"{chat.id[:100]}-{_suffix(number)}")
+            named = _named(chat, number)
             script = PUT_IN(
                 *tail,
                 chat=named.key, messages=named.messages, runs=named.runs, ids=named.ids,
@@ -140,6 +141,18 @@ class Archive:
                 await self._redis.do(command("ZADD", index(chat.owner), at, named.id))
                 break
         return named
+
+    async def brought(self, chat: Chat, token: str) -> Chat | None:
+        """The chat that was put in under this token, whatever its id is now; first one as it came."""
+        names = [_named(chat, number) for number in range(1, TRIES)]
+        asked = [command("HMGET", one.key, "brought", "updated_at") for one in names]
+        rows = await self._redis.do_all(asked, check=False)
+        found = {}
+        for one, row in zip(names, rows, strict=True):
+            by, at = (as_text(row[0] or b"").split(" "), row[1]) if isinstance(row, list) else ([], None)
+            if by[:1] == [token]:
+                found[len(by) > 1 and at == by[1].encode()] = one
+        return found.get(True) or found.get(False)
 
     def _fitting(self, told: Sequence[Told]) -> Content:
         """The newest messages and versions that may be kept: the oldest versions go first."""
@@ -215,6 +228,10 @@ def _records(content: Content) -> dict[str, dict[str, object]]:
             found.pop(message.run_id, None)
             found[message.run_id] = known
     return found
+
+
+def _named(chat: Chat, number: int) -> Chat:
+    return chat if number == 1 else Chat(chat.owner, f"{chat.id[:100]}-{_suffix(number)}")
 
 
 def _suffix(number: int) -> str:

@@ -14,6 +14,7 @@ from app.errors import NotFound, TooLarge
 from app.store.filed import Filed
 from app.store.keys import Chat
 from app.store.pieces import LOOSE_SECONDS, NUMBERS
+from app.store.shelf import GONE_MS
 from app.store.weights import Weights
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, Script, command
@@ -56,6 +57,34 @@ return by == token and 'put' or 'known'
     args="file_id token about weight most life loose",
     tail=True,
     lasting=True,
+)
+
+
+# takes out a file that none of the first `read` messages ever names, nor a version, while `version` is
+# the newest, and no message behind them either: `gone`, `used`, `unknown`, or `moved` when a version has
+# been made since. A second time with the same token it finds that done
+REMOVE = Script(
+    NUMBERS
+    + """
+local about = redis.call('HGET', files, file_id)
+if not about then return redis.call('GET', gone) == token and 'gone' or 'unknown' end
+if (redis.call('HGET', chat, 'version') or '') ~= version then return 'moved' end
+local new = math.max(0, read - number(chat, 'first'))
+for key, from in pairs({[messages] = new, [queue] = 0, [unsent] = 0}) do
+  for _, line in ipairs(redis.call('LRANGE', key, from, -1)) do
+    if string.find(line, file_id, 1, true) then return 'used' end
+  end
+end
+redis.call('HDEL', files, file_id)
+for n = 0, pieces - 1 do redis.call('HDEL', files, file_id .. ':' .. string.format('%d', n)) end
+add(files, ':count', -1)
+add(files, ':bytes', -weight)
+if number(files, ':count') < 1 then redis.call('UNLINK', files) end
+redis.call('SET', gone, token, 'PX', gone_ms)
+return 'gone'
+""",
+    keys="chat messages queue unsent files gone",
+    args="file_id version read pieces weight token gone_ms",
 )
 
 
@@ -136,6 +165,20 @@ class Files:
             pieces = await self._redis.do(command("HMGET", chat.files, *fields))
         body = b"".join(piece or b"" for piece in pieces)
         return body if len(body) == length else None
+
+    async def remove(self, chat: Chat, file: Filed, version: str, read: int) -> str:
+        """Takes out a file that no version names, while the newest is `version`, and none of the first
+        `read` messages ever: `gone`, `unknown`, `moved`, or `used` where another message names it.
+        """
+        script = REMOVE(
+            chat=chat.key, messages=chat.messages, queue=chat.queue, unsent=chat.unsent, files=chat.files,
+            gone=chat.gone, file_id=file.file_id, version=version, read=read,
+            pieces=-(-file.bytes // PIECE), weight=_weight(file), token=uuid.uuid4().hex, gone_ms=GONE_MS,
+        )  # fmt: skip
+        answer: bytes = await self._redis.do(script)
+        if answer == b"gone":
+            await self._weights.weigh_again(chat)
+        return answer.decode()
 
     async def pieces(self, chat: Chat, file: Filed) -> AsyncIterator[bytes]:
         """Its bytes, for a reader who may be slow. One that goes meanwhile ends early."""

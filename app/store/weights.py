@@ -132,6 +132,14 @@ class Weights:
                     self._reserving(chat, int(held) - counted, NO_LIMIT, uuid.uuid4().hex, NO_LIMIT)
                 )
 
+    async def weigh_again(self, chat: Chat) -> None:
+        """Gives back the room of what this chat has no more."""
+        row = await self._redis.do(command("HGET", file_weights(chat.owner), chat.id))
+        held = await self._redis.do(command("HGET", chat.files, ":bytes"))
+        if row is not None and _is_count(held):
+            await self.put_right(chat.owner, [Weight(chat.id, as_text(row), int(held or 0))])
+            await self.count_rest([chat])
+
     async def weighed(self, owner: str, chat_ids: Sequence[str]) -> list[Weight]:
         """The weights of those of these chats that have files, as nothing: so they are put right when
         the chats are gone.

@@ -1,6 +1,7 @@
 """Files at the page: put to a message, shown in the chat, taken out, folded, refused in words."""
 
 import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -234,11 +235,39 @@ async def test_undo_brings_the_files_back(person: Person, client: Client, chat_i
     await picked(person, ("door.png", "image/png", png(40, 30)), ("notes.md", "text/markdown", b"# Notes"))
     await person.ask("What is this?")
     await person.state("idle")
-    before = await client.messages(chat_id)
+    wanted = {"title": "A name", "agent": "poet", "instructions": "Briefly.", "temperature": 0.3}
+    await client.http.patch(f"/api/v1/chat/{chat_id}", json=wanted)
+    lines = (await client.http.get(f"/api/v1/chat/{chat_id}/export?format=jsonl")).content
+    before = await client.chat_info(chat_id)
     await person.page.click("#about")
     await person.page.get_by_role("button", name="Delete this chat").click()
     await expect(person.page.locator("#toast")).to_contain_text("Deleted")
     assert (await client.chat_info(chat_id))["status"] == "new"
     await person.page.get_by_role("button", name="Undo").click()
     await expect(person.questions.locator("img")).to_have_js_property("naturalWidth", 40)
-    assert await client.messages(chat_id) == before
+    assert await client.chat_info(chat_id) == before
+    # with all that only a file tells: who gave the title, the agent that was chosen
+    assert (await client.http.get(f"/api/v1/chat/{chat_id}/export?format=jsonl")).content == lines
+
+
+async def test_a_file_that_is_taken_out_goes_at_the_service_too(
+    person: Person, client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    await person.open(chat_id)
+    body = b"# Notes"
+    await picked(person, ("notes.md", "text/markdown", body), ("again.md", "text/markdown", body))
+    url = f"/api/v1/chat/{chat_id}/files/{hashlib.sha256(body).hexdigest()}"
+    out = person.page.locator("#files").get_by_role("button", name=re.compile("^Take "))
+    await out.first.click()
+    await expect(person.page.locator(CARDS)).to_have_count(1)
+    assert (await client.http.get(url)).status_code == 200  # the other one names it
+    await out.click()
+
+    async def gone() -> bool:
+        return (await client.http.get(url)).status_code == 404
+
+    await eventually(gone)
+    await picked(person, ("notes.md", "text/markdown", body))
+    await person.ask("What is this?")
+    await person.state("idle")
+    assert "# Notes" in ollama.exchanges[-1].body["messages"][-1]["content"]

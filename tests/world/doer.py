@@ -57,7 +57,8 @@ class Doer:
         body |= {"replaces": replaces} if replaces else {}
         if continues:
             before = thread.messages[-1].content
-            kind, first = kind_of(GO_ON if before.strip() else thread.messages[-2].content, before)
+            asked = thread.messages[-2].content if len(thread.messages) > 1 else text  # else it is refused
+            kind, first = kind_of(GO_ON if before.strip() else asked, before)
             body["continues"] = continues
         else:
             first, body["message"] = f"{text} is ", text

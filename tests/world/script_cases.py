@@ -45,7 +45,9 @@ async def version(t: Trial) -> None:
 
 async def with_file(t: Trial) -> None:
     await two_turns(t)
-    assert (await put(t.client, t.chat, png())).status_code == 201
+    answer = await put(t.client, t.chat, png())
+    assert answer.status_code == 201
+    t.known["file"] = answer.json()["file_id"]
 
 
 async def held(t: Trial) -> None:
@@ -177,6 +179,10 @@ async def upload(t: Trial) -> int:
     return answer.status_code
 
 
+async def take_out(t: Trial) -> int:
+    return await t.ask("DELETE", f"chat/{t.chat}/files/{t.known['file']}")
+
+
 async def not_kept(t: Trial) -> int:
     """A reply in a chat that is not kept."""
     body = {"model": "general", "input": "word", "store": False}
@@ -212,6 +218,7 @@ CASES = {
     "queues.FORGET": Case(forgotten, noted),
     "titles.NAME": Case(named, alone=True),
     "files.PUT": Case(upload, two_turns),
+    "files.REMOVE": Case(take_out, with_file),
     "weights.RESERVE": Case(upload, two_turns),
     "weights.PUT_RIGHT": Case(step("DELETE", "chat/CHAT"), with_file),
     "weights.DROP": Case(not_kept, two_turns, word="files"),

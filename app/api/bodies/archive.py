@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from app.api.bodies.fields import AgentName, ChatId, RunId
-from app.api.packed import NamedFile, Packed
+from app.api.packed import Awaited, NamedFile, Packed
 from app.chat.parts import fitted
 from app.events import LAST_MS
 from app.store.archive import Told
@@ -114,7 +114,7 @@ class ChatIn(BaseModel):
     created_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
     messages: list[MessageIn] = Field(min_length=1, max_length=10_000)
-    files: list[Packed] = Field([], max_length=100)
+    files: list[Packed | Awaited] = Field([], max_length=100)
 
     def fields(self) -> dict[str, str]:
         """What the hash of the chat says; empty for what it does not."""

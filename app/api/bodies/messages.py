@@ -1,7 +1,7 @@
 """What stands in a chat: its messages with their versions, the reply being made, what waits."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -21,6 +21,14 @@ class FileBody(BaseModel):
     name: str
     width: int | None = None
     height: int | None = None
+
+
+class Removed(BaseModel):
+    """The file is gone."""
+
+    chat_id: str
+    file_id: str
+    status: Literal["deleted"] = "deleted"
 
 
 class MessageBody(BaseModel):
