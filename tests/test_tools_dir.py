@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from time import monotonic
 
 import pytest
@@ -37,6 +37,7 @@ from app.settings import Settings
 Backend(Settings())
 print([name for name in sys.modules if name.startswith("app.agents.own")])
 """
+MORE_CONNECTIONS = 6  # to Redis and the model, which are kept; fewer than the fewest stops of a test
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "canary-aws",
     "AWS_ACCESS_KEY_ID": "canary-id",
@@ -232,10 +233,10 @@ async def test_stops_inside_a_tool_end_its_work_and_all_that_it_has_started(
             assert stream.of("tool")[-1]["status"] == "stopped"
         assert (await use(client, ollama, f"{chat_id}-after", "greet", name="Di"))[1] == "Hello Di (1)"
         await eventually(lambda: at_rest(backend))
-        await eventually(lambda: descriptors(backend) <= open_before + 2)
+        await eventually(lambda: descriptors(backend) <= open_before + MORE_CONNECTIONS)
         assert threads(backend) <= tasks_before + 2
     for what, times in (("stops took", stops), ("the work lived on for", lives)):
-        print(f"{what} {quantiles(times, n=100)[98]:.1f} ms at p99, {max(times):.1f} ms at most")
+        print(f"{what} {median(times):.1f} ms at p50, {quantiles(times, n=100)[98]:.1f} ms at p99")
 
 
 def at_rest(backend: int) -> bool:

@@ -1,12 +1,14 @@
 """Files of tools that mean harm or stumble: each is one line, and what lies in private places stays there."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from app.agents.own import shut
 from app.agents.own.files import OwnTools
 from app.settings import Settings
 
@@ -104,3 +106,44 @@ async def test_what_is_private_where_the_backend_was_started_no_tool_reads(
         assert await said(home / "free.txt") == "free"
         for path in (*(home / name for name in PRIVATE), elsewhere / "chat.env"):
             assert await said(path) == "PermissionError", path
+
+
+# the numbers of the calls that are refused, in the kernel's own headers
+
+ELF = {"x86_64": 62, "aarch64": 183, "riscv": 243, "arm": 40}
+LANDLOCK = {
+    "landlock_create_ruleset": shut._CREATE,
+    "landlock_add_rule": shut._ADD,
+    "landlock_restrict_self": shut._RESTRICT,
+}
+INCLUDE = Path("/usr/include")
+ARCHITECTURES = {  # audit's word for it, and the headers of each: its own, or those for cross compilers
+    ("x86_64", 8): ("x86_64", ["x86_64-linux-gnu/asm/unistd_64.h", "asm/unistd_64.h"]),
+    ("aarch64", 8): ("aarch64", ["asm-generic/unistd.h"]),
+    ("riscv64", 8): ("riscv", ["asm-generic/unistd.h"]),
+    ("aarch64", 4): ("arm", ["../arm-linux-gnueabihf/include/asm/unistd-eabi.h"]),
+    ("armv7l", 4): ("arm", ["../arm-linux-gnueabihf/include/asm/unistd-eabi.h"]),
+    ("armv6l", 4): ("arm", ["../arm-linux-gnueabihf/include/asm/unistd-eabi.h"]),
+}
+NUMBER = re.compile(r"^#define __NR_(\w+)\s+(?:\(__NR_SYSCALL_BASE \+ )?(\d+)\)?$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("machine", shut._MACHINES, ids=str)
+def test_the_calls_that_are_refused_have_the_numbers_of_the_kernel(machine: tuple[str, int]) -> None:
+    """A wrong number would let a call through, on a machine that no test runs on."""
+    _, headers = ARCHITECTURES[machine]
+    found = [INCLUDE / name for name in headers if (INCLUDE / name).exists()]
+    if not found:
+        pytest.skip(f"needs the kernel's headers of {machine[0]} (linux-libc-dev)")
+    told = {name: int(number) for name, number in NUMBER.findall(found[0].read_text())}
+    _, numbers = shut._MACHINES[machine]
+    assert numbers == {name: told[name] for name in numbers}
+    for name, number in LANDLOCK.items():
+        assert told[name] == number
+
+
+@pytest.mark.parametrize("machine", shut._MACHINES, ids=str)
+def test_the_kinds_of_machines_are_those_of_the_kernel(machine: tuple[str, int]) -> None:
+    """AUDIT_ARCH: what ELF calls the processor, its width, and that it is little-endian."""
+    wide = 0x80000000 if machine[1] == 8 else 0
+    assert shut._MACHINES[machine][0] == ELF[ARCHITECTURES[machine][0]] | wide | 0x40000000

@@ -1,4 +1,5 @@
-"""A backend with one more tool, which takes its time: so that a stop can arrive inside it.
+"""A backend with two more tools: one takes its time, so that a stop can arrive inside it, and one counts
+what runs.
 
 Run like `python -m app`.
 """
@@ -27,7 +28,14 @@ async def slow(seconds: float = 100) -> str:
     return "waited"
 
 
+@tool
+async def tasks() -> str:
+    """Counts the tasks of the backend."""
+    return str(len(asyncio.all_tasks()))
+
+
 TOOLS["slow"] = slow
+TOOLS["tasks"] = tasks
 
 if __name__ == "__main__":
     main()
