@@ -75,6 +75,7 @@ GOALS = (
     Goal("a token late at 200 streams, p99 ms", figure("paced.ollama.200x20.late_p99"), 15),
     Goal("CPU per token at the ceiling, x limit", ratio(f"ollama.{CPU}", f"limit.{CPU}"), 2.5),
     Goal("CPU per token at the ceiling, x naive", ratio(f"ollama.{CPU}", f"naive.{CPU}"), 0.05),
+    Goal("the same with an OpenAI-compatible server, x Ollama", ratio(f"openai.{CPU}", f"ollama.{CPU}"), 1.2),
     Goal("tokens/s of one process, x limit", ratio(f"ollama.{RATE}", f"limit.{RATE}"), 0.4, at_least=True),
     Goal("tokens/s of one process, x naive", ratio(f"ollama.{RATE}", f"naive.{RATE}"), 15, at_least=True),
     Goal("time to first token, one chat, p50, x limit", ratio("first.ollama.p50", "first.limit.p50"), 4),

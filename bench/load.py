@@ -178,7 +178,9 @@ async def _alone(name: str, what: str, rounds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--system", default="ollama", choices=["limit", "naive", "ollama", "bedrock"])
+    parser.add_argument(
+        "--system", default="ollama", choices=["limit", "naive", "ollama", "openai", "bedrock"]
+    )
     parser.add_argument(
         "--what", default="ceiling", choices=["ceiling", "first_token", "beside", "paced", "memory"]
     )

@@ -186,7 +186,7 @@ def _numbers(words: str) -> tuple[int, ...]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--systems", default="limit,ollama", help="of limit, naive, ollama, bedrock")
+    parser.add_argument("--systems", default="limit,ollama", help="of limit, naive, ollama, openai, bedrock")
     parser.add_argument("--streams", type=_numbers, default=(10, 50, 200))
     parser.add_argument("--rates", type=_numbers, default=(20,))
     parser.add_argument("--seconds", type=float, default=3)

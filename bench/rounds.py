@@ -96,6 +96,8 @@ async def _load(done: Round, under: Ground) -> None:
             await done.note(f"{name}.paced", most_paced(system, ladders.get(name, sizes.product_ladder)))
         async with named(name, under) as system:
             await done.note(f"{name}.memory", memory(system))
+    async with named("openai", under) as system:
+        await done.note("openai.ceiling", ceiling(system, seconds=sizes.seconds))
 
 
 async def _first_tokens(done: Round, under: Ground) -> None:

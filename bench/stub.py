@@ -1,5 +1,5 @@
-"""The model stub: speaks Ollama and Bedrock far cheaper than what is measured, and remembers what it sent to
-whom.
+"""The model stub: speaks as Ollama, OpenAI and Bedrock far cheaper than what is measured, and remembers what
+it sent to whom.
 
 Owns one process of its own (`python -m bench.stub --port N`); knows nothing of the systems under test. A
 reply follows the last `[stub tokens=.. rate=.. delay_ms=.. stall_after=.. stamped=1 tag=..]` in the
@@ -185,6 +185,8 @@ class Stub:
         """Which wire a path speaks; None for everything that is not a reply."""
         if path == "/api/chat":
             return wire.OLLAMA
+        if path == "/v1/chat/completions":
+            return wire.OPENAI
         return wire.BEDROCK if path.endswith("/converse-stream") else None
 
     def plan_of(self, body: bytes) -> Plan:

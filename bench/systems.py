@@ -161,6 +161,7 @@ async def product(
         "PROVIDER": provider,
         "MAX_RUNS": "2000",
         "OLLAMA_HOST": stub,
+        "OPENAI_BASE_URL": f"{stub}/v1",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stub,
         "AWS_ACCESS_KEY_ID": "stub",
         "AWS_SECRET_ACCESS_KEY": "stub",

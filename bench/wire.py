@@ -1,4 +1,4 @@
-"""What the stub says on the wire, encoded once: Ollama's NDJSON and Bedrock's event stream.
+"""What the stub says on the wire, encoded once: Ollama's NDJSON, OpenAI's and Bedrock's event streams.
 
 Owns the bytes; knows nothing of connections or pace. Every token is one HTTP chunk, as Ollama sends it, and
 holds exactly one MARK, so that a reader counts tokens by counting bytes; a stamped one also tells when it
@@ -54,6 +54,32 @@ def _ollama_closing(tokens: int) -> bytes:
         _line(said, done=True, done_reason="stop", prompt_eval_count=10, eval_count=tokens, **facts)
         + _LAST_CHUNK
     )
+
+
+def _openai_chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
+    shown = {
+        "id": "chatcmpl-stub",
+        "object": "chat.completion.chunk",
+        "created": 1735689600,
+        "model": "stub",
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+        "usage": None,
+    }
+    return _data(shown)
+
+
+def _data(shown: dict[str, object]) -> bytes:
+    return chunk(b"data: " + json.dumps(shown, separators=(",", ":")).encode() + b"\n\n")
+
+
+def _openai_closing(tokens: int) -> bytes:
+    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+    counted = _data({"id": "chatcmpl-stub", "object": "chat.completion.chunk", "choices": [], "usage": usage})
+    return _openai_chunk({}, "stop") + counted + chunk(b"data: [DONE]\n\n") + _LAST_CHUNK
+
+
+def _openai_token(word: str) -> bytes:
+    return _openai_chunk({"content": word})
 
 
 def _frame(kind: str, payload: dict[str, object]) -> bytes:
@@ -112,4 +138,11 @@ BEDROCK = _wire(
     tuple(_bedrock_token(word) for word in WORDS),
     _bedrock_closing,
     lambda at: _bedrock_token(f" word~{at:0{STAMP}d}"),
+)
+OPENAI = _wire(
+    "text/event-stream",
+    _openai_chunk({"role": "assistant", "content": ""}),
+    tuple(_openai_token(word) for word in WORDS),
+    _openai_closing,
+    lambda at: _openai_token(f" word~{at:0{STAMP}d}"),
 )

@@ -17,20 +17,21 @@ class Envelope:
     def __init__(self) -> None:
         self._before = self._after = b""
 
-    def texts(self, lines: list[bytes]) -> str | None:
-        """The text of all these lines; None unless each is a text in this envelope."""
+    def texts(self, lines: list[bytes]) -> tuple[str, int]:
+        """The text of the first lines, as many as are each a text in this envelope, and how many they are."""
         before, after = self._before, self._after
         if not before:
-            return None
+            return "", 0
         start, end = len(before), -len(after)
         inner = [line[start:end] for line in lines if line.startswith(before) and line.endswith(after)]
         if len(inner) != len(lines):
-            return None
+            fits = enumerate(line.startswith(before) and line.endswith(after) for line in lines)
+            inner = inner[: next(at for at, fit in fits if not fit)]
         try:
             texts = json.loads(b"[%b]" % b",".join(inner))
-            return "".join(texts) if len(texts) == len(lines) else None
+            return ("".join(texts), len(texts)) if len(texts) == len(inner) else ("", 0)
         except (ValueError, TypeError):
-            return None
+            return "", 0
 
     def remember(self, line: bytes, text: str) -> None:
         """This line said this text and nothing else."""

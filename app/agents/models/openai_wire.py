@@ -17,6 +17,7 @@ from app.agents.models.envelope import Envelope
 from app.agents.models.lines import loaded
 from app.agents.models.thinking import Thinking
 
+LEAST, MOST = 2, 64  # lines that are read at a time: parsed whole, and in their envelope
 _REASONS = {"length": "max_tokens", "content_filter": "content_filtered"}
 
 
@@ -103,9 +104,21 @@ class Answer:
 
     def hear(self, lines: list[bytes]) -> list[tuple[str, Any]]:
         """What these lines add; an error among them is in `error`."""
-        if (text := self._envelope.texts(lines)) is not None:
-            return self._think.part(text) if text else []
         said: list[tuple[str, Any]] = []
+        at, few = 0, LEAST
+        while at < len(lines) and not (self.error or self.done):
+            text, count = self._envelope.texts(lines[at : at + MOST])
+            if count:
+                said += self._think.part(text) if text else []
+                few = LEAST
+            else:
+                count, few = few, few * 2
+                self._parse(lines[at : at + count], said)
+            at += count
+        return _joined(said)
+
+    def _parse(self, lines: list[bytes], said: list[tuple[str, Any]]) -> None:
+        """Adds what these lines say, whatever it is."""
         try:
             for chunk in loaded(list(self._payloads(lines))):
                 self._take(chunk, said)
@@ -116,7 +129,6 @@ class Answer:
         else:
             if self._plain is not None:
                 self._envelope.remember(lines[-1], self._plain)
-        return _joined(said)
 
     def held_back(self) -> list[tuple[str, Any]]:
         """What was held back because it might have been a mark."""
