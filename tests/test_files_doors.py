@@ -1,6 +1,7 @@
 """Pictures at OpenAI's addresses."""
 
 import base64
+import uuid
 from typing import Any
 
 import pytest
@@ -69,6 +70,67 @@ async def test_a_picture_alone_and_one_of_a_response(
     more = {"model": "general", "input": "and now?", "previous_response_id": answer.json()["id"]}
     assert (await client.http.post("/v1/responses", json=more)).status_code == 200
     assert pictures_in("ollama", ollama.of("and now?")[-1].body)[0] == ("user", [png(6, 6)], "see this")
+
+
+def at_ag_ui(chat_id: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    content = [{"type": "text", "text": "see"}, *parts]
+    messages = [{"id": "1", "role": "user", "content": content}]
+    return {"threadId": chat_id, "runId": uuid.uuid4().hex, "messages": messages}
+
+
+def image(kind: str, value: str, media_type: str = "image/png") -> dict[str, Any]:
+    return {"type": "image", "source": {"type": kind, "value": value, "mimeType": media_type}}
+
+
+async def test_pictures_of_an_ag_ui_thread_reach_the_model(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    one, two = png(3, 3), jpeg(4, 4)
+    asked = at_ag_ui(
+        chat_id,
+        image("data", base64.b64encode(one).decode()),
+        image("url", url_of(two, "image/jpeg"), "image/jpeg"),
+    )
+    for _ in range(2):  # the second attaches
+        answer = await client.http.post("/api/v1/ag-ui/general", json=asked)
+        assert answer.status_code == 200, answer.text
+    (exchange,) = ollama.of("see")
+    assert pictures_in("ollama", exchange.body) == [("user", [one, two], "see")]
+    (kept, _) = await client.messages(chat_id)
+    assert [file["media_type"] for file in kept["files"]] == ["image/png", "image/jpeg"]
+    after = {"id": "3", "role": "user", "content": "and now?"}
+    more = {**asked, "runId": uuid.uuid4().hex}
+    more["messages"] = [*asked["messages"], {"id": "2", "role": "assistant", "content": "a door"}, after]
+    assert (await client.http.post("/api/v1/ag-ui/general", json=more)).status_code == 200
+    assert pictures_in("ollama", ollama.of("and now?")[-1].body)[0] == ("user", [one, two], "see")
+
+
+async def test_what_a_picture_is_its_bytes_say(client: Client, ollama: FakeOllama) -> None:
+    body = {"model": "general", "messages": [{"role": "user", "content": [part(png(5, 5))]}]}
+    body["messages"][0]["content"][0]["image_url"]["url"] = url_of(png(5, 5), "image/webp")  # type: ignore[index]
+    assert (await client.http.post("/v1/chat/completions", json=body)).status_code == 200
+    assert pictures_in("ollama", ollama.exchanges[-1].body)[0][1] == [png(5, 5)]
+
+
+BAD_PARTS = [
+    (image("url", "https://example.com/a.png"), 400),
+    (image("file", "file-abc"), 400),
+    (image("data", "***"), 422),
+    (image("data", base64.b64encode(b"<svg/>").decode(), "image/svg+xml"), 422),
+    ({"type": "audio", "source": {"type": "data", "value": "AAAA", "mimeType": "audio/wav"}}, 400),
+    ({"type": "binary", "mimeType": "image/png", "data": "AAAA"}, 422),
+    (image("data", base64.b64encode(png(weight=300 * 1024)).decode()), 413),
+]
+
+
+@pytest.mark.parametrize("case", BAD_PARTS, ids=lambda case: str(case[0])[:60])
+async def test_parts_that_are_no_pictures_are_refused_at_ag_ui(
+    client: Client, chat_id: str, ollama: FakeOllama, case: tuple[dict[str, Any], int]
+) -> None:
+    answer = await client.http.post("/api/v1/ag-ui/general", json=at_ag_ui(chat_id, case[0]))
+    assert (answer.status_code, bool(answer.json()["detail"])) == (case[1], True), answer.text
+    assert not ollama.exchanges
+    assert (await client.chat_info(chat_id))["status"] == "new"
 
 
 BAD_URLS = [

@@ -15,16 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from app.agents.wishes import Wishes
 from app.api.agui_frames import AgUi
 from app.api.bodies.fields import AgentName, ChatId, RunId
-from app.api.doors import ASSISTANT, given, system_of
+from app.api.brought import Brought, Content
+from app.api.doors import ASSISTANT, USER, Part, given, system_of
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
 from app.api.resume import resumed
 from app.api.sse import RunStream
 from app.chat.question import Question
-from app.errors import Unsupported
 from app.store.keys import Chat
-from app.store.records import Message as Turn
 
 PROTOCOL = "1.0"
 
@@ -52,34 +51,41 @@ async def ag_ui(
     leaving_ends = props.get("onDisconnect") != "continue"
     if ask.resume:
         return await resumed(here, Chat(of, chat_id), ask, leaving_ends=leaving_ends)
-    turns, asked = given(Turn(role, text) for role, text in _spoken(ask.messages))
+    chat = Chat(of, chat_id)
+    said = await Brought.read(_spoken(ask.messages), here)
+    turns, asked = given(said.messages)
     context = "\n\n".join(f"{one.description}: {one.value}" for one in ask.context or ())
-    spoken = [(one.role, _words(one)) for one in ask.messages if one.role in ("system", "developer")]
-    wishes = Wishes(system_of([*spoken, ("system", context)]))
-    question = Question(asked.content, agent, run_id, "replace", turns=turns, wishes=wishes)
-    reading = await here.chats.send(Chat(of, chat_id), question, leaving_ends=leaving_ends)
+    wishes = Wishes(system_of([*((one.role, one.content) for one in said.messages), ("system", context)]))
+    await said.put_in(chat, agent, here)
+    question = Question(
+        asked.content, agent, run_id, "replace", turns=turns, wishes=wishes, files=tuple(asked.files or ())
+    )
+    reading = await here.chats.send(chat, question, leaving_ends=leaving_ends)
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat_id}
     return RunStream(reading, AgUi(reading.feed), "text/event-stream; charset=utf-8", headers)
 
 
-def _spoken(messages: list[Message]) -> list[tuple[str, str]]:
+def _spoken(messages: list[Message]) -> list[tuple[str, Content]]:
     """What was said; the messages of one reply, which tools and thoughts part, are one again."""
-    turns: list[tuple[str, str]] = []
+    turns: list[tuple[str, Content]] = []
     for one in messages:
-        if one.role in ("user", ASSISTANT):
-            text = _words(one)
-            joins = turns and one.role == ASSISTANT == turns[-1][0]
-            turns[-1 if joins else len(turns) :] = [(one.role, turns[-1][1] + text if joins else text)]
+        content: Any = one.content
+        if one.role == ASSISTANT and turns and turns[-1][0] == ASSISTANT:
+            turns[-1] = (ASSISTANT, f"{turns[-1][1]}{content or ''}")
+        elif one.role == ASSISTANT:
+            turns.append((ASSISTANT, content or ""))
+        elif one.role in ("system", "developer", USER):
+            turns.append((one.role, [*map(_part, content)] if isinstance(content, list) else content))
     return turns
 
 
-def _words(message: Message) -> str:
-    content: Any = message.content
-    if isinstance(content, list):
-        if any(getattr(part, "text", None) is None for part in content):
-            raise Unsupported("Only text is read here.", param="messages")
-        return "\n\n".join(part.text for part in content)
-    return content or ""
+def _part(part: Any) -> Part:
+    """A piece of a message as the other doors have it: a picture as a `data:` URL, whatever brings it."""
+    if part.type != "image":
+        return Part(type=part.type, text=getattr(part, "text", None))
+    source = part.source
+    url = f"data:{source.mime_type};base64,{source.value}" if source.type == "data" else source.value
+    return Part(type="image_url", image_url=url)
 
 
 def _valid(kind: Any, value: str, name: str) -> str:
