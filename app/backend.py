@@ -125,10 +125,10 @@ class Backend:
 
     async def _list_again(self) -> None:
         """Lists our runs anew where our list was lost; else nobody would settle them after our death."""
-        runs = list(self.runs)
+        runs = [run for run in self.runs if not run.is_over]
         if await self.store.leases.hold_all([(run.chat, run.live) for run in runs]):
             for run in runs:
-                if self.runs.get(run.chat.name) is not run:
+                if run.is_over:  # its ending has let go of it, maybe before it was listed again
                     await self.store.redis.do(release(run.live))
 
     async def _settle(self) -> None:

@@ -62,6 +62,11 @@ class Run:
         """Whether it was ended before its model was through."""
         return self.reply.closed
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is made any more: its ending is being written, or has been."""
+        return self._over.done()
+
     def open(self, event: Start) -> None:
         """The first event; a quick model's first text goes into the log together with it."""
         self.feed.events.append(event)
@@ -98,6 +103,7 @@ class Run:
         """It has ended: nothing here holds anything any more, so it is freed at once."""
         self.reply.closed = True
         self.reply.detach()
+        self._wake()
 
     def _through(self, inner: asyncio.Task[str]) -> None:
         self._inner = None  # else its traceback holds the run, and the run holds it
