@@ -227,21 +227,33 @@ async def test_an_answer_for_the_chat_holds_on_every_backend_until_it_is_taken_b
             await stream.rest()
         again = await three.ask(chat_id, "once more", agent="careful")
         assert statuses(again) == ["running", "done"]
+        assert await lasting(one, chat_id) == [("calculate", "allowed")]
+        another = await one.http.delete(f"/api/v1/chat/{chat_id}/approve?tool=slow")
+        assert another.json()["tools"] == []  # it is about another one
         other = new_chat()
         async with three.chat(other, "go", agent="careful") as stream:
             await asked(stream)
             await three.stop(other, wait=5000)
-        back = await one.http.delete(f"/api/v1/chat/{chat_id}/approve")
+        back = await one.http.delete(f"/api/v1/chat/{chat_id}/approve?tool=calculate")
         assert back.json() == {"chat_id": chat_id, "tools": ["calculate"]}
+        assert await lasting(three, chat_id) == []
         async with three.chat(chat_id, "and again", agent="careful") as stream:
             refused = await answer(one, chat_id, await asked(stream), False, **{"for": "chat"})
             assert refused.status_code == 200
             await stream.rest()
         assert statuses(await one.ask(chat_id, "no", agent="careful")) == ["asked", "failed"]
+        assert await lasting(one, chat_id) == [("calculate", "refused")]
         await one.http.delete(f"/api/v1/chat/{chat_id}")
         async with one.chat(chat_id, "a new one", agent="careful") as stream:
             await asked(stream)
             await one.stop(chat_id, wait=5000)
+
+
+async def lasting(client: Client, chat_id: str) -> list[tuple[str, str]]:
+    """What is answered for the whole chat."""
+    told = await client.get(f"/api/v1/chat/{chat_id}/approve")
+    assert told["chat_id"] == chat_id
+    return [(tool["name"], tool["status"]) for tool in told["tools"]]
 
 
 async def test_one_answer_for_the_chat_releases_all_calls_of_that_tool(

@@ -105,6 +105,22 @@ async def test_instructions_and_temperature_go_to_the_model(
     assert after["options"]["temperature"] != 0.1
 
 
+async def test_the_first_message_brings_instructions_and_temperature(
+    client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    path = f"/api/v1/chat/{chat_id}"
+    for message in ("hello", "and again"):
+        brought = {"instructions": f"Whisper: {message}.", "temperature": 0.2}
+        await client.http.post(path, json={"message": message, **brought})
+        body = ollama.of(message)[-1].body
+        assert body["options"]["temperature"] == 0.2
+        assert "Whisper: hello." in str(body["messages"][0])  # those of the first one hold
+    info = await client.chat_info(chat_id)
+    assert (info["instructions"], info["temperature"]) == ("Whisper: hello.", 0.2)
+    refused = await client.http.post(path, json={"message": "hello", "temperature": 3})
+    assert refused.status_code == 422
+
+
 async def test_a_chosen_agent_answers_where_none_is_named(client: Client, chat_id: str) -> None:
     await client.ask(chat_id, "hello")
     assert (await edit(client, chat_id, agent="poet")).json() == {"chat_id": chat_id, "agent": "poet"}

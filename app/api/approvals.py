@@ -1,8 +1,10 @@
 """What a person says to tool calls that wait for it."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from app.api.bodies.approvals import Approve, Approved, Forgotten
+from fastapi import APIRouter, Query
+
+from app.api.bodies.approvals import Approve, Approved, Forgotten, Lasting
 from app.api.here import Here, OneChat
 from app.api.problems import answers
 
@@ -24,7 +26,17 @@ async def approve_call(chat: OneChat, body: Approve, here: Here) -> Approved:
     )
 
 
+@router.get("/chat/{chat_id}/approve", responses=answers(503))
+async def read_approvals(chat: OneChat, here: Here) -> Lasting:
+    """What was answered for the whole chat: the tools that are not asked about any more."""
+    return Lasting.of(chat.id, await here.store.approvals.lasting(chat))
+
+
 @router.delete("/chat/{chat_id}/approve", responses=answers(503))
-async def forget_approvals(chat: OneChat, here: Here) -> Forgotten:
-    """Forget what was answered for the whole chat: its tools are asked about again."""
-    return Forgotten(chat_id=chat.id, tools=await here.store.approvals.forget_lasting(chat))
+async def forget_approvals(
+    chat: OneChat,
+    here: Here,
+    tool: Annotated[str | None, Query(description="Only this one", max_length=200)] = None,
+) -> Forgotten:
+    """Forget what was answered for the whole chat, or for one tool: it is asked about again."""
+    return Forgotten(chat_id=chat.id, tools=await here.store.approvals.forget_lasting(chat, tool))

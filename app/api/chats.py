@@ -80,6 +80,7 @@ async def send_message(
         text, ask.agent, ask.run_id or uuid.uuid4().hex, ask.on_busy, ask.replaces, ask.continues,
         chosen="agent" in ask.model_fields_set,
         files=tuple(file.entry() for file in await here.store.files.look_up(chat, ask.files)),
+        instructions=ask.instructions or "", temperature=ask.temperature,
     )  # fmt: skip
     met = await here.chats.send_or_wait(chat, question)
     return queued(chat.id, met) if isinstance(met, Waiting) else stream(met, format)

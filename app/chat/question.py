@@ -22,7 +22,8 @@ class Question:
     `continues` the run whose reply is to go on, without a text. `chosen`: the agent was named, and
     not just the usual one. `turns` is the conversation before it where the client brings it: the
     chat becomes it. Without `text` the model goes on. Without `keep` nothing is stored. `alone`:
-    the run goes on without readers. `files`: what is known of those it names.
+    the run goes on without readers. `files`: what is known of those it names. `instructions` and
+    `temperature` are those of the chat, when it begins with this.
     """
 
     text: str
@@ -38,6 +39,8 @@ class Question:
     wishes: Wishes = PLAIN
     line: Literal["", "last", "first", "head"] = ""
     files: tuple[dict[str, Any], ...] = ()
+    instructions: str = ""
+    temperature: float | None = None
 
     @property
     def digest(self) -> str:
@@ -61,7 +64,7 @@ class Question:
         waiting = Waiting(self.run_id, self.text, self.agent, [*self.files]).kept()
         return Asked(
             self.text, self.digest, self.replaces, self.turns, self.line or line, waiting,  # type: ignore[arg-type]  # one of the table
-            self.continues, self.chosen, self.files,
+            self.continues, self.chosen, self.files, self.instructions, self.temperature,
         )  # fmt: skip
 
 

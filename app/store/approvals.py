@@ -143,13 +143,21 @@ class Approvals:
         rows = await self._redis.do(command("HMGET", chat.approvals, *tool_use_ids)) if tool_use_ids else []
         return all((row or b"").count(b" ") > 1 for row in rows)  # the other fields have one at most
 
-    async def forget_lasting(self, chat: Chat) -> list[str]:
-        """Forgets what was answered for the whole chat; the tools that it was answered for."""
-        names = await self._redis.do(command("HKEYS", chat.key))
-        found = [name for name in names if name.startswith(_LASTING)]
+    async def lasting(self, chat: Chat) -> dict[str, Answer]:
+        """What was answered for the whole chat, by tool."""
+        found = dict(pairs(await self._redis.do(command("HGETALL", chat.key))))
+        return {
+            name.removeprefix(_LASTING).decode(): _answered(given)[0]
+            for name, given in sorted(found.items())
+            if name.startswith(_LASTING)
+        }
+
+    async def forget_lasting(self, chat: Chat, tool: str | None = None) -> list[str]:
+        """Forgets what was answered for the whole chat, for `tool` or for all; the tools concerned."""
+        found = [name for name in await self.lasting(chat) if tool in {None, name}]
         if found:
-            await self._redis.do(command("HDEL", chat.key, *found))
-        return sorted(name.removeprefix(_LASTING).decode() for name in found)
+            await self._redis.do(command("HDEL", chat.key, *(f"may:{name}" for name in found)))
+        return found
 
     async def waiting(self, chats: Sequence[tuple[Chat, LiveRun]]) -> list[list[AskedCall]]:
         """The calls of these runs that wait for a person, oldest first."""

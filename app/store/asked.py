@@ -11,7 +11,8 @@ from app.store.records import Message
 class Asked:
     """What is asked of a run: text and digest, the run whose question it takes the place of, or the
     one whose reply is to go on, without a text. `chosen`: the agent was named, and not just the
-    usual one. `files` are those that it names.
+    usual one. `files` are those that it names. `instructions` and `temperature`: of a chat that begins
+    with it.
 
     `turns`: the conversation before it, which the chat becomes; None where the chat goes on as it
     is. `line`: whether it may wait, see `waiting`; `waiting`: how it would stand in the queue.
@@ -26,6 +27,8 @@ class Asked:
     continues: str | None = None
     chosen: bool = True
     files: Sequence[dict[str, Any]] = ()
+    instructions: str = ""
+    temperature: float | None = None
 
     def message(self) -> str:
         """As it stands in the chat."""

@@ -96,6 +96,8 @@ class Memory:
             becomes=becomes.place if becomes else "", looked=becomes.looked if becomes else "",
             unsent=chat.unsent,
             line=asked.line, waiting=asked.waiting, named=asked.must_be_there(),
+            instructions=asked.instructions,
+            temperature="" if asked.temperature is None else str(asked.temperature),
         )  # fmt: skip
         return await self._redis.do_all([*also, script, *([touch(chat)] if keeps else [])])
 

@@ -87,7 +87,11 @@ if not repeated then
   redis.call('HSET', chat, 'run_id', run_id, 'attempt', attempt, 'run', cjson.encode(described),
     'cut', version, 'came', came, 'before', (live[4] or '') .. ' ' .. (live[5] or ''))
   redis.call('HSET', chat, 'agent', agent, 'updated_at', stamp)
-  if not live[5] then redis.call('HSET', chat, 'created_at', stamp, 'title', title) end
+  if not live[5] then
+    redis.call('HSET', chat, 'created_at', stamp, 'title', title)
+    if instructions ~= '' then redis.call('HSET', chat, 'instructions', instructions) end
+    if temperature ~= '' then redis.call('HSET', chat, 'temperature', temperature) end
+  end
   local place = (at or redis.call('LLEN', messages)) + number(chat, 'first')
   if own then
     redis.call('RPUSH', messages, own)
@@ -111,7 +115,7 @@ return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0
 """,
     keys="chat messages runs ids versions queue files unsent early events",
     args="run_id attempt digest run message agent chosen title replaces continues becomes looked history"
-    " line waiting named",
+    " line waiting named instructions temperature",
     tail=True,
     lasting=True,
 )

@@ -1,11 +1,12 @@
 """Tool calls that wait for a person, and the answers."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.events import iso
-from app.store.approvals import AskedCall
+from app.store.approvals import Answer, AskedCall
 
 For = Literal["once", "chat"]
 
@@ -50,6 +51,29 @@ class Approved(BaseModel):
     status: Literal["allowed", "refused"]
     lasts: For = Field(serialization_alias="for")
     answered_by: str
+
+
+class LastingAnswer(BaseModel):
+    """What holds for a tool in this chat."""
+
+    name: str
+    status: Literal["allowed", "refused"]
+
+
+class Lasting(BaseModel):
+    """The tools that are not asked about any more in this chat, and what holds instead."""
+
+    chat_id: str
+    tools: list[LastingAnswer]
+
+    @classmethod
+    def of(cls, chat_id: str, answers: Mapping[str, Answer]) -> "Lasting":
+        """Of what was answered, by tool; what cannot be read agrees to nothing."""
+        tools = [
+            LastingAnswer(name=name, status="allowed" if given == "allowed" else "refused")
+            for name, given in answers.items()
+        ]
+        return cls(chat_id=chat_id, tools=tools)
 
 
 class Forgotten(BaseModel):

@@ -15,6 +15,9 @@ from pydantic_core import PydanticCustomError
 from app.api.bodies.fields import AgentName, ChatId, FileId, MessageText, RunId, Status, not_blank
 from app.api.bodies.messages import FileBody, MessageBody, RunningBody, WaitingBody
 
+Instructions = Annotated[str, Field(max_length=4000)]
+Warmth = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+
 
 class Ask(BaseModel):
     """A message and how it is to be answered; or, with `continues`, the wish that the last reply goes on."""
@@ -40,6 +43,11 @@ class Ask(BaseModel):
     files: Annotated[list[FileId], Field(max_length=4)] = Field(
         [], description="Files of this chat that go along, sent to /files before"
     )
+
+    instructions: Instructions | None = Field(
+        None, description="For every reply of the chat that begins with this message; PATCH changes them"
+    )
+    temperature: Warmth | None = Field(None, description="The same")
 
     @field_validator("files")
     @classmethod
@@ -76,8 +84,8 @@ class Edit(BaseModel):
 
     title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(not_blank)] | None = None
     agent: AgentName | None = None
-    instructions: Annotated[str, Field(max_length=4000)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    instructions: Instructions | None = None
+    temperature: Warmth | None = None
 
     @model_validator(mode="after")
     def _something(self) -> "Edit":
