@@ -32,6 +32,8 @@ export function actionsOf(page) {
     goOn: () => (page.chat.goOn(), page.view.transcript.toEnd(), page.view.composer.focus()),
     branch: (turn) => told(branch(page, turn)),
     approve: (toolId, isAllowed, lasts) => approve(page, toolId, isAllowed, lasts),
+    answered: (id) => page.api.answered(id).then(({ tools }) => tools),
+    askAgain: (id, tool) => page.api.askAgain(id, tool),
     called: () => page.view.header.ring("?"),
     draft: () => page.keepDraft(),
     chooseAgent: (name) => told(chooseAgent(page, name)),
@@ -115,10 +117,11 @@ async function chooseAgent(page, name) {
   if (!chat.isNew) await page.api.change(chat.id, { agent: name });
 }
 
-/** What every reply of this chat is told, and how warm it is. */
+/** What every reply of this chat is told, and how warm it is; one that has not begun takes it along with its first message. */
 async function instruct(page, id, wishes) {
-  await page.api.change(id, wishes);
-  if (id === page.chat?.id) await page.read(page.chat);
+  const own = id === page.chat?.id ? page.chat : null;
+  if (own?.isNew || own?.refused) page.wish(wishes);
+  else await page.api.change(id, wishes).then(() => own && page.read(own));
   page.view.toast(t("The next reply follows it."));
 }
 
@@ -131,5 +134,6 @@ async function details(page, id) {
     id,
     title: cleanTitle(entry?.title ?? own?.title ?? ""),
     isKept: Boolean(entry) || Boolean(id && own && !own.isNew),
+    isOpen: Boolean(own),
   });
 }

@@ -48,6 +48,9 @@ export class Api {
   /** `lasts`: "once" or "chat". */
   approve = (id, toolId, isAllowed, lasts) =>
     this.#json("POST", `${chatPath(id)}/approve`, { json: { tool_use_id: toolId, approve: isAllowed, for: lasts } });
+  /** What is answered for a whole chat: `{tools: [{name, status}]}`; one of them is taken back. */
+  answered = (id) => this.#json("GET", `${chatPath(id)}/approve`);
+  askAgain = (id, tool) => this.#json("DELETE", `${chatPath(id)}/approve?tool=${encodeURIComponent(tool)}`);
   fork = (id, runId, newId) => this.#json("POST", `${chatPath(id)}/fork`, { json: { run_id: runId, chat_id: newId } });
   /** `blob` for a message to name: `{file_id, media_type, bytes, name, width?, height?}`. */
   sendFile = (id, blob, name) =>

@@ -7,6 +7,7 @@
  * go back to the person, see `later`).
  */
 
+import { bodyOf } from "./ask.js";
 import { follow } from "./follow.js";
 import { insist } from "./insist.js";
 import { Later, together } from "./later.js";
@@ -21,7 +22,7 @@ export class Chat {
   turns = [];
   title = "";
   agent = "general";
-  about = {}; // what else the service keeps of it: expires_at, instructions, temperature
+  about = {}; // what else the service keeps of it: expires_at, instructions, temperature; see ask.js
   isNew = true; // the service knows nothing of it
   isUnread = true; // it has not been read yet
   isGone = false; // it knew it, and has forgotten it since
@@ -73,7 +74,7 @@ export class Chat {
   #learn(kept) {
     const { status, title, agent, expires_at, instructions, temperature, queued } = kept;
     this.isNew = status === "new";
-    this.about = { expires_at, instructions, temperature };
+    if (!this.isNew) this.about = { expires_at, instructions, temperature, isKept: true };
     this.title = title ?? "";
     if (!this.isNew && agent) this.agent = agent;
     this.turns = merged(this.turns, turnsOf(kept));
@@ -112,10 +113,7 @@ export class Chat {
     this.#ask(run, () => (close(), { message: "", options: { isGoingOn: true } }));
   }
 
-  #body(message, files) {
-    const ids = files.map(({ file_id: id }) => id);
-    return { message, agent: this.agent, ...(ids.length > 0 && { files: ids }) };
-  }
+  #body = (message, files) => bodyOf(message, this.agent, files, this.about);
 
   /** Sends a message when the reply before it has ended. Rejects with `Problem`. */
   async sendLater(message, files = []) {
@@ -199,6 +197,7 @@ export class Chat {
     if (what === "kept") return void (this.turns = merged(this.turns, turns));
     if (what === "text") return this.#onchange("text");
     if (this.state === "resuming") this.#set("running");
+    this.about.isKept = true;
     if (run.undo) this.#onchange("news");
     run.undo = null;
   }

@@ -23,30 +23,30 @@ export function remember(name, value) {
   }
 }
 
-/** What has not been sent in a chat: {text, files, chatId}; `chatId`: where the files of a new chat are. */
+/** What has not been sent in a chat: {text, files, chatId, wishes}; `chatId`: where the files of a new chat are. */
 export function draftOf(chatId) {
-  const kept = recall(`draft.${chatId}`);
+  const text = recall(`draft.${chatId}`);
   try {
-    const { files = [], chatId: id } = JSON.parse(recall(`draft-files.${chatId}`, "{}"));
-    return { text: kept, files, chatId: id };
+    return { text, files: [], wishes: {}, ...JSON.parse(recall(`draft-more.${chatId}`, "{}")) };
   } catch {
-    return { text: kept, files: [] };
+    return { text, files: [], wishes: {} };
   }
 }
 
 /** Keeps what has not been sent in a chat; the oldest drafts go when there are too many. */
-export function keepDraft(chatId, { text = "", files = [], chatId: id } = {}) {
+export function keepDraft(chatId, { text = "", files = [], chatId: id, wishes = {} } = {}) {
   const ids = recall("drafts")
     .split(" ")
     .filter((id) => id && id !== chatId);
-  if (text || files.length > 0) ids.push(chatId);
+  const hasMore = files.length > 0 || Object.keys(wishes).length > 0;
+  if (text || hasMore) ids.push(chatId);
   while (ids.length > DRAFTS_KEPT) forget(ids.shift());
   remember("drafts", ids.join(" "));
   remember(`draft.${chatId}`, text);
-  remember(`draft-files.${chatId}`, files.length > 0 ? JSON.stringify({ files, chatId: id }) : "");
+  remember(`draft-more.${chatId}`, hasMore ? JSON.stringify({ files, chatId: id, wishes }) : "");
 }
 
 function forget(chatId) {
   remember(`draft.${chatId}`, "");
-  remember(`draft-files.${chatId}`, "");
+  remember(`draft-more.${chatId}`, "");
 }

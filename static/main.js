@@ -4,6 +4,7 @@
 
 import { actionsOf } from "./actions.js";
 import { Api } from "./api.js";
+import { wishesOf } from "./ask.js";
 import { Attachments } from "./attachments.js";
 import { Chat } from "./chat.js";
 import { Chats } from "./chats.js";
@@ -83,6 +84,7 @@ class Page {
     this.#wasListed = false;
     const draft = draftOf(id || NEW_DRAFT);
     if (!id) chat.nextId = draft.chatId;
+    chat.about = draft.wishes;
     this.view.open(chat, draft.text);
     chat.attachments.put(draft.files);
     this.showList();
@@ -96,6 +98,13 @@ class Page {
     const where = () => chat.id || (chat.nextId ??= newChatId());
     const ready = (blob, most) => this.view.shrink(blob, most);
     return new Attachments(this.api, where, ready, () => chat === this.chat && this.#attached());
+  }
+
+  /** What a new chat wishes waits with its draft. */
+  wish(wishes) {
+    Object.assign(this.chat.about, wishes);
+    this.keepDraft();
+    this.view.showChat(this.chat);
   }
 
   #attached() {
@@ -151,7 +160,7 @@ class Page {
   keepDraft() {
     const { chat, view } = this;
     const draft = together([chat.unsent, { text: view.composer.text, files: chat.attachments.files }]);
-    keepDraft(chat.id || NEW_DRAFT, { ...draft, chatId: chat.nextId });
+    keepDraft(chat.id || NEW_DRAFT, { ...draft, chatId: chat.nextId, wishes: wishesOf(chat.about) });
   }
 
   /** The list and the other tabs of this browser hear that something began or ended. */

@@ -75,7 +75,9 @@ export class View {
     $("empty").hidden = $("beneath").hidden = !isEmpty;
     $("unknown").hidden = !(isEmpty && chat.id && chat.isNew && !chat.isUnread);
     $("gone").hidden = !chat.isGone;
-    $("told").hidden = !chat.about.instructions && chat.about.temperature == null;
+    const isTold = Boolean(chat.about.instructions) || chat.about.temperature != null;
+    $("told").hidden = !isTold && !(isEmpty && chat.isNew);
+    $("told-words").textContent = t(isTold ? "With instructions of its own" : "Give instructions");
     this.header.show(chat);
     this.agents.show(chat.agent, chat.state !== "idle");
   }

@@ -1,10 +1,12 @@
 /**
- * The dialog about one chat: title, instructions, temperature, id, how long it is kept, export, delete. Part of the view.
+ * The dialog about one chat: title, instructions, temperature, what its tools may do, id, how long it is
+ * kept, export, delete. Part of the view.
  */
 
 import { isChatId } from "../ids.js";
 import { language, t } from "../language.js";
 import { fullTime } from "../words.js";
+import { Answers } from "./answers.js";
 import { $, copyButton } from "./dom.js";
 
 export class ChatDialog {
@@ -12,10 +14,15 @@ export class ChatDialog {
   #title = $("about-title");
   #id = $("about-id");
   #chat = null;
+  #answers;
 
-  /** `actions`: rename(id, title), instruct(id, wishes), remove(id), open(id), exportPath(id, format), download(…). */
+  /**
+   * `actions`: rename(id, title), instruct(id, wishes), remove(id), open(id), exportPath(id, format), download(…), and
+   * those of `answers.js`.
+   */
   constructor(actions) {
     this.actions = actions;
+    this.#answers = new Answers(actions);
     $("about-id-row").append(copyButton(t("Copy the chat id"), () => this.#id.value));
     $("about-title-form").addEventListener("submit", (event) => (event.preventDefault(), this.#rename()));
     $("about-wishes").addEventListener("submit", (event) => (event.preventDefault(), this.#instruct()));
@@ -28,16 +35,18 @@ export class ChatDialog {
       $(`export-${format}`).addEventListener("click", (event) => actions.download(event, this.#chat.id, format));
   }
 
-  /** `chat`: {id, title, isKept, expires_at, instructions, temperature}. */
+  /** `chat`: {id, title, isKept, isOpen, expires_at, instructions, temperature}; open: the visible one. */
   open(chat) {
     this.#chat = chat;
     this.#title.value = chat.title;
     this.#id.value = chat.id;
     this.#checkId();
-    const { expires_at: end, isKept, instructions, temperature } = chat;
+    const { expires_at: end, isKept, isOpen, instructions, temperature } = chat;
     $("about-expires").hidden = !end;
     $("about-expires").textContent = end ? t("Kept until {time}", { time: fullTime(end) }) : "";
-    for (const id of ["about-kept", "about-title-form", "about-wishes"]) $(id).hidden = !isKept;
+    for (const id of ["about-kept", "about-title-form"]) $(id).hidden = !isKept;
+    $("about-wishes").hidden = !isKept && !isOpen;
+    void this.#answers.show(isKept ? chat.id : "");
     $("about-instructions").value = instructions ?? "";
     $("about-warm").checked = temperature != null;
     $("about-temperature").value = temperature ?? 0.7;

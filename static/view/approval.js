@@ -11,6 +11,8 @@ export function approval({ id, name }, actions) {
     for (const one of row.querySelectorAll("button")) one.disabled = true;
     const isTaken = await actions.approve(id, isAllowed, lasts);
     for (const one of row.querySelectorAll("button")) one.disabled = isTaken;
+    if (isTaken) nextAsked(row)?.focus();
+    else row.querySelector("button").focus();
   };
   const words = t("May {name} be used?", { name });
   const row = h(
@@ -25,3 +27,7 @@ export function approval({ id, name }, actions) {
   actions.called();
   return row;
 }
+
+/** The first answer to what else is asked, if anything is. */
+const nextAsked = (row) =>
+  [...document.querySelectorAll(".approval button:enabled")].find((other) => !row.contains(other));

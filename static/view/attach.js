@@ -6,7 +6,7 @@
 
 import { t } from "../language.js";
 import { fileCard } from "./card.js";
-import { $, arrange, h, iconButton, isTouch } from "./dom.js";
+import { $, announce, arrange, h, iconButton, isTouch, toBox } from "./dom.js";
 
 const FOLD_CHARS = 2_000; // a text that is pasted and longer becomes a file
 
@@ -35,10 +35,19 @@ export class Attach {
 
   /** `attachments` of the visible chat, as they are now. */
   show(attachments) {
+    const at = [...this.#cards.values()].findIndex((card) => card.contains(document.activeElement));
     const cards = attachments.items.map((item) => [item, this.#card(item)]);
     this.#cards = new Map(cards);
     arrange($("files"), [...this.#cards.values()]);
     $("files").hidden = cards.length === 0;
+    if (at >= 0 && !$("files").contains(document.activeElement)) this.#refocus(at);
+  }
+
+  /** The card that had the focus is gone: the next one has it, or the box. */
+  #refocus(at) {
+    const card = [...this.#cards.values()].at(Math.min(at, this.#cards.size - 1));
+    if (card) card.lastElementChild.focus();
+    else toBox();
   }
 
   #card(item) {
@@ -47,10 +56,16 @@ export class Attach {
     const isBusy = item.file === null;
     if (known && element.classList.contains("busy") === isBusy) return element;
     element.classList.toggle("busy", isBusy);
-    const remove = iconButton("close", t("Take {name} out", { name: item.name }), () => this.actions.detach(item));
+    if (known && !isBusy) announce(t("{name} goes along", { name: item.name }));
+    const remove = iconButton("close", t("Take {name} out", { name: item.name }), () => this.#takeOut(item));
     const fold = item.isFolded ? iconButton("edit", t("Put it into the box as text"), () => this.actions.unfold(item)) : null;
     element.replaceChildren(fileCard({ ...item.file, name: item.name, blob: item.blob }, this.actions), fold ?? "", remove);
     return element;
+  }
+
+  #takeOut(item) {
+    this.actions.detach(item);
+    announce(t("{name} is taken out", { name: item.name }));
   }
 
   #picked(input) {

@@ -14,18 +14,18 @@ export function fileCard(file, actions) {
   const type = file.media_type ?? file.blob?.type ?? "";
   const isPicture = type.startsWith("image/");
   const look = () => actions.lookAt(file);
-  const label = t("Show {name}", { name: file.name });
   const card = h("button", {
     type: "button",
     class: isPicture ? "file picture" : "file",
     title: file.name,
-    "aria-label": label,
+    "aria-label": isPicture ? t("Show {name}", { name: file.name }) : null,
     onclick: look,
   });
   if (isPicture) card.append(thumb(file, actions));
   else
     card.append(
       icon("text"),
+      h("span", { class: "offscreen" }, t("Show")),
       h("span", { class: "file-name", dir: "auto" }, file.name),
       h("span", { class: "hint" }, size(file)),
     );

@@ -7,7 +7,7 @@
 import { t } from "../language.js";
 import { Attach } from "./attach.js";
 import { Counter } from "./counter.js";
-import { $, announce, icon, isSendKey, isTouch } from "./dom.js";
+import { $, announce, icon, isSendKey, toBox } from "./dom.js";
 
 const DEAD_MS = 600; // after Stop has become Send
 
@@ -57,10 +57,7 @@ export class Composer {
     this.focus();
   }
 
-  /** On a phone the focus would raise the keyboard, so it stays away. */
-  focus() {
-    if (!isTouch()) this.#box.focus({ preventScroll: true });
-  }
+  focus = toBox;
 
   show(state) {
     const isOver = this.#isLive && state === "idle";

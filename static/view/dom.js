@@ -91,6 +91,11 @@ export function announce(words) {
 
 export const isTouch = () => matchMedia("(pointer: coarse)").matches;
 
+/** On a phone the focus would raise the keyboard, so it stays away. */
+export function toBox() {
+  if (!isTouch()) $("box").focus({ preventScroll: true });
+}
+
 /**
  * Whether a key means "send": Enter with Ctrl or Cmd everywhere, Enter alone where it does not have to break lines (on a
  * touch screen it does), never while an input method composes (229).

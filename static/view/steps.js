@@ -7,7 +7,7 @@
 import { t } from "../language.js";
 import { duration } from "../words.js";
 import { approval } from "./approval.js";
-import { h, icon } from "./dom.js";
+import { h, icon, toBox } from "./dom.js";
 
 const WORTH_SAYING_S = 0.1; // what was read again in one go has taken no time that means anything
 
@@ -87,6 +87,7 @@ class ToolView {
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.element.classList.toggle("inner", Boolean(parent));
+    const hadFocus = this.element.contains(document.activeElement);
     const state = [t(status), status !== "running" && status !== "asked" && time(seconds ?? 0)].filter(Boolean).join(" · ");
     this.element.replaceChildren(
       h("p", { class: "step-head" }, h("span", { class: "name" }, name), h("span", { class: `state ${status}` }, state)),
@@ -94,6 +95,7 @@ class ToolView {
       ...field(t("Result"), output),
       ...(status === "asked" ? [approval(step, this.actions)] : []),
     );
+    if (hadFocus) toBox(); // somebody else has answered
   }
 }
 

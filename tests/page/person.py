@@ -1,18 +1,15 @@
 """A person at the page: what one sees and does there, and whatever went wrong unseen."""
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
-LAN = "chat.lan"  # resolves to this machine, yet is no secure context, as http://192.168.… is none
-ARGS = (
-    f"--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    f"--disable-component-update --disable-sync --host-resolver-rules=MAP|{LAN}|127.0.0.1"
-).split()
+from tests.page.browsers import LAN, suited
+from tests.world.waiting import eventually
+
 SECONDS = 30_000  # milliseconds to wait for something on a busy machine
 HARMLESS = ("Cross-Origin-Opener-Policy", "Failed to load resource", "net::ERR")
 
@@ -24,31 +21,12 @@ addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP ${event.effectiveDirective} ${event.blockedURI}`);
 });
 """
-
-
-def chromium() -> str:
-    """Where Debian's Chromium is; the tests need it and nothing downloads another."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, "the page's tests need Chromium: sudo apt install -y chromium"
-    return found
-
-
-def firefox() -> str | None:
-    """Where Debian's Firefox is, if it is."""
-    return shutil.which("firefox-esr") or shutil.which("firefox")
-
-
-async def launch_firefox(playwright: Playwright, program: str) -> Browser:
-    """Over WebDriver BiDi, which needs no Firefox of Playwright's own."""
-    prefs: dict[str, str | float | bool] = {"network.dns.localDomains": LAN}
-    return await playwright.firefox.launch(
-        channel="moz-firefox", executable_path=program, firefox_user_prefs=prefs
-    )
-
-
-async def launch(playwright: Playwright) -> Browser:
-    args = [arg.replace("|", " ") for arg in ARGS]
-    return await playwright.chromium.launch(executable_path=chromium(), args=args)
+# files that the page itself makes, of which Firefox tells nothing over WebDriver BiDi
+SAVED = """
+HTMLAnchorElement.prototype.click = function () {
+  globalThis.saved = this.download;
+};
+"""
 
 
 class Person:
@@ -125,6 +103,17 @@ class Person:
         """Wait for what screen readers are told."""
         await expect(self.page.locator("#said")).to_have_text(words)
 
+    async def saves(self, press: Locator) -> str:
+        """The name of the file that a press on this makes."""
+        if self.page.context.browser and self.page.context.browser.browser_type.name == "chromium":
+            async with self.page.expect_download() as download:
+                await press.click()
+            return (await download.value).suggested_filename
+        await self.value(SAVED)
+        await press.click()
+        await eventually(lambda: self.value("Boolean(globalThis.saved)"))
+        return str(await self.value("globalThis.saved"))
+
     async def value(self, script: str) -> Any:
         return await self.page.evaluate(script)
 
@@ -132,7 +121,8 @@ class Person:
 @asynccontextmanager
 async def people(browser: Browser, port: int, **context: Any) -> AsyncIterator[Person]:
     """One person with a browser profile of their own; afterwards nothing may have gone wrong unseen."""
-    async with await browser.new_context(**{"viewport": {"width": 1180, "height": 800}, **context}) as own:
+    wanted = suited(browser, {"viewport": {"width": 1180, "height": 800}, **context})
+    async with await browser.new_context(**wanted) as own:
         person = await another_tab(own, port)
         yield person
         assert not person.trouble, person.trouble

@@ -14,7 +14,8 @@ from typing import Any
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.page.person import Person, launch, people
+from tests.page.browsers import launch
+from tests.page.person import Person, people
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall

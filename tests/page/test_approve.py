@@ -2,30 +2,16 @@
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.conftest import ollama_env
 from tests.page.person import Person, people
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
 
-CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate"]\napprove = ["calculate"]\n'
 SUM = Reply(tool=ToolCall("calculate", {"expression": "6*7"}), tokens=["it is so"])
-
-
-@pytest.fixture(scope="module")
-async def the_careful(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str, the_ollama: FakeOllama
-) -> AsyncIterator[Cluster]:
-    where: Path = tmp_path_factory.mktemp("careful")
-    (where / "careful.toml").write_text(CAREFUL)
-    env = {**ollama_env(the_ollama), "AGENTS_DIR": str(where)}
-    async with Cluster(where, redis_url, env=env, backends=2) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -85,6 +71,30 @@ async def test_allowed_in_this_chat_is_not_asked_again(person: Person, chat_id: 
     await person.sees("it is so")
     await person.state("idle")
     await asked(person, f"{chat_id}-other")
+
+
+async def test_what_was_allowed_in_a_chat_is_shown_and_taken_back(
+    person: Person, chat_id: str, the_careful: Cluster
+) -> None:
+    await asked(person, chat_id)
+    await person.page.get_by_role("button", name="Allow in this chat").click()
+    await person.sees("it is so")
+    await person.state("idle")
+    await person.page.click("#about")
+    answers = person.page.locator("#about-answers")
+    await expect(answers.get_by_role("listitem")).to_contain_text("calculate is used without asking")
+    await answers.get_by_role("button", name="Ask again about calculate").focus()
+    await person.page.keyboard.press("Enter")
+    await expect(answers.get_by_role("status")).to_have_text("calculate asks again from now on.")
+    await expect(answers.get_by_role("listitem")).to_have_count(0)
+    assert await person.value("document.activeElement.closest('dialog')?.id") == "about-chat"
+    await person.page.keyboard.press("Escape")
+    await person.ask("And once more?")
+    await expect(person.page.get_by_role("group", name="May calculate be used?")).to_be_visible()
+    await person.page.keyboard.press("Escape")
+    await person.state("idle")
+    await person.page.click("#about")
+    await expect(answers).to_be_hidden()
 
 
 async def test_who_answers_second_is_told_nothing_wrong(

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.page.person import Person, people
@@ -254,6 +255,7 @@ async def test_the_keys(person: Person, chat_id: str, ollama: FakeOllama) -> Non
     await expect(person.box).to_be_focused()
 
 
+@pytest.mark.chromium_only("Firefox cannot be made a touch screen over WebDriver BiDi")
 async def test_on_a_phone(browser: Browser, cluster: Cluster, chat_id: str, ollama: FakeOllama) -> None:
     phone = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
     async with people(browser, cluster.port, **phone) as person:
@@ -275,6 +277,7 @@ async def test_on_a_phone(browser: Browser, cluster: Cluster, chat_id: str, olla
         await expect(person.button).to_be_in_viewport(ratio=1)
 
 
+@pytest.mark.chromium_only("Firefox cannot be told what the system prefers over WebDriver BiDi")
 async def test_light_and_dark_by_the_system_and_by_a_switch(person: Person, chat_id: str) -> None:
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     await person.page.emulate_media(color_scheme="light")
@@ -299,6 +302,7 @@ async def _differs(person: Person, script: str, before: object) -> bool:
     return bool(await person.value(script) != before)
 
 
+@pytest.mark.chromium_only("Firefox cannot be told what the system prefers over WebDriver BiDi")
 async def test_reduced_motion_is_respected(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     ollama.default = HELD
     await person.page.emulate_media(reduced_motion="reduce")
@@ -390,9 +394,8 @@ async def test_a_server_with_keys_asks_once_and_kindly(
         await expect(person.replies).to_have_count(1)
         await expect(asked).to_be_hidden()
         await person.page.click("#about")
-        async with person.page.expect_download() as download:
-            await person.page.get_by_role("link", name="JSON", exact=True).click()
-        assert (await download.value).suggested_filename == f"{chat_id}.json"
+        link = person.page.get_by_role("link", name="JSON", exact=True)
+        assert await person.saves(link) == f"{chat_id}.json"
 
 
 async def test_at_most_one_stream_is_open_and_none_at_rest(

@@ -2,25 +2,17 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from itertools import product
-from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.page.axe import nothing_found
 from tests.page.person import Person, people
 from tests.page.test_text import RICH
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
-from tests.world.processes import ROOT
-
-AXE = ROOT / "tests" / "page" / "vendor" / "axe-4.14.1.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-FORCED: tuple[Literal["none", "active"], ...] = ("none", "active")
 
 Scene = Callable[[Person, FakeOllama, Client], Awaitable[None]]
 
@@ -157,19 +149,7 @@ async def test_axe_finds_nothing(
 ) -> None:
     async with people(browser, cluster.port, reduced_motion="reduce") as person:
         await scene(person, ollama, client)
-        for theme, forced in product(THEMES, FORCED):
-            await person.page.emulate_media(color_scheme=theme, forced_colors=forced)
-            assert await violations(person) == [], (theme, forced)
-        await person.page.set_viewport_size({"width": 390, "height": 780})
-        assert await violations(person) == []
-
-
-async def violations(person: Person) -> list[Any]:
-    """What axe-core objects to, in short."""
-    if not await person.value("typeof axe === 'object'"):
-        await person.value(AXE.read_text())
-    found = await person.page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
-    return [(it["id"], [node["html"][:160] for node in it["nodes"]]) for it in found["violations"]]
+        await nothing_found(person)
 
 
 async def test_what_screen_readers_are_told(person: Person, chat_id: str, ollama: FakeOllama) -> None:

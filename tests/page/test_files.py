@@ -85,6 +85,7 @@ def test_half_of_the_files_have_at_most_110_lines() -> None:
     assert sizes[len(sizes) // 2] <= 110
 
 
+@pytest.mark.chromium_only("asks the Chrome DevTools Protocol")
 async def test_the_first_paint_is_under_110_kb(person: Person) -> None:
     cdp = await person.page.context.new_cdp_session(person.page)
     await cdp.send("Network.enable")

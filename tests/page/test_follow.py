@@ -72,6 +72,7 @@ async def test_the_first_movement_up_lets_go(
     await _stays_away(person)
 
 
+@pytest.mark.chromium_only("asks the Chrome DevTools Protocol")
 async def test_a_slow_finger_lets_go(
     browser: Browser, cluster: Cluster, chat_id: str, ollama: FakeOllama
 ) -> None:

@@ -53,6 +53,7 @@ async def test_a_double_click_on_send_does_not_stop(person: Person, chat_id: str
     await expect(person.last.locator(".stopped")).to_have_count(0)
 
 
+@pytest.mark.chromium_only("Firefox cannot be made a touch screen over WebDriver BiDi")
 async def test_ctrl_enter_sends_on_a_tablet_with_a_keyboard(
     browser: Browser, cluster: Cluster, chat_id: str, ollama: FakeOllama
 ) -> None:

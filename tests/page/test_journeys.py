@@ -1,7 +1,8 @@
-"""The journeys that matter most, in Firefox."""
+"""The journeys that matter most, in every browser."""
 
 import re
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.page.person import Person, people
@@ -12,15 +13,15 @@ from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply, ToolCall
 from tests.world.waiting import eventually
 
+pytestmark = pytest.mark.every_browser
+
 
 async def test_sending_stopping_going_on_and_coming_back(
-    fox_person: Person, chat_id: str, ollama: FakeOllama
+    person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:
-    person = fox_person
     ollama.on("hello", HELD)
     ollama.on("Go on", Reply(tokens=["and ", "more"]))
     await person.open(chat_id)
-    assert "Firefox" in await person.value("navigator.userAgent")
     await person.ask("hello")
     await person.sees(HELD_TEXT.strip())
     await person.page.reload()
@@ -34,8 +35,7 @@ async def test_sending_stopping_going_on_and_coming_back(
     assert await person.value("document.activeElement.id") == "box"
 
 
-async def test_versions_and_branches(fox_person: Person, chat_id: str, ollama: FakeOllama) -> None:
-    person = fox_person
+async def test_versions_and_branches(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     ollama.script.extend([Reply(["one"]), Reply(["two"])])
     await person.open(chat_id)
     await person.ask("hello")
@@ -50,9 +50,8 @@ async def test_versions_and_branches(fox_person: Person, chat_id: str, ollama: F
 
 
 async def test_what_waits_comes_back_after_a_stop(
-    fox_person: Person, chat_id: str, client: Client, ollama: FakeOllama
+    person: Person, chat_id: str, client: Client, ollama: FakeOllama
 ) -> None:
-    person = fox_person
     ollama.default = FLOWING
     await person.open(chat_id)
     await person.ask("first")
@@ -65,10 +64,7 @@ async def test_what_waits_comes_back_after_a_stop(
     await eventually(lambda: ollama.open_streams == 0)
 
 
-async def test_everything_a_model_writes_is_shown(
-    fox_person: Person, chat_id: str, ollama: FakeOllama
-) -> None:
-    person = fox_person
+async def test_everything_a_model_writes_is_shown(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     text = f"{RICH}\n\n$$x^2$$\n\n<details><summary>More</summary>\n\nhidden\n\n</details>\n"
     tool = ToolCall("calculate", {"expression": "2+2"})
     ollama.default = Reply(re.findall(r"[\s\S]{1,9}", text), thinking=["So."], tool=tool)
@@ -82,9 +78,8 @@ async def test_everything_a_model_writes_is_shown(
 
 
 async def test_following_lets_go_at_the_first_movement(
-    fox_person: Person, chat_id: str, ollama: FakeOllama
+    person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:
-    person = fox_person
     ollama.default = Reply(tokens=[f"line {n}\n\n" for n in range(3000)], pace=0.01)
     await person.open(chat_id)
     await person.ask("hello")
@@ -99,9 +94,8 @@ async def test_following_lets_go_at_the_first_movement(
 
 
 async def test_the_list_the_dialogs_and_the_status(
-    fox_person: Person, chat_id: str, client: Client, ollama: FakeOllama
+    person: Person, chat_id: str, client: Client, ollama: FakeOllama
 ) -> None:
-    person = fox_person
     ollama.default = Reply(["A walnut fell."])
     await client.ask(chat_id, "hello")
     await person.open(chat_id)
@@ -121,8 +115,8 @@ async def test_the_list_the_dialogs_and_the_status(
     await expect(person.page.locator(".card")).to_have_count(3)
 
 
-async def test_on_a_small_screen(fox: Browser, cluster: Cluster, chat_id: str) -> None:
-    async with people(fox, cluster.port, viewport={"width": 390, "height": 740}) as person:
+async def test_on_a_small_screen(browser: Browser, cluster: Cluster, chat_id: str) -> None:
+    async with people(browser, cluster.port, viewport={"width": 390, "height": 740}) as person:
         await person.open(chat_id)
         await person.ask("hello")
         await person.sees("word4")

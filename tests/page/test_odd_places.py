@@ -3,6 +3,7 @@
 import re
 from functools import partial
 
+import pytest
 from playwright.async_api import Browser, Route, expect
 
 from tests.page.person import Person, people
@@ -17,6 +18,7 @@ from tests.world.waiting import eventually
 LONG = "\n\n".join(f"## Part {n}\n\n" + "words and more words " * 60 for n in range(40))
 
 
+@pytest.mark.chromium_only("only Chromium prints into a file")
 async def test_a_chat_is_printed_from_its_first_page_to_its_last(
     person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:

@@ -89,21 +89,11 @@ async def test_hundreds_of_hostile_payloads_stay_text(
         await _is_calm(person)
 
 
+@pytest.mark.every_browser
 @pytest.mark.timeout(300 + 4 * HOSTILE)
 async def test_generated_texts_are_harmless_streamed_and_stored(
     person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:
-    await generated_texts_stay_calm(person, chat_id, ollama)
-
-
-@pytest.mark.timeout(300 + 4 * HOSTILE)
-async def test_generated_texts_are_harmless_in_firefox(
-    fox_person: Person, chat_id: str, ollama: FakeOllama
-) -> None:
-    await generated_texts_stay_calm(fox_person, chat_id, ollama)
-
-
-async def generated_texts_stay_calm(person: Person, chat_id: str, ollama: FakeOllama) -> None:
     """Each streams into the page in pieces, and is there again after a reload."""
     chance = random.Random(SEED)
     texts = generated(SEED, HOSTILE)

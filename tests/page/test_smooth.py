@@ -49,6 +49,7 @@ TELL_WHEN_IDLE = """
 """
 
 
+@pytest.mark.chromium_only("asks the Chrome DevTools Protocol")
 @pytest.mark.timeout(400)
 async def test_50_kb_at_200_tokens_a_second_has_no_long_frame(
     browser: Browser, person: Person, chat_id: str, ollama: FakeOllama
@@ -105,6 +106,7 @@ def main_thread_tasks(events: list[dict[str, Any]]) -> list[float]:
     return sorted((round(it["tdur"] / 1000, 1) for it in tasks), reverse=True)
 
 
+@pytest.mark.chromium_only("asks the Chrome DevTools Protocol")
 @pytest.mark.timeout(180)
 async def test_memory_stays_flat_over_20_replies(person: Person, ollama: FakeOllama) -> None:
     ollama.default = Reply(tokens(long_markdown(12_000), 40), pace=0.001)
