@@ -30,20 +30,26 @@ HEARTBEATS = {
     "responses, streamed": b": waiting\n", "completions, streamed": b'"delta": {}, "finish_reason": null',
 }  # fmt: skip
 VERSIONS = ["openai 2", "openai 3"]
+JAVASCRIPT = ["chunks", "response", "ai", "agent", "parser", "eventSource"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 async def test_a_silence_of_forty_seconds_ends_no_stream(
     cluster: Cluster, ollama: FakeOllama, new_chat: Callable[[], str]
 ) -> None:
+    officials = [(sdks.python(version), "patient.py") for version in VERSIONS]
     ollama.on("silent", Reply(first_delay=SILENCE, tokens=3))
+    javascript = (sdks.node(), "patient.mjs")
     async with asyncio.TaskGroup() as clients:
         for name in DOORS:
             clients.create_task(_waits(cluster, name, new_chat()), name=name)
-        for version in VERSIONS:
-            clients.create_task(_official_waits(cluster, version))
+        for program in officials:
+            clients.create_task(_official_waits(cluster, program, ["chunks", "response"]))
+        clients.create_task(_official_waits(cluster, javascript, JAVASCRIPT))
     marks = ["silent chunks.", "silent response.", *(f"silent {name}." for name in DOORS)]
-    assert [len(ollama.of(mark)) for mark in marks] == [2, 2, *(1 for _ in DOORS)], "asked again"
+    marks += [f"silent {name} in js." for name in JAVASCRIPT]
+    asked_for = {mark: len(ollama.of(mark)) for mark in marks}
+    assert asked_for == dict.fromkeys(marks, 1) | dict.fromkeys(marks[:2], 2), "asked again"
 
 
 async def _waits(cluster: Cluster, name: str, chat_id: str) -> None:
@@ -63,9 +69,9 @@ async def _waits(cluster: Cluster, name: str, chat_id: str) -> None:
                 assert b"word2" in run.raw, name
 
 
-async def _official_waits(cluster: Cluster, version: str) -> None:
-    seen = await sdks.told(sdks.python(version), "patient.py", cluster.url, str(PATIENCE), within=200)
-    assert seen == {"chunks": HELD_TEXT, "response": HELD_TEXT}, version
+async def _official_waits(cluster: Cluster, program: tuple[list[str], str], names: list[str]) -> None:
+    seen = await sdks.told(*program, cluster.url, str(PATIENCE), within=200)
+    assert seen == dict.fromkeys(names, HELD_TEXT), program
 
 
 @pytest.mark.timeout(400)
