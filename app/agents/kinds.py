@@ -123,10 +123,24 @@ KINDS = {
     ),
 }
 
+OWN_CODES = {  # of a service like this one, where it is the model's server
+    "context_overflow": "overflow",
+    "model_auth": "auth",
+    "model_empty": "empty",
+    "model_overloaded": "busy",
+    "model_refused": "refused",
+    "model_setup": "address",
+    "model_throttled": "throttled",
+    "model_timeout": "timeout",
+    "model_unavailable": "away",
+    "no_vision": "no_vision",
+}
+
 # what providers say, whatever code or status comes with it; the first that fits counts
 TEXTS = [
     (re.compile(pattern, re.IGNORECASE), kind)
     for kind, pattern in [
+        *((kind, rf"\b{code}\b") for code, kind in OWN_CODES.items()),
         ("overflow", r"exceeds? (the )?(available )?context|maximum context length|context.length.exceeded"),
         ("overflow", r"exceed_context_size|longer than the context|exceeds the context|exceeded max context"),
         ("overflow", r"(input|prompt) is too long|too many total text bytes|exceed context limit"),
