@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.clock import EXCHANGE_SECONDS
 from tests.world.client import Client
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.invariants import Witness, assert_invariants
@@ -158,6 +159,30 @@ async def test_lost_answers_of_redis_lose_no_stop_and_stop_nobody_else(
     assert set(ended) == {"stopped"}, f"{ended.count('done')} of {len(ended)} accepted stops were lost"
     assert retried < loops / 2
     rough.redis_link.heal()
+    await assert_invariants(rough.cluster, models=[rough.ollama])
+
+
+async def test_a_stop_key_that_comes_after_the_end_of_its_run_does_not_stay(
+    rough: Rough, chat_id: str
+) -> None:
+    rough.ollama.default = HELD
+    late: list[bytes] = []
+
+    def keys(data: bytes) -> float:
+        if not data.startswith(b"*5\r\n$3\r\nSET\r\n") or f"stop:{chat_id}".encode() not in data:
+            return 0.0
+        late.append(data)
+        return 0.7 * EXCHANGE_SECONDS
+
+    rough.redis_link.meets = keys
+    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two:
+        async with one.chat(chat_id, "hello") as stream:
+            await stream.until_text(HELD_TEXT)
+            stopping = asyncio.create_task(two.stop(chat_id))
+            assert (await stream.rest()).outcome == "stopped"
+            assert late
+            assert not stopping.done()
+        await stopping
     await assert_invariants(rough.cluster, models=[rough.ollama])
 
 
