@@ -6,6 +6,7 @@
 
 import { recall, remember } from "./device.js";
 import { t } from "./language.js";
+import { part } from "./part.js";
 import { Agents } from "./view/agents.js";
 import { Composer } from "./view/composer.js";
 import { askForKey, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
@@ -107,35 +108,35 @@ export class View {
 
   /** The dialog about a chat; see `view/about.js`. What is seldom needed is fetched when it is. */
   async details(chat) {
-    const part = await this.#part(import("./view/about.js"));
-    if (part) (this.#about ??= new part.ChatDialog(this.actions)).open(chat);
+    const came = await this.#part("view/about.js");
+    if (came) (this.#about ??= new came.ChatDialog(this.actions)).open(chat);
   }
 
   /** One file, whole. */
   async lookAt(file) {
-    const part = await this.#part(import("./view/look.js"));
-    if (part) await (this.#look ??= new part.Look(this.actions)).open(file);
+    const came = await this.#part("view/look.js");
+    if (came) await (this.#look ??= new came.Look(this.actions)).open(file);
   }
 
   /** A picture made small enough; see `view/shrink.js`. */
   async shrink(blob, most) {
-    return (await import("./view/shrink.js")).shrink(blob, most);
+    return (await part("view/shrink.js")).shrink(blob, most);
   }
 
   /** What shows who is at work. */
   async statusView() {
-    const part = await this.#part(import("./view/status.js"));
-    return part && new part.StatusView(this.actions);
+    const came = await this.#part("view/status.js");
+    return came && new came.StatusView(this.actions);
   }
 
   async #openSettings() {
-    const part = await this.#part(import("./view/settings.js"));
-    if (part) (this.#settings ??= new part.Settings(this.actions)).open();
+    const came = await this.#part("view/settings.js");
+    if (came) (this.#settings ??= new came.Settings(this.actions)).open();
   }
 
-  /** What an import brings; when it brings nothing, that is said. */
-  #part(coming) {
-    return coming.catch(() => this.toast(t("This part of the page has not arrived. Try again in a moment.")));
+  /** A part of the page; when it does not come, that is said. */
+  #part(path) {
+    return part(path).catch(() => this.toast(t("This part of the page has not arrived. Try again in a moment.")));
   }
 
   /** A chat could not be read. */

@@ -5,6 +5,7 @@
  */
 
 import { t } from "../language.js";
+import { part } from "../part.js";
 import { textOf } from "../turns.js";
 import { wordCount } from "../words.js";
 import { $, announce, arrange } from "./dom.js";
@@ -12,6 +13,7 @@ import { Follow } from "./follow.js";
 import { QuestionView } from "./question.js";
 import { Tail } from "./tail.js";
 
+const REPLIES = ["view/turn.js", "view/dress.js", "markdown.js"]; // what shows replies
 const SIGNS = ["pointermove", "touchstart", "keydown"]; // of somebody who will soon ask something
 const PATIENT = 5; // tries to fetch, before a word is said about it
 const LONGEST_MS = 5_000; // between two of them
@@ -71,12 +73,10 @@ export class Transcript {
   }
 
   #fetchReplies() {
-    this.#fetching ??= arrived(() => Promise.all([import("./turn.js"), import("./dress.js"), import("../markdown.js")])).then(
-      ([turn, dress]) => {
-        dress.wearables(this.#log);
-        this.#ReplyView = turn.ReplyView;
-      },
-    );
+    this.#fetching ??= arrived(() => Promise.all(REPLIES.map(part))).then(([turn, dress]) => {
+      dress.wearables(this.#log);
+      this.#ReplyView = turn.ReplyView;
+    });
     return this.#fetching;
   }
 

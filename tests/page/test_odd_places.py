@@ -141,3 +141,29 @@ async def test_the_home_screen_finds_a_name_and_an_icon(person: Person, chat_id:
         assert await person.page.evaluate("src => fetch(`/static/${src}`).then((it) => it.ok)", icon["src"])
     policy = await person.value("fetch('/').then((it) => it.headers.get('content-security-policy'))")
     assert "manifest-src 'self'" in policy
+
+
+@pytest.mark.every_browser
+@pytest.mark.parametrize("missing", ["turn", "steps", "about"])
+async def test_a_part_of_the_page_that_did_not_come_is_asked_for_again(
+    missing: str, person: Person, client: Client, chat_id: str
+) -> None:
+    await client.ask(chat_id, "hello")
+    refused: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        await route.abort()
+
+    await person.page.route(f"**/view/{missing}.js", refuse)
+    await person.open(chat_id)
+    if missing == "about":
+        await person.page.click("#about")
+        await expect(person.page.locator("#toast")).to_contain_text("has not arrived")
+    await eventually(lambda: len(refused) > 0)
+    await person.page.unroute_all(behavior="wait")
+    await person.sees("word4")
+    if missing == "about":
+        await person.page.click("#about")
+        await expect(person.page.get_by_role("dialog", name="This chat")).to_be_visible()
+    person.trouble.clear()  # it was missed
