@@ -14,7 +14,7 @@ SECONDS = 30_000  # milliseconds to wait for something on a busy machine
 HARMLESS = ("Cross-Origin-Opener-Policy", "Failed to load resource", "net::ERR")
 
 # a network came or went on this machine, or the page was left: what is missing is tried again
-PASSING = ("net::ERR_NETWORK_CHANGED", "net::ERR_ABORTED")
+PASSING = ("net::ERR_NETWORK_CHANGED", "net::ERR_ABORTED", "NS_BINDING_ABORTED")
 
 WATCH = """
 addEventListener("securitypolicyviolation", (event) => {

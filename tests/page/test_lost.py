@@ -88,7 +88,7 @@ async def test_a_question_lost_on_its_way_is_asked_again_but_never_twice(
 async def test_a_second_tab_and_another_device_show_the_same(
     person: Person, browser: Browser, cluster: Cluster, chat_id: str, ollama: FakeOllama
 ) -> None:
-    ollama.default = SLOW
+    ollama.default = Reply(tokens=50, pace=0.02, fault="stall", fault_after=40)
     await person.open(chat_id)
     tab = await another_tab(person.page.context, cluster.port)
     await tab.open(chat_id)
