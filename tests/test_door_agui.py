@@ -70,7 +70,9 @@ async def test_the_chat_becomes_the_thread(client: Client, chat_id: str, ollama:
     asked = body(chat_id, "one", ollama.default.text, "two")
     shown = {"id": "line", "role": "activity", "activityType": "QUEUE", "content": {"position": 1}}
     asked["messages"].insert(1, shown)  # its client sends back all that it was told
-    await client.http.post("/api/v1/ag-ui/general", json=asked)
+    answer = await client.http.post("/api/v1/ag-ui/general", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert "RUN_FINISHED" in answer.text, answer.text
     kept = [message["content"] for message in await client.messages(chat_id)]
     assert kept == ["one", ollama.default.text, "two", ollama.default.text]
 
@@ -159,6 +161,9 @@ def test_every_event_of_random_runs_is_one_of_the_protocol_whatever_was_seen_bef
         choices: list[ours.Event] = [
             ours.Text("x"), ours.Reasoning("y"), ours.Tool("t", "calculate", "running", {"a": 1}),
             ours.Tool("t", "calculate", "done", None, "2"), ours.Tool("t", "calculate", "stopped"),
+            ours.Tool("h", "sums", "running", {"task": "x"}), ours.Tool("h", "sums", "failed", None, "no"),
+            ours.Tool("n", "calculate", "running", {"a": 1}, parent="h"),
+            ours.Tool("n", "calculate", "done", None, "2", parent="h"),
             ours.Queue(2, 3, 10), ours.Unknown("news", "{}"),
         ]  # fmt: skip
         middle = dice.choices(choices, k=dice.randrange(12))

@@ -12,6 +12,8 @@ from app.agents.catalog import Catalog
 from app.chat.approval import idle
 from app.events import Event, Text, Tool, unfinished
 from tests.conftest import ollama_env, openai_env
+from tests.test_door_agui import body, read
+from tests.world import sdks
 from tests.world.client import Client, Stream
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -380,3 +382,43 @@ def test_no_call_is_left_open_where_the_events_end() -> None:
         Tool("1", "boss", "stopped"), Tool("2", "sums", "stopped", parent="1"),
     ]  # fmt: skip
     assert not unfinished([*events, *unfinished(events, "failed")], "failed")
+
+
+def told_at_ag_ui(content: bytes) -> list[tuple[str, str]]:
+    """Kind of each event about calls and subagents, and whose it is."""
+    events = [frame.json for frame in read(content)]
+    about = ("SUBAGENT_", "TOOL_CALL_START", "TOOL_CALL_RESULT", "RUN_FINISHED")
+    return [(one["type"], one.get("subagentRunId", "")) for one in events if one["type"].startswith(about)]
+
+
+async def test_ag_ui_is_told_of_a_subagent(crew: Cluster, ollama: FakeOllama, chat_id: str) -> None:
+    async with crew.client(OLLAMA) as client:
+        answer = await client.http.post("/api/v1/ag-ui/boss", json=body(chat_id, "go"))
+        (outer,) = {
+            frame.json["toolCallId"] for frame in read(answer.content)[:4] if "toolCallId" in frame.json
+        }
+        assert told_at_ag_ui(answer.content) == [
+            ("TOOL_CALL_START", ""), ("SUBAGENT_STARTED", outer), ("TOOL_CALL_START", outer),
+            ("TOOL_CALL_RESULT", outer), ("SUBAGENT_FINISHED", outer), ("TOOL_CALL_RESULT", ""),
+            ("RUN_FINISHED", ""),
+        ]  # fmt: skip
+        begun = next(f.json for f in read(answer.content) if f.json["type"] == "SUBAGENT_STARTED")
+        assert (begun["name"], begun["parentToolCallId"]) == ("sums", outer)
+        ollama.on("work it out", Reply(tool=ToolCall("slow", {"seconds": 600})))
+        raw = b""
+        asked = body(f"{chat_id}-2", "go")
+        async with client.http.stream("POST", "/api/v1/ag-ui/boss", json=asked) as response:
+            async for piece in response.aiter_raw():
+                if b'"slow"' in piece and b'"slow"' not in raw:
+                    assert (await client.stop(f"{chat_id}-2"))["status"] == "accepted"
+                raw += piece
+        assert [kind for kind, _ in told_at_ag_ui(raw)] == [
+            "TOOL_CALL_START", "SUBAGENT_STARTED", "TOOL_CALL_START",
+            "SUBAGENT_ERROR", "TOOL_CALL_RESULT", "TOOL_CALL_RESULT", "RUN_FINISHED",
+        ]  # fmt: skip
+
+
+async def test_the_client_of_ag_ui_takes_a_subagent(crew: Cluster, chat_id: str) -> None:
+    seen = await sdks.told(sdks.node(), "agent.mjs", crew.url_of(OLLAMA), "boss", "go", within=100)
+    assert (seen["wrong"], seen["said"]) == (None, "all is well")
+    assert {"SUBAGENT_STARTED", "SUBAGENT_FINISHED"} <= set(seen["kinds"])

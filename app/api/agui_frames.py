@@ -20,7 +20,8 @@ class AgUi:
     """The events of a run as AG-UI's; the id of ours stands at the last of those that it becomes.
 
     Text behind a tool or a thought is a message of its own, so that a page can put them in order. Where
-    a person is asked its run is over, and goes on as another one (`named`) with the answer.
+    a person is asked its run is over, and goes on as another one (`named`) with the answer. A call in
+    which an agent works for another one is a subagent, begun by its first step.
     """
 
     def __init__(self, feed: Feed, named: str = "") -> None:
@@ -31,15 +32,22 @@ class AgUi:
         self._last: type[Event] | None = None
         self._texts = self._thoughts = 0
         self._asked: set[str] = set()  # calls that were told when a person was asked
+        self._calls: dict[str, Tool] = {}  # as they began, by their id
+        self._helping: list[str] = []  # calls in which an agent works for another, the outer ones first
+        self._helped: set[str] = set()  # those that are over
 
     def __call__(self, run_id: str, number: int, event: Event) -> str:
         for passed in self._feed.events[self._taken : number - 1]:
             self._pass(passed)
+        if not self._taken and self._named != self._feed.run_id:
+            self._helping = []  # they were begun in the run before
         self._taken = number
+        told = self._subagents(event)
         self._pass(event)
-        told = [] if self.interrupted else self._told_event(event)
+        told = [] if self.interrupted else [*told, *self._told_event(event)]
         if type(event) is Tool and self._waits(event, number) and told:
             self.interrupted = True
+            told += [self._suspended(one, event) for one in self._helping[::-1]]
             told.append(self._run_over({"type": "interrupt", "interrupts": [_interrupt(event)]}))
         frames = [f"data: {json.dumps(one)}\n\n" for one in told]
         return "".join([*frames[:-1], f"id: {run_id}:{number}\n{frames[-1]}"]) if frames else ""
@@ -60,11 +68,45 @@ class AgUi:
 
     def _pass(self, event: Event) -> None:
         kind = type(event)
-        if type(event) is Tool and event.status == "asked":
-            self._asked.add(event.tool_use_id)
+        if type(event) is Tool:
+            self._pass_call(event)
         self._texts += kind is Text and self._last is not Text
         self._thoughts += kind is Reasoning and self._last is not Reasoning
         self._last = kind
+
+    def _pass_call(self, call: Tool) -> None:
+        if call.status in OPEN:
+            self._calls[call.tool_use_id] = call
+        if call.status == "asked":
+            self._asked.add(call.tool_use_id)
+        if call.parent and self._is_new(call.parent):
+            self._helping.append(call.parent)
+        if call.status not in OPEN and call.tool_use_id in self._helping:
+            self._helping.remove(call.tool_use_id)
+            self._helped.add(call.tool_use_id)
+
+    def _is_new(self, helper: str) -> bool:
+        return helper not in self._helping and helper not in self._helped
+
+    def _subagents(self, event: Event) -> list[dict[str, Any]]:
+        """The subagent that begins with this event, or ends."""
+        if type(event) is not Tool:
+            return []
+        if event.parent and self._is_new(event.parent):
+            begun = self._calls.get(event.parent)
+            whose = {"subagentRunId": event.parent, "parentToolCallId": event.parent}
+            return [{"type": "SUBAGENT_STARTED", "name": begun.name if begun else "agent", **whose}]
+        if event.status in OPEN or event.tool_use_id not in self._helping:
+            return []
+        over = {"subagentRunId": event.tool_use_id}
+        if event.status == "done":
+            return [{"type": "SUBAGENT_FINISHED", **over}]
+        return [{"type": "SUBAGENT_ERROR", **over, "message": str(event.output or event.status)}]
+
+    def _suspended(self, helping: str, call: Tool) -> dict[str, Any]:
+        own = {"interruptIds": [call.tool_use_id]} if helping == call.parent else {}
+        outcome = {"type": "suspended", **own}
+        return {"type": "SUBAGENT_FINISHED", "subagentRunId": helping, "outcome": outcome}
 
     def _told_event(self, event: Event) -> list[dict[str, Any]]:
         run_id = self._feed.run_id
@@ -106,7 +148,7 @@ class AgUi:
 
 def _tool(event: Tool) -> list[dict[str, Any]]:
     """A call whole at once: none is left open where the run ends inside a tool."""
-    call = {"toolCallId": event.tool_use_id}
+    call = {"toolCallId": event.tool_use_id, **({"subagentRunId": event.parent} if event.parent else {})}
     if event.status in OPEN:
         asked = event.input if isinstance(event.input, str) else json.dumps(event.input or {})
         return [
