@@ -263,11 +263,11 @@ async def test_ten_that_wait_are_each_answered_once_while_backends_are_killed(
     async with cluster.client({2: 3, 3: 2}[second]) as last:
 
         async def all_answered() -> bool:
-            info = await last.chat_info(chat_id)
+            info = await Insistent(last).info(chat_id)
             return not info["queued"] and info["run"] is None
 
         await eventually(all_answered, within=60)
-        messages = await last.messages(chat_id)
+        messages = (await Insistent(last).info(chat_id))["messages"]
     assert [m["content"] for m in messages if m["role"] == "user"] == ["first", *numbers]
     replies = [m for m in messages if m["role"] == "assistant"]
     assert [m["run_id"] for m in replies] == [m["run_id"] for m in messages if m["role"] == "user"]
@@ -283,7 +283,7 @@ async def running_on(client: Client, chat_id: str, most_waiting: int) -> int:
     found: list[int] = []
 
     async def holds() -> bool:
-        info = await client.chat_info(chat_id)
+        info = await Insistent(client).info(chat_id)
         if info["run"] and len(info["queued"]) <= most_waiting:
             found.append(int(info["run"]["backend"].removeprefix("backend-")))
         return bool(found)

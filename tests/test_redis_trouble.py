@@ -5,11 +5,12 @@ import os
 import time
 from collections.abc import Callable
 from signal import SIGKILL, SIGTERM, Signals
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from app.clock import EXCHANGE_SECONDS
+from app.store.stops import LOOK
 from tests.world.client import Client
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.invariants import Witness, assert_invariants
@@ -183,6 +184,33 @@ async def test_a_stop_key_that_comes_after_the_end_of_its_run_does_not_stay(
             assert late
             assert not stopping.done()
         await stopping
+async def test_a_stop_whose_answer_is_lost_when_it_has_ended_the_reply_is_told_so(
+    rough: Rough, new_chat: Callable[[], str]
+) -> None:
+    rough.ollama.default = FLOWING
+    lost: list[str] = []
+
+    def meets(data: bytes) -> Literal["lose"] | float:
+        if LOOK.sha.encode() in data and chat_id.encode() in data and chat_id not in lost:
+            lost.append(chat_id)
+            return "lose"
+        return 0.0
+
+    rough.redis_link.meets = meets
+    async with rough.cluster.client(1) as one, rough.cluster.client(2) as two:
+        for way in range(4):
+            chat_id = new_chat()
+            async with one.chat(chat_id, "hello") as stream:
+                await stream.until_text("word0")
+                answer = await two.stop(chat_id, wait=5000, run_id=stream.run_id if way % 2 else None)
+                told = (answer["result"], answer["run_id"], answer["backend"], answer["answered_by"])
+                assert told == ("stopped", stream.run_id, "backend-1", "backend-2")
+                assert (await stream.rest()).outcome == "stopped"
+            facts = (await one.messages(chat_id))[-1]["facts"]
+            assert (answer["stop_ms"], facts["answered_by"]) == (facts["stop_ms"], "backend-2")
+            again = await one.stop(chat_id, wait=1000)  # another stop comes too late
+            assert (again["result"], again["stop_ms"]) == ("already_finished", None)
+            assert chat_id in lost
     await assert_invariants(rough.cluster, models=[rough.ollama])
 
 

@@ -93,6 +93,8 @@ class Stopping:
 
     async def _carry_out(self, chat: Chat, met: Met, began: float) -> "Stopped | asyncio.Task[Stopped]":
         """What became of the stop where that is known at once, else the task that will know."""
+        if met.done and met.record and met.run_id:
+            return await self._finished(chat, met.run_id, met.record, began)
         if not met.run:
             return _not_running(met)
         if not met.alive and self._store.leases.trusted():
@@ -161,17 +163,19 @@ class Stopping:
             return Stopped("stopping", run.run_id, run.backend)
         if ending.outcome != "stopped":
             return Stopped(_by_itself(ending, run), run.run_id, run.backend)
+        return await self._finished(chat, run.run_id, replace(ending, backend=run.backend), began)
+
+    async def _finished(self, chat: Chat, run_id: str, ending: RunRecord, began: float) -> Stopped:
+        """Counts and notes a stop that has ended its run."""
         stop_ms = ending.stop_ms
         if stop_ms is None:
             stop_ms = round((time.monotonic() - began) * 1000, 1)
         self._metrics.stop.observe(stop_ms / 1000)
         if ending.ended_ms:
-            await self._stops.note(chat.owner, self._noted(chat, run, stop_ms), ending.ended_ms)
-        return Stopped("stopped", run.run_id, run.backend, stop_ms)
-
-    def _noted(self, chat: Chat, run: LiveRun, stop_ms: float) -> dict[str, Any]:
-        ids = {"chat_id": chat.id, "run_id": run.run_id}
-        return ids | {"backend": run.backend, "answered_by": self._store.backend_id, "stop_ms": stop_ms}
+            about: dict[str, Any] = {"chat_id": chat.id, "run_id": run_id, "backend": ending.backend}
+            about |= {"answered_by": self._store.backend_id, "stop_ms": stop_ms}
+            await self._stops.note(chat.owner, about, ending.ended_ms)
+        return Stopped("stopped", run_id, ending.backend, stop_ms)
 
 
 class Awaited:

@@ -98,12 +98,12 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a chat keeps of each run: the digest of its message and, once it has ended, how.
+    """What a chat keeps of each run: the digest of its message, and how it has ended.
 
     `backend` held the run, `writer` is the process that wrote the ending down; of a stopped one
-    `stop_ms` is the time from the stop being recorded by `answered_by` to the end. One that
-    continued a reply names its first run in `of`; `open`: the reply can be continued. Written by
-    the scripts START and END.
+    `stop_ms` is the time from the stop being recorded by `answered_by` to the end, and `stopped_by`
+    names this stop. One that continued a reply names its first run in `of`; `open`: the reply can be
+    continued. Written by the scripts START and END.
     """
 
     digest: str = ""
@@ -113,6 +113,7 @@ class RunRecord:
     writer: str = ""
     stop_ms: float | None = None
     answered_by: str = ""
+    stopped_by: str = ""
     of: str | None = None
     open: bool = False
 

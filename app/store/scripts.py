@@ -141,9 +141,10 @@ if expected ~= '' and last_number(events) ~= tonumber(expected) then return {{'m
 if ARGV[tail] and write_events(events, tail, #ARGV) < tonumber(ARGV[#ARGV - 1]) then return {{'gap'}} end
 redis.call('EXPIRE', events, replay)
 local ended = decoded(record) or {{}}
-local asked, answered_by = string.match(redis.call('HGET', chat, 'asked') or '', '^(%d+) (%S+)$')
+local asked, answered_by, by = string.match(redis.call('HGET', chat, 'asked') or '', '^(%d+) (%S+) ?(%S*)$')
 if asked and outcome == 'stopped' then
   ended.stop_ms, ended.answered_by = math.max(0, math.floor((micros - asked) / 100)) / 10, answered_by
+  ended.stopped_by = by
   local stop = cjson.encode({{stop_ms = ended.stop_ms, answered_by = answered_by}})
   if reply ~= '' then reply = string.sub(reply, 1, -2) .. ', "stop": ' .. stop .. '}}' end
 end

@@ -8,6 +8,7 @@ reply lost on the way loses no stop.
 
 import contextlib
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -47,7 +48,7 @@ local live = redis.call('HMGET', chat, 'run_id', 'run')
 local held = live[1] and holder(live[2])
 if held and (run_id == '' or run_id == live[1]) then
   if redis.call('HEXISTS', chat, 'asked') == 0 then
-    redis.pcall('HSET', chat, 'asked', string.format('%.0f ', micros) .. backend)
+    redis.pcall('HSET', chat, 'asked', string.format('%.0f ', micros) .. backend .. ' ' .. token)
     if seen ~= '' then redis.pcall('HSET', chat, 'seen', seen) end
   end
   redis.call('PUBLISH', channel .. held.process, bell .. live[1] .. (seen ~= '' and ' ' .. seen or ''))
@@ -70,7 +71,7 @@ end
 return {'idle', string.format('%.3f', now / 1000), back}
 """,
     keys="chat runs early queue unsent",
-    args="run_id seen backend channel bell recent_ms early_seconds most_early life",
+    args="run_id token seen backend channel bell recent_ms early_seconds most_early life",
 )
 
 # deletes the key when it still holds what was read
@@ -90,13 +91,17 @@ SCRIPTS = (LOOK, TAKE)
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What a stop met: a live run, one that ended before, or nothing (yet); `unsent` is what waited."""
+    """What a stop met: a live run, one that ended before, or nothing (yet); `unsent` is what waited.
+
+    `done`: the run has ended by this very stop, which was sent again as its answer was lost.
+    """
 
     what: Literal["live", "ended", "idle"]
     alive: bool = True
     run: LiveRun | None = None
     run_id: str | None = None
     record: RunRecord | None = None
+    done: bool = False
     unsent: list[Waiting] = field(default_factory=list)
 
 
@@ -122,9 +127,10 @@ class Stops:
         self, chats: Sequence[Chat], run_id: str | None = None, seen: int | None = None
     ) -> list[Met | RedisUnavailable]:
         """Records stops for many chats in two round trips; one that Redis refuses is told as that error."""
-        looks = [self._look(chat, run_id, seen) for chat in chats]
+        token = uuid.uuid4().hex[:12]
+        looks = [self._look(chat, run_id, seen, token) for chat in chats]
         rows = await self._redis.do_all(looks, check=len(looks) == 1)
-        found = [self._met(row, run_id) for row in rows]
+        found = [self._met(row, run_id, token) for row in rows]
         records = [self._record(chat, *one) for chat, one in zip(chats, found, strict=True)]
         answers = iter(await self._redis.do_all([one for record in records for one in record], check=False))
         return [
@@ -132,16 +138,16 @@ class Stops:
             for (met, _), record in zip(found, records, strict=True)
         ]
 
-    def _look(self, chat: Chat, run_id: str | None, seen: int | None) -> Command:
+    def _look(self, chat: Chat, run_id: str | None, seen: int | None, token: str) -> Command:
         channel, bell = self._bells.stop_bell_of_run(chat)
         return LOOK(
             chat=chat.key, runs=chat.runs, early=chat.early, queue=chat.queue, unsent=chat.unsent,
-            run_id=run_id or "", seen="" if seen is None else seen, backend=self._backend,
+            run_id=run_id or "", token=token, seen="" if seen is None else seen, backend=self._backend,
             channel=channel, bell=bell, recent_ms=RECENT_MS, early_seconds=EARLY_SECONDS,
             most_early=MOST_EARLY, life=self._life,
         )  # fmt: skip
 
-    def _met(self, row: Any, run_id: str | None) -> tuple[Met | RedisUnavailable, str]:
+    def _met(self, row: Any, run_id: str | None, token: str) -> tuple[Met | RedisUnavailable, str]:
         """What the stop met, and the value of the key to write, empty for none."""
         if isinstance(row, RedisError):
             return translated(row), ""
@@ -149,8 +155,9 @@ class Stops:
         match row:
             case [b"live", described] if live := LiveRun.read(described):
                 return Met("live", True, live, live.run_id, unsent=unsent), live.run_id
-            case [b"ended", run, record]:
-                return Met("ended", True, None, run.decode(), RunRecord.read(record), unsent), ""
+            case [b"ended", run, text] if record := RunRecord.read(text):
+                done = record.stopped_by == token
+                return Met("ended", True, None, run.decode(), record, done, unsent), ""
         now = row[-1].decode() if run_id is None and self._grace_ms and row[0] == b"idle" else ""
         return Met("idle", True, None, run_id, unsent=unsent), now
 
