@@ -43,7 +43,8 @@ def networks(text: str) -> str:
 
 def host_names(text: str) -> str:
     """Names by commas, as a browser sends them in `Host`, less the port."""
-    if any(not _HOST_NAME.fullmatch(part.strip()) for part in text.split(",") if part.strip()):
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if bool(names) != bool(text.strip()) or not all(map(_HOST_NAME.fullmatch, names)):
         raise ValueError("names only, without https:// and without a port, as in chat.example,localhost")
     return text
 

@@ -26,4 +26,6 @@ def keys(text: str) -> dict[str, str]:
         if not _KEY.fullmatch(key):
             raise ValueError("API_KEYS: a key has 4 characters or more, of ASCII and without spaces")
         found[name] = key
+    if text.strip() and not found:  # it was meant to shut the door
+        raise ValueError("API_KEYS holds no key. Leave it empty to let everybody in")
     return found
