@@ -173,3 +173,29 @@ async def _is_refused_at(client: Client, name: str, chat_id: str) -> None:
 
 async def _running(client: Client, count: int) -> bool:
     return bool((await client.get("/api/v1/runs"))["count"] == count)
+
+
+async def test_one_address_has_a_share_of_the_replies_that_nobody_reads(
+    tmp_path: Path, redis_url: str, ollama: FakeOllama, chat_id: str
+) -> None:
+    env = ollama_env(ollama) | {"MAX_RUNS": "40", "REDIS_PREFIX": "unread:"}
+    async with Cluster(tmp_path, redis_url, env=env, backends=1) as cluster, cluster.client(1) as client:
+        ollama.default = HELD
+        for n in range(10):  # a fourth
+            async with client.chat(f"{chat_id}-{n}", "hello") as stream:
+                await stream.until_text(HELD_TEXT)
+        tried = itertools.count()
+
+        async def refused() -> bool:
+            async with client.chat(f"{chat_id}-more-{next(tried)}", "hello") as stream:
+                return stream.status == 503
+
+        await eventually(refused)
+        ollama.default = Reply(tokens=["x"])
+        other = {"X-Forwarded-For": "192.0.2.7"}
+        body = {"message": "hello"}
+        answer = await client.http.post(f"/api/v1/chat/{chat_id}-other", json=body, headers=other)
+        assert answer.status_code == 200
+        for n in range(10):
+            await client.stop(f"{chat_id}-{n}", wait=5000)
+        assert (await client.ask(f"{chat_id}-again", "hello")).end["outcome"] == "done"

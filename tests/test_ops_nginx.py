@@ -348,3 +348,16 @@ def test_a_reload_cuts_no_stream(front: Front, client: httpx.Client) -> None:
         for backend in front.backends:
             backend.gate.set()
         assert "data: [DONE]" in list(lines)
+
+
+def test_one_address_that_asks_for_many_bulk_stops_is_told_to_wait(
+    front: Front, client: httpx.Client
+) -> None:
+    answers = (client.post("/api/v1/stop/bulk", json={}) for _ in range(1000))
+    allowed, refused = 0, next(answers)
+    while refused.status_code == 200:
+        allowed, refused = allowed + 1, next(answers)
+    assert refused.status_code == 429
+    assert allowed >= 20
+    assert_problem(refused, "rate_limited")
+    assert client.post("/api/v1/stop/one").status_code == 200  # counted apart

@@ -184,6 +184,8 @@ async def test_a_stop_key_that_comes_after_the_end_of_its_run_does_not_stay(
             assert late
             assert not stopping.done()
         await stopping
+
+
 async def test_a_stop_whose_answer_is_lost_when_it_has_ended_the_reply_is_told_so(
     rough: Rough, new_chat: Callable[[], str]
 ) -> None:

@@ -14,6 +14,7 @@ from app.agents.abilities import Abilities
 from app.agents.approval import Ask, refuse_all
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import translated, unwrapped
+from app.agents.floods import Floods
 from app.agents.inner import spec_of
 from app.agents.models.provider import Provider, open_provider
 from app.agents.naming import Namer
@@ -33,6 +34,7 @@ class Answerer:
 
     def __init__(self, settings: Settings) -> None:
         self._toolbox = Toolbox(settings)
+        self.floods = Floods()
         self._traces = tracing.set_up(settings)
         self._settings = settings
         self._spares = Spares()
@@ -111,7 +113,8 @@ class Answerer:
         Raises `ModelFailure`.
         """
         chosen = _wished(self.catalog.get(agent), wishes)
-        work = Work(Kit(self._settings, self.catalog, self._provider, self._tools, self._spares), run)
+        kit = Kit(self._settings, self.catalog, self._provider, self._tools, self._spares, self.floods)
+        work = Work(kit, run)
         try:
             with self._toolbox.in_use():
                 return await work.do(chosen, messages(turns, calls or {}, files), run, ask, wishes)

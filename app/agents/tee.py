@@ -21,6 +21,7 @@ from app.agents.abilities import Abilities, with_prompt
 from app.agents.approval import Ask, refuse_all
 from app.agents.calls import MOST_SHOWN, as_json
 from app.agents.failures import TruncatedStream, failure, is_momentary, translated, trouble_of
+from app.agents.floods import Flood, Floods
 from app.agents.message import ModelMessage
 from app.agents.said import Said
 from app.agents.shown import has_picture, without_pictures
@@ -66,6 +67,7 @@ class TeeModel(Model):
         names: dict[str, str] | None = None,
         gates: Container[str] = (),
         ask: Ask = refuse_all,
+        floods: Floods | None = None,
     ) -> None:
         self._model = model
         self._able = able
@@ -73,6 +75,7 @@ class TeeModel(Model):
         self._names = {} if names is None else names
         self._gates = gates
         self.ask = ask
+        self._flood = Flood(floods or Floods())
         self.gated: dict[str, Tool] = {}
         self.said = Said(run.text)
         self.last = ModelMessage()
@@ -170,6 +173,7 @@ class TeeModel(Model):
                     self._run.reasoning(thought)
                 else:
                     self._run.alive()
+                await self._flood.says(len(text or thought or ""))
                 if message.reason is not None and patience.when() is None:
                     patience.reschedule(asyncio.get_running_loop().time() + REST_SECONDS)
         if message.reason is None:

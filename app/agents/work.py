@@ -17,6 +17,7 @@ from strands.types.tools import AgentTool
 from app.agents.approval import Ask, Verdict, gated
 from app.agents.catalog import AgentFile, Catalog
 from app.agents.failures import failure, said_nothing
+from app.agents.floods import Floods
 from app.agents.inner import Inner, SubAgent
 from app.agents.models.provider import Provider
 from app.agents.spare import Spares
@@ -39,6 +40,7 @@ class Kit:
     provider: Provider
     tools_of: Callable[[AgentFile], list[Any]]
     spares: Spares
+    floods: Floods
 
 
 class Work:
@@ -58,7 +60,9 @@ class Work:
         able = await kit.provider.abilities(chosen)
         model = tuned(kit.provider.model_for(chosen), wishes, kit.settings)
         tools = self._tools(chosen, sink, ask)
-        tee = TeeModel(model, able, sink, names=self._names, gates=gated(chosen, tools), ask=ask)
+        tee = TeeModel(
+            model, able, sink, names=self._names, gates=gated(chosen, tools), ask=ask, floods=kit.floods
+        )
         try:
             agent = kit.spares.take(chosen, tee, tools, past[:-1], self._traced())
             reason = await _pour(agent, past[-1], tee, sink)

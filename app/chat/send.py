@@ -22,6 +22,7 @@ from app.chat.taking import undo_start
 from app.chat.turn import Turns
 from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
+from app.runs.held import asker
 from app.runs.readers import Readers, Reading
 from app.runs.run import Run
 from app.store.commands import hold, release
@@ -85,6 +86,7 @@ class Chats:
             await self._turns.line.count_message()
             try:
                 async with asyncio.timeout(SEND_SECONDS):
+                    await self._turns.answerer.floods.asks(asker.get())
                     while True:
                         await check_sight(self._store, self._turns.answerer, chat, question)
                         match await self._start(chat, question, replace(live, attempt=uuid.uuid4().hex)):

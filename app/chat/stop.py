@@ -28,6 +28,7 @@ from app.store.waiting import Waiting
 Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pending"]
 
 MOST_ASKED = 2000  # ids of bulk requests at the same time
+AT_ONCE = 50  # of them in one part: what is asked of other chats goes on in between
 HEARD = 256  # bells remembered: a run can end before the stop that ended it is answered here
 
 
@@ -74,9 +75,9 @@ class Stopping:
         return stopped
 
     async def stop_all(self, chats: Sequence[Chat], wait_ms: int = 0) -> list[Stopped | RedisUnavailable]:
-        """The same for many, in two round trips; what one chat meets harms no other."""
+        """The same for many, in two round trips for each part; what one chat meets harms no other."""
         began = time.monotonic()
-        mets = await self._stops.request_all(chats)
+        mets = await self._request_parts(chats)
         carried = [
             met if isinstance(met, RedisUnavailable) else await self._carry_out(chat, met, began)
             for chat, met in zip(chats, mets, strict=True)
@@ -90,6 +91,17 @@ class Stopping:
         ]
         self._metrics.count_stops(one.result for one in results if isinstance(one, Stopped))
         return results
+
+    async def _request_parts(self, chats: Sequence[Chat]) -> list[Met | RedisUnavailable]:
+        mets: list[Met | RedisUnavailable] = []
+        try:
+            while len(mets) < len(chats):
+                mets += await self._stops.request_all(chats[len(mets) : len(mets) + AT_ONCE])
+        except RedisUnavailable as error:
+            if not mets:
+                raise
+            mets += [error] * (len(chats) - len(mets))
+        return mets
 
     async def _carry_out(self, chat: Chat, met: Met, began: float) -> "Stopped | asyncio.Task[Stopped]":
         """What became of the stop where that is known at once, else the task that will know."""

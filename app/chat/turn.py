@@ -66,6 +66,7 @@ class Turns:
             run.before = history[-1]
             run.reply.goes_on(run.before.content)
             history = to_go_on(history)
+        await self.answerer.floods.asks(run.asker)
         outcome, reason, error = await self._make(run, history)
         run.reply.times[len(run.feed.events)] = time.monotonic()
         usage = run.reply.usage()

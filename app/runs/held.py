@@ -18,6 +18,7 @@ from app.store.records import LiveRun
 # who asks: the name of a key, or an address where there are none; set by whoever takes the request
 asker: ContextVar[str] = ContextVar("asker", default="")
 KEPT_FOR_OTHERS = 8  # one asker leaves an eighth of the places to the others
+UNREAD_SHARE, UNREAD_LEAST = 4, 8  # and has at most a fourth of them for replies that nobody reads
 
 
 class Runs:
@@ -55,12 +56,17 @@ class Runs:
         who, most = asker.get(), self.settings.max_runs
         if self._taken.total() >= most or self._taken[who] >= most - most // KEPT_FOR_OTHERS:
             raise Overloaded("Too many replies are being made right now. Try again in a few seconds.")
+        if self._unread(who) >= max(UNREAD_LEAST, most // UNREAD_SHARE):
+            raise Overloaded("Too many replies are being made for you that nobody reads. Stop some of them.")
         self._taken[who] += 1
         self.empty.clear()
         try:
             yield
         finally:
             self._give_back(who)
+
+    def _unread(self, who: str) -> int:
+        return sum(run.unread_since is not None for run in self._held.values() if run.asker == who)
 
     def _give_back(self, who: str) -> None:
         self._taken[who] -= 1

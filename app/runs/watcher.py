@@ -106,8 +106,9 @@ class Watcher:
         if not unread or now < self._readers_due:
             return
         self._readers_due = now + min(READERS_SECONDS, self._grace)
-        for run in unread:
-            if await self._store.log.has_readers(run.chat):
+        read = await self._store.log.have_readers([run.chat for run in unread])
+        for run, elsewhere in zip(unread, read, strict=True):
+            if elsewhere:
                 run.unread_since = None
             elif run.unread_since is not None and now - run.unread_since >= self._grace:
                 logger.info("run_id=<{}>, chat_id=<{}> | nobody reads it any more", run.run_id, run.chat.id)

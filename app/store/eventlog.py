@@ -153,10 +153,11 @@ class EventLog:
         """The reader has gone."""
         await self._redis.do(command("ZREM", chat.readers, reader))
 
-    async def has_readers(self, chat: Chat) -> bool:
-        """Whether anybody reads this chat's run on another backend."""
+    async def have_readers(self, chats: Sequence[Chat]) -> list[bool]:
+        """Whether anybody reads the runs of these chats on another backend."""
         now = int((await self._redis.do(command("TIME")))[0])
-        return bool(await self._redis.do(command("ZCOUNT", chat.readers, now, "+inf")))
+        asked = [command("ZCOUNT", chat.readers, now, "+inf") for chat in chats]
+        return [bool(count) for count in await self._redis.do_all(asked)]
 
 
 def _appended(news: Sequence[News]) -> Command:

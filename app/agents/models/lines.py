@@ -1,7 +1,7 @@
 """What the models reached by plain HTTP share: one session per process, and the lines of an answer.
 
-An answer is read in the pieces in which the network brings them: all whole lines of a piece at
-once, which is what makes a token cheap. Knows no provider.
+An answer is read in the pieces in which the network brings them, large ones in parts: all whole
+lines of a piece at once, which is what makes a token cheap. Knows no provider.
 """
 
 import io
@@ -15,6 +15,7 @@ from app.agents.failures import failure
 
 CONNECT_SECONDS = 5
 MOST_LINE = 4 * 1024 * 1024
+PIECE = 16 * 1024  # bytes that are read in one go: a millisecond
 IN_PIECES = 512 * 1024
 MOST_ERROR = 4000  # bytes of a refusal that are read
 
@@ -44,15 +45,18 @@ async def batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
 
     Raises `ModelFailure` when a line has no end.
     """
-    rest = b""
-    while piece := await content.readany():
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > MOST_LINE:
+    rest: list[bytes] = []
+    while piece := await content.read(PIECE):
+        rest.append(piece)
+        if b"\n" in piece:
+            *lines, last = b"".join(rest).split(b"\n")
+            rest = [last]
+            if lines := [line for line in lines if line.strip()]:
+                yield lines
+        if sum(map(len, rest)) > MOST_LINE:
             raise failure("no_answer")
-        if lines := [line for line in lines if line.strip()]:
-            yield lines
-    if rest.strip():
-        yield [rest]
+    if (end := b"".join(rest)).strip():
+        yield [end]
 
 
 async def first_bytes(content: aiohttp.StreamReader, most: int) -> bytes:
