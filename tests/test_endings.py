@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.chat import stop
+from app.chat import awaited as awaiting
 from app.settings import Settings
 from app.store.keys import Chat
 from app.store.store import Store
@@ -26,8 +26,8 @@ async def test_a_bell_that_came_before_anybody_waited_is_remembered(
         assert live
         await client.stop(chat_id, wait=5000)
         await stream.rest()
-        awaited = stop.Awaited(store)
-        monkeypatch.setattr(stop, "LOOK_SECONDS", 1000)  # only the bell makes it look
+        awaited = awaiting.Awaited(store)
+        monkeypatch.setattr(awaiting, "LOOK_SECONDS", 1000)  # only the bell makes it look
         store.bells.on_end(live.attempt)
         async with asyncio.timeout(20):
             ending = await awaited.wait(chat, live, 1000)

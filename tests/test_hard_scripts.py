@@ -205,3 +205,24 @@ async def test_whatever_script_goes_wrong_nothing_is_lost_nor_done_twice(tries: 
     for n in range(max(ROUNDS, 1)):
         found = await tries.all_of(fault, sorted(CASES) if ROUNDS else QUICK[fault], n)
         assert not found, "\n\n".join(found)
+
+
+async def test_a_start_that_is_being_taken_back_is_settled_by_nobody_else(tries: Tries) -> None:
+    """Its answer is lost and its UNDO comes late; meanwhile another message is to take its place."""
+    async with tries.rough.cluster.client(1) as client:
+        trial = Trial(client, tries.redis, "taken-back-x")
+        assert await trial.say(1) == 200
+        lost = tries.spoiler.arm("scripts.START", "lost words", "lost")
+        late = tries.spoiler.arm("scripts.UNDO", trial.run(2), "held back")
+        refused = asyncio.create_task(trial.say(2, "lost words"))
+        await eventually(lambda: late[2], within=LONGEST)
+        tries.spoiler.disarm("scripts.START", "lost words")
+        assert await trial.say(3, on_busy="replace") == 200
+        tries.spoiler.disarm("scripts.UNDO", trial.run(2))
+        assert (await refused, lost[2]) == (503, 2)
+        await at_rest(trial)
+        messages = await client.messages(trial.chat)
+        assert [(m["run_id"], m.get("outcome")) for m in messages[1::2]] == [
+            (trial.run(1), "done"), (trial.run(3), "done"),
+        ]  # fmt: skip
+        assert "lost words" not in [m["content"] for m in messages]

@@ -368,6 +368,38 @@ def test_who_cannot_work_for_whom_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+BEFORE = {"a": 'agents = ["b"]', "b": 'agents = ["c"]', "c": "", "d": "", "other": 'tools = ["calculate"]'}
+MISFITS: dict[str, tuple[dict[str, str | None], set[str]]] = {
+    "a circle": ({"c": 'agents = ["a"]'}, {"c"}),
+    "a circle of two that changed": ({"c": 'agents = ["d"]', "d": 'agents = ["c"]'}, {"c", "d"}),
+    "nobody": ({"b": 'agents = ["nobody"]'}, {"b"}),
+    "a new one in a circle": ({"e": 'agents = ["e"]'}, {"e"}),
+    "one who names a new one in a circle": ({"d": 'agents = ["e"]', "e": 'agents = ["e"]'}, {"d", "e"}),
+    "too deep": ({"c": 'agents = ["d"]', "d": 'agents = ["other"]'}, {"c", "d"}),
+    "one that is gone": ({"c": None}, {"c"}),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_only_agents_that_do_not_fit_together_stay_as_they_were(tmp_path: Path, what: str) -> None:
+    before = Catalog(files(tmp_path, BEFORE))
+    changes, wrong = MISFITS[what]
+    files(tmp_path, {"fresh": "", **{name: keys for name, keys in changes.items() if keys is not None}})
+    for name in (name for name, keys in changes.items() if keys is None):
+        (tmp_path / f"{name}.toml").unlink()
+    if "other" not in wrong:
+        files(tmp_path, {"other": 'tools = ["current_time"]'})
+    after = Catalog(str(tmp_path), before=before)
+    assert after.mistakes
+    assert all("agents" in mistake for mistake in after.mistakes)
+    assert after.get("fresh")
+    assert after.get("other").tools == ["current_time"]
+    old, new = ({one.name: one for one in catalog} for catalog in (before, after))
+    assert {name: old.get(name) for name in wrong} == {name: new.get(name) for name in wrong}
+    files(tmp_path, {**BEFORE, "e": ""})
+    assert not Catalog(str(tmp_path), before=after).mistakes
+
+
 def test_two_may_work_for_the_same_one(tmp_path: Path) -> None:
     written = {"a": 'agents = ["b", "c", "c"]', "b": 'agents = ["c"]', "c": ""}
     assert Catalog(files(tmp_path, written)).get("a").agents == ["b", "c"]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
-from app.agents.family import check_helpers
+from app.agents.family import check_helpers, fitting
 from app.agents.tools import TOOLS
 from app.errors import UnknownAgent
 from app.settings import Settings
@@ -83,7 +83,8 @@ class Catalog:
     """The agents by name, `general` first. `more_tools`: there are tools besides ours, not known yet.
 
     Raises `ValueError` with one line that names the file and the key. With the catalog that it takes the
-    place of, a file that is wrong is what it was `before`, and is among the `mistakes`.
+    place of, a file that is wrong, or does not fit to the others, is what it was `before`, and is among
+    the `mistakes`.
     """
 
     def __init__(self, agents_dir: str, more_tools: bool = False, before: "Catalog | None" = None) -> None:
@@ -103,13 +104,11 @@ class Catalog:
                 self.mistakes.append(str(error))
                 if path.stem in kept:
                     found[path.stem] = kept[path.stem]
-        try:
+        if before is None:
             check_helpers(found)
-        except ValueError as error:
-            if before is None:
-                raise
-            self.mistakes.append(str(error))
-            found = kept
+        else:
+            found, misfits = fitting(found, kept)
+            self.mistakes += misfits
         self._agents: dict[str, AgentFile] = dict(
             sorted(found.items(), key=lambda item: (item[0] != "general", item[0]))
         )

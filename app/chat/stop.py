@@ -8,15 +8,15 @@ its behalf.
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loguru import logger
 
+from app.chat.awaited import Awaited
 from app.chat.settle import Settler
-from app.clock import ENDED_SECONDS, LOOK_SECONDS, TAKEN_SECONDS
+from app.clock import ENDED_SECONDS, TAKEN_SECONDS
 from app.errors import Overloaded, RedisUnavailable
 from app.runs.metrics import Metrics
 from app.store.keys import Chat
@@ -29,7 +29,6 @@ Result = Literal["stopping", "stopped", "already_finished", "owner_lost", "pendi
 
 MOST_ASKED = 2000  # ids of bulk requests at the same time
 AT_ONCE = 50  # of them in one part: what is asked of other chats goes on in between
-HEARD = 256  # bells remembered: a run can end before the stop that ended it is answered here
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +166,8 @@ class Stopping:
 
     async def _ended_or_settled(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
         ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
+        if ending is None and await self._awaited.is_taken_back(chat, run):
+            ending = await self._store.memory.record(chat, run.run_id) or GONE
         if ending is None and await self._stops.pending([chat]) == [run.run_id]:
             await self._settler.settle(chat, run)
         if ending is None:
@@ -188,55 +189,6 @@ class Stopping:
             about |= {"answered_by": self._store.backend_id, "stop_ms": stop_ms}
             await self._stops.note(chat.owner, about, ending.ended_ms)
         return Stopped("stopped", run_id, ending.backend, stop_ms)
-
-
-class Awaited:
-    """Endings of runs on any backend, told apart by their attempt: a run id is the client's choice."""
-
-    def __init__(self, store: Store) -> None:
-        self._memory = store.memory
-        self._waiting: dict[str, asyncio.Event] = {}
-        self._heard: deque[str] = deque(maxlen=HEARD)
-        store.bells.on_end = self._rung
-
-    def _rung(self, attempt: str) -> None:
-        """A bell said that this run has ended."""
-        self._heard.append(attempt)
-        if event := self._waiting.get(attempt):
-            event.set()
-
-    async def wait(self, chat: Chat, run: LiveRun, seconds: float) -> RunRecord | None:
-        """The record of a run that has ended, within so many seconds; None when it has not come,
-        `GONE` when nobody knows any more.
-
-        One waits for a run at a time.
-        """
-        event = self._waiting[run.attempt] = asyncio.Event()
-        if run.attempt in self._heard:
-            event.set()
-        try:
-            return await self._look_until(
-                chat, run.run_id, asyncio.get_running_loop().time() + seconds, event
-            )
-        finally:
-            del self._waiting[run.attempt]
-
-    async def _look_until(
-        self, chat: Chat, run_id: str, deadline: float, event: asyncio.Event
-    ) -> RunRecord | None:
-        time = asyncio.get_running_loop().time
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(LOOK_SECONDS, max(0, deadline - time()))):
-                    await event.wait()
-            rung = event.is_set()
-            if (record := await self._memory.record(chat, run_id)) and record.outcome:
-                return record
-            if rung:
-                return GONE
-            event.clear()
-            if time() >= deadline:
-                return None
 
 
 def _told(carried: "Stopped | asyncio.Task[Stopped]", met: Met) -> Stopped:
