@@ -103,6 +103,7 @@ async def test_one_that_waits_can_be_taken_back(client: Client, chat_id: str, ol
         assert [w["run_id"] for w in left] == ["waiting-0", "waiting-2"]
         stopped = await client.stop(chat_id, run_id="waiting-2")
         assert [u["run_id"] for u in stopped["unsent"]] == ["waiting-2"]
+        assert (stopped["result"], "handed back" in stopped["message"]) == ("pending", True)
         assert [w["run_id"] for w in (await client.chat_info(chat_id))["queued"]] == ["waiting-0"]
         await client.stop(chat_id, wait=5000)
 

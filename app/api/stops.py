@@ -17,6 +17,7 @@ from app.store.keys import Chat
 
 router = APIRouter(prefix="/api/v1", tags=["stop"])
 
+_HANDED_BACK = "Nothing is being made; what waited is handed back."
 _MESSAGES = {
     "stopping": "The reply is being stopped.",
     "stopped": "The reply has stopped.",
@@ -65,7 +66,7 @@ def _stop_answer(chat: Chat, stopped: Stopped | RedisUnavailable, here: Backend)
     return StopAnswer(
         chat_id=chat.id,
         status="accepted",
-        message=_MESSAGES[stopped.result],
+        message=_HANDED_BACK if stopped.result == "pending" and stopped.unsent else _MESSAGES[stopped.result],
         run_id=stopped.run_id,
         result=stopped.result,
         stop_ms=stopped.stop_ms,
