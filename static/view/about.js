@@ -71,7 +71,7 @@ export class ChatDialog {
     const isOwn = $("about-warm").checked;
     const { valueAsNumber: warmth } = $("about-temperature");
     $("about-temperature").disabled = !isOwn;
-    $("about-warmth").textContent = isOwn ? warmth.toLocaleString(language()) : t("as the agent has it");
+    $("about-warmth").textContent = isOwn ? warmth.toLocaleString(language()) : "";
   }
 
   #open() {

@@ -9,6 +9,7 @@ export class Agents {
   #agents = [];
   #current = "";
   #isLocked = false;
+  #isMixed = false; // not all have the same model, which the header names
 
   /** `actions`: chooseAgent(name). */
   constructor(actions) {
@@ -19,6 +20,7 @@ export class Agents {
   /** `agents` as the service names them. */
   list(agents) {
     this.#agents = agents;
+    this.#isMixed = new Set(agents.map(modelOf)).size > 1;
     this.#paint();
   }
 
@@ -53,13 +55,14 @@ export class Agents {
     const choose = () => this.actions.chooseAgent(name);
     const box = h("input", { type: "radio", name: group, value: name, onchange: choose });
     box.checked = name === this.#current;
+    const can = [this.#isMixed ? modelOf(agent) : "", toolWords(tools)].filter(Boolean).join(" · ");
     return h(
       "label",
       { class: "agent" },
       box,
       h("span", { class: "name" }, name),
       h("span", { class: "hint" }, description),
-      h("span", { class: "hint" }, [modelOf(agent), toolWords(tools)].filter(Boolean).join(" · ")),
+      can ? h("span", { class: "hint can" }, can) : null,
     );
   }
 }

@@ -57,10 +57,10 @@ export class QuestionView {
       h(
         "div",
         { class: "tools-row" },
-        versions?.length ? this.#versions(versions, at) : null,
         timeOf(at),
         copyButton(t("Copy question"), () => text),
         edit,
+        versions?.length ? this.#versions(versions, at) : null,
       ),
     );
     if (focus) edit.focus();

@@ -88,9 +88,15 @@ class ToolView {
     this.#shown = shown;
     this.element.classList.toggle("inner", Boolean(parent));
     const hadFocus = this.element.contains(document.activeElement);
-    const state = [t(status), status !== "running" && status !== "asked" && time(seconds ?? 0)].filter(Boolean).join(" · ");
+    const isOver = status !== "running" && status !== "asked";
+    const state = [status !== "asked" && t(status), isOver && time(seconds ?? 0)].filter(Boolean).join(" · ");
     this.element.replaceChildren(
-      h("p", { class: "step-head" }, h("span", { class: "name" }, name), h("span", { class: `state ${status}` }, state)),
+      h(
+        "p",
+        { class: "step-head" },
+        h("span", { class: "name" }, name),
+        state ? h("span", { class: `state ${status}` }, state) : null,
+      ),
       ...field(t("Input"), input),
       ...field(t("Result"), output),
       ...(status === "asked" ? [approval(step, this.actions)] : []),

@@ -127,9 +127,9 @@ async def tools(person: Person, ollama: FakeOllama) -> None:
 
 
 async def versions(person: Person, ollama: FakeOllama) -> None:
-    ollama.script.extend([Reply(["Wide at first, then deep."]), Reply([ANSWER])])
-    await person.open("the-mean")
-    await person.ask("Write a function for the mean, with an example.")
+    ollama.script.extend([Reply(["Wide at first, then deep."]), Reply(["Deep at first, then **wide**."])])
+    await person.open("how-to-read")
+    await person.ask("How should I read about the history of Lisbon?")
     await person.state("idle")
     await person.last.get_by_role("button", name="Write this reply again").click()
     await expect(person.page.locator(".versions")).to_be_visible()
@@ -150,6 +150,14 @@ async def permission(person: Person, ollama: FakeOllama) -> None:
     await person.page.keyboard.press("Escape")
     await person.ask("What is 12 * (3 + 4)?")
     await expect(person.page.get_by_role("button", name="Allow once")).to_be_visible()
+
+
+async def allowed(person: Person, ollama: FakeOllama) -> None:
+    await permission(person, ollama)
+    await person.page.get_by_role("button", name="Allow in this chat").click()
+    await person.state("idle")
+    await person.page.click("#about")
+    await expect(person.page.locator("#answers li")).to_have_count(1)
 
 
 async def files(person: Person, ollama: FakeOllama) -> None:
@@ -229,7 +237,7 @@ async def drawer(person: Person, ollama: FakeOllama) -> None:
 
 
 SCENES: list[Scene] = [
-    empty, answered, running, queue, stopped, editing, tools, permission, files,
+    empty, answered, running, queue, stopped, editing, tools, permission, allowed, files,
     versions, search, error, refused, reconnecting, about, settings, keys, deleted, status, drawer,
 ]  # fmt: skip
 

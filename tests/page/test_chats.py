@@ -120,7 +120,7 @@ async def test_instructions_temperature_and_agent_belong_to_the_chat(
     await person.state("idle")
     await expect(person.page.locator("#told")).to_be_hidden()
     await person.page.click("#about")
-    await expect(person.page.locator("#about-warmth")).to_have_text("as the agent has it")
+    await expect(person.page.locator("#about-warmth")).to_be_empty()
     await person.page.fill("#about-instructions", "Answer like a pirate.")
     await person.page.get_by_label("Own temperature").check()
     await person.page.get_by_label("Temperature", exact=True).fill("0.3")
