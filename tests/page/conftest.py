@@ -27,8 +27,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _browsers(test: pytest.Item) -> list[ParameterSet]:
-    usual = "chromium,firefox" if test.get_closest_marker("every_browser") else "chromium"
     alone = test.get_closest_marker("chromium_only")
+    both = test.get_closest_marker("every_browser") and not alone
+    usual = "chromium,firefox" if both else "chromium"
     return [
         pytest.param(name, marks=[pytest.mark.skip(alone.args[0])] if alone and name != "chromium" else [])
         for name in (os.environ.get("PAGE_BROWSERS") or usual).split(",")

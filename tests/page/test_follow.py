@@ -12,6 +12,8 @@ from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply
 from tests.world.waiting import eventually
 
+pytestmark = pytest.mark.every_browser
+
 GAP = "(it => it.scrollHeight - it.scrollTop - it.clientHeight)(document.getElementById('scroller'))"
 SLOW = Reply(tokens=[f"line {n}\n\n" for n in range(3000)], pace=0.05)
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}

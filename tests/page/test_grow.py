@@ -10,6 +10,8 @@ from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
 from tests.world.waiting import eventually
 
+pytestmark = pytest.mark.every_browser
+
 BLOCKS = {
     "paragraph": ("", "these words stay [here](https://example.org) and "),
     "list": ("- these words stay [here](https://example.org)\n", "- item\n"),

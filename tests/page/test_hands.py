@@ -11,6 +11,8 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 
+pytestmark = pytest.mark.every_browser
+
 TABLET = {"viewport": {"width": 1024, "height": 768}, "has_touch": True, "is_mobile": True}
 # the second click comes by the page's own clock, so that a busy machine cannot make it late
 STOP_TWICE = """
