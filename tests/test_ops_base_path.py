@@ -1,17 +1,20 @@
 """A path in front of everything (BASE_PATH), at Nginx and at a backend alone. Proxies: test_ops_front."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.doctor.front import leads_here
 from app.settings.addresses import base_path
 from tests.test_ops_nginx import Front, assert_problem, client_of, program_of, raw, sent
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import HELD, HELD_TEXT
+from tests.world.processes import free_port
 
 OURS = ["", "/", "/docs", "/docs/", "/openapi.json", "/health", "/health/live", "/api/v1/health",
         "/agents", "/api/v1/agents", "/api/v1/chats?limit=5", "/api/v1/status", "/static/main.js",
@@ -152,3 +155,34 @@ def test_nginx_starts_without_a_path_that_cannot_be(written: str, tmp_path: Path
         assert httpx.get(f"http://127.0.0.1:{front.port}/health").status_code == 200
     finally:
         front.close()
+
+
+# what the doctor says of it
+
+
+async def said_of(url: str, base: str) -> str:
+    return "\n".join(str(finding) for finding in await asyncio.to_thread(lambda: list(leads_here(url, base))))
+
+
+async def test_the_doctor_tells_whether_the_address_leads_here(below: Cluster, ollama: FakeOllama) -> None:
+    for url in (f"{below.url}/chat", f"{below.url}/chat/"):
+        assert (await said_of(url, "/chat")).startswith("ok    address: ")
+    wrong = await said_of(f"{below.url}/ai", "/chat")
+    assert wrong.startswith("FAIL")
+    assert wrong.endswith("repair: BASE_PATH=/ai in .env, then make restart")
+    elsewhere = await said_of(f"{below.url}/ai", "/ai")
+    assert elsewhere.startswith("FAIL  address")
+    assert "leads elsewhere (status 404)" in elsewhere
+    assert "leads elsewhere" in await said_of(ollama.url, "")
+    assert (await said_of(f"http://127.0.0.1:{free_port()}/chat", "/chat")).startswith("warn")
+    assert "URL is no address" in await said_of("home.example/chat", "/chat")
+    assert "make doctor URL=" in await said_of("", "/chat")
+    assert not await said_of("", "")
+
+
+async def test_the_doctor_tells_a_host_that_is_refused(where: Path, redis_url: str) -> None:
+    env = {"ALLOWED_HOSTS": "127.0.0.1", "REDIS_PREFIX": "refused:"}
+    async with Cluster(where, redis_url, env=env, backends=1) as alone:
+        assert (await said_of(alone.url, "")).startswith("ok")
+        other = alone.url.replace("127.0.0.1", "localhost")
+        assert "localhost is not in ALLOWED_HOSTS" in await said_of(other, "")

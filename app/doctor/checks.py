@@ -6,6 +6,7 @@ are never printed.
 """
 
 import asyncio
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from loguru import logger
 from pydantic import SecretStr
 
 from app.doctor import floors, model
+from app.doctor.front import leads_here
 from app.doctor.machine import ASK_SECONDS, Finding, look
 from app.doctor.mcp import mcp_servers
 from app.doctor.tools import own_tools
@@ -67,6 +69,7 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
         yield mcp_servers(settings)
     if settings.tools_dir:
         yield own_tools(settings)
+    yield from leads_here(os.environ.get("URL", ""), settings.base_path)
     yield _access(settings)
 
 

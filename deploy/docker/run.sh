@@ -23,6 +23,7 @@ start() {
         die "$why"
     }
     tell_repairs
+    watch
     summary
 }
 
@@ -54,6 +55,7 @@ restart() {
     done
     quietly compose up --detach --wait nginx || die "Nginx does not come back (make logs-nginx)"
     reload_nginx
+    watch
     summary
 }
 
@@ -106,7 +108,7 @@ doctor() {
     quietly compose build backend1 || die "The image does not build"
     nginx=$(compose exec -T nginx nginx -v 2>&1 | sed -n 's|^nginx version: nginx/||p')
     [ -z "$nginx" ] || compose exec -T backend1 python -m app.doctor.floors nginx "$nginx" || true
-    compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor backend1 python -m app doctor
+    compose run --rm --quiet-pull --no-deps -T -e BACKEND_ID=doctor -e "URL=${URL:-}" backend1 python -m app doctor
 }
 
 clean() {

@@ -93,7 +93,8 @@ def doctor() -> NoReturn:
         os.execv(PYTHON, [str(PYTHON), "-m", "app", "doctor"])
     for finding in [*checkup.of_the_checkout(), *checkup.of_what_runs(read_stack())]:
         say(str(finding))
-    os.execve(PYTHON, [str(PYTHON), "-m", "app", "doctor", "running"], dict(environment_of("backend-1")))
+    environment = {**environment_of("backend-1"), "URL": os.environ.get("URL", "")}
+    os.execve(PYTHON, [str(PYTHON), "-m", "app", "doctor", "running"], environment)
 
 
 def setting(name: str) -> None:
