@@ -75,11 +75,11 @@ def _spoken(messages: list[Message]) -> list[tuple[str, Content]]:
         elif one.role == ASSISTANT:
             turns.append((ASSISTANT, content or ""))
         elif one.role in ("system", "developer", USER):
-            turns.append((one.role, [*map(_part, content)] if isinstance(content, list) else content))
+            turns.append((one.role, [*map(_as_elsewhere, content)] if isinstance(content, list) else content))
     return turns
 
 
-def _part(part: Any) -> Part:
+def _as_elsewhere(part: Any) -> Part:
     """A piece of a message as the other doors have it: a picture as a `data:` URL, whatever brings it."""
     if part.type != "image":
         return Part(type=part.type, text=getattr(part, "text", None))

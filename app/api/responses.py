@@ -56,11 +56,11 @@ async def create_response(ask: Create, here: Here, of: Owner) -> Any:
         return _stream(reading, story, headers)
     if ask.background:
         reading.close()
-        return json_answer(story.body(), headers)
+        return json_answer(story.as_body(), headers)
 
     def made(_: End) -> Response:
         story.all(reading.feed.events)
-        return json_answer(story.body(), headers)
+        return json_answer(story.as_body(), headers)
 
     return Whole(reading, made)
 
@@ -77,7 +77,7 @@ async def read_response(
     run_id, chat, record = await _noted(response_id, here, of)
     if not stream:
         told = await _so_far(here, chat, run_id, record)
-        return json_answer(told.body(), {"X-Chat-Id": chat.id})
+        return json_answer(told.as_body(), {"X-Chat-Id": chat.id})
     seen = max(0, (starting_after or 0) // STEP - 1)
     reading = await here.readers.attach(chat, f"{run_id}:{seen}", only=True)
     if reading is None:
@@ -91,7 +91,7 @@ async def cancel_response(response_id: RunOf, here: Here, of: Owner) -> Response
     """Stop a response, wherever it is made; again, it tells the same."""
     run_id, chat, record = await _noted(response_id, here, of)
     await here.stopping.stop_and_wait(chat, run_id)
-    return (await _so_far(here, chat, run_id, record)).body()
+    return (await _so_far(here, chat, run_id, record)).as_body()
 
 
 @router.delete("/responses/{response_id}", responses=answers(404, 503))

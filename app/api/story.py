@@ -84,7 +84,7 @@ class Story:
             if sequence > seen
         )
 
-    def body(self) -> ResponseBody:
+    def as_body(self) -> ResponseBody:
         """The response as it is now."""
         end, record = self._end, self._record
         told: dict[str, Any] = {"status": self.status, "output": [*self._items]}
@@ -132,7 +132,7 @@ class Story:
         return [*closing, self._told_end(self.status)]
 
     def _told_end(self, kind: str) -> dict[str, Any]:
-        return {"type": f"response.{kind}", "response": self.body().model_dump()}
+        return {"type": f"response.{kind}", "response": self.as_body().model_dump()}
 
     def _part(self, kind: str, more: dict[str, Any]) -> dict[str, Any]:
         place = {"item_id": self._id, "output_index": len(self._items), "content_index": 0}

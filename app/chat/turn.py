@@ -90,15 +90,15 @@ class Turns:
             raise failure("no_vision")
         async with self.line.turn(run):
             try:
-                return await self._answered(run, seen)
+                return await self._put_to(run, seen)
             except ModelFailure as refusal:
                 less = window.shorter(history, most, room) if run.reply.is_too_long(refusal) else None
                 if less is None:
                     raise
             logger.info("run_id=<{}>, turns=<{}> | asked again with less", run.run_id, len(less.turns))
-            return await self._answered(run, less)
+            return await self._put_to(run, less)
 
-    async def _answered(self, run: Run, seen: window.Window) -> str:
+    async def _put_to(self, run: Run, seen: window.Window) -> str:
         run.reply.sends(len(seen.turns), sum(len(text) for _, text in seen.turns), seen.left_out)
         async with self.handing.handed(run, seen.files) as files:
             return await self.answerer.answer(

@@ -49,13 +49,13 @@ def ollama(settings: Settings) -> Finding:
         "model_setup": _reach_ollama(),
         "model_not_found": f"ollama pull {model}",
     }
-    return _asked("ollama", f"{model} at {host}", settings, repairs)
+    return _found("ollama", f"{model} at {host}", settings, repairs)
 
 
 def openai(settings: Settings) -> Finding:
     """Whether the server answers, takes the key and has the model."""
     about = f"{settings.openai_model_id} at {settings.openai_base_url}"
-    found = _asked("openai", about, settings, _OPENAI_REPAIRS)
+    found = _found("openai", about, settings, _OPENAI_REPAIRS)
     if found.repair == _OPENAI_REPAIRS["model_not_found"] and (names := asyncio.run(listed(settings))):
         return Finding(
             found.verdict, found.what, f"{found.detail}; it has {', '.join(names[:5])}", found.repair
@@ -75,14 +75,14 @@ def bedrock(settings: Settings) -> Iterator[Finding]:
         return
     source = f"key {str(credentials.access_key)[:4]}… from {credentials.method}"
     yield Finding("ok", "aws", f"{source}, region {settings.aws_region}")
-    yield _asked("bedrock", settings.bedrock_model_id, settings, {})
+    yield _found("bedrock", settings.bedrock_model_id, settings, {})
 
 
 async def _credentials() -> Any:
     return await get_session().get_credentials()
 
 
-def _asked(what: str, about: str, settings: Settings, repairs: dict[str, str]) -> Finding:
+def _found(what: str, about: str, settings: Settings, repairs: dict[str, str]) -> Finding:
     about = masked(about, "")
     try:
         able = asyncio.run(ask_model(settings))

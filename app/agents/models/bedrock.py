@@ -55,7 +55,7 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
         words = masked(trouble_of(error.__cause__ or error).words, "")
         logger.warning("code=<{}>, words=<{}> | {}", meant and meant.code, words, meant and meant.detail)
 
-    def build(model_id: str) -> AioBedrockModel:
+    def made_for(model_id: str) -> AioBedrockModel:
         return AioBedrockModel(
             aws,
             settings.aws_region,
@@ -64,7 +64,7 @@ async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
             temperature=settings.bedrock_temperature,
         )
 
-    return Provider("bedrock", settings.bedrock_model_id, build, _tell_sight)
+    return Provider("bedrock", settings.bedrock_model_id, made_for, _tell_sight)
 
 
 async def _tell_sight(model: Model, able: Abilities) -> None:

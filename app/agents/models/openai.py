@@ -40,11 +40,7 @@ _LOADING = re.compile(r"loading model|model is (currently )?(being )?load", re.I
 async def open(settings: Settings, stack: AsyncExitStack) -> Provider:
     """The server as in the settings."""
     session = await stack.enter_async_context(open_session(settings.max_runs + 8))
-
-    def build(model_id: str) -> OpenAIModel:
-        return OpenAIModel(session, settings, model_id)
-
-    return Provider("openai", settings.openai_model_id, build, _ask)
+    return Provider("openai", settings.openai_model_id, partial(OpenAIModel, session, settings), _ask)
 
 
 async def listed(settings: Settings) -> list[str]:
