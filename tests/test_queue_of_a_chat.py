@@ -1,6 +1,7 @@
 """Messages that wait in a chat: answered in order, each once, on any backend; taken back, handed back."""
 
 import asyncio
+import functools
 import os
 import time
 from typing import Any
@@ -292,3 +293,53 @@ async def running_on(client: Client, chat_id: str, most_waiting: int) -> int:
 
     await eventually(holds, within=60)
     return found[0]
+
+
+UNREADABLE = [
+    b"x", b"not json", b"garbage 123 {broken", b"garbage 123 {}", b"garbage 123 {]", b"\xff 1 {\xff}",
+    b'garbage 123 {"text": 1}', b'garbage 123 {"text": "x", "agent": []}', b"garbage 99999999999999999999 {",
+    b'garbage 123 {"text": ' + b"[" * 3000, b'garbage soon {"text": "x", "agent": "general"}', b"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("many", [1, 3])
+async def test_what_cannot_be_read_does_not_hold_those_behind_it(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama, many: int
+) -> None:
+    newer = b'newer-run 123 {"text": "newer words", "agent": "general", "mood": "good"}'
+    ollama.on("first", HELD)
+    ids = [f"{chat_id}-{n}" for n in range(len(UNREADABLE))]
+    held = [asyncio.create_task(client.ask(one, "first")) for one in ids]
+    async with connect(cluster.redis_url) as redis:
+        for one, garbage in zip(ids, UNREADABLE, strict=True):
+            await eventually(functools.partial(redis.hexists, f"chat:{{{one}}}", "run_id"))
+            assert (await put(client, one, "second", run_id="second-run"))[0] == 202
+            await redis.lpush(f"chat:{{{one}}}:queue", newer, *[garbage] * many)
+            waiting = (await client.chat_info(one))["queued"]
+            assert [w["message"] for w in waiting] == ["newer words", "second"]
+        for one in ids:
+            await client.stop(one, run_id=(await client.chat_info(one))["run"]["run_id"], wait=5000)
+        await asyncio.gather(*held)
+        for one in ids:
+
+            async def all_answered(one: str = one) -> bool:
+                return await answered(client, one) == ["first", "newer words", "second"]
+
+            await eventually(all_answered, within=30)
+            assert not await redis.exists(f"chat:{{{one}}}:queue")
+
+
+async def test_a_message_whose_entry_cannot_be_read_is_told(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.on("first", HELD)
+    held = asyncio.create_task(client.ask(chat_id, "first"))
+    async with connect(cluster.redis_url) as redis:
+        await eventually(lambda: redis.hexists(f"chat:{{{chat_id}}}", "run_id"))
+        await redis.rpush(f"chat:{{{chat_id}}}:queue", "broken-run 123 {broken")
+        status, told = await put(client, chat_id, "word", run_id="broken-run")
+        assert (status, told["code"]) == (409, "run_id_used")
+        answer = await client.http.delete(f"/api/v1/chat/{chat_id}/queue/broken-run")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    await client.stop(chat_id, wait=5000)
+    await held

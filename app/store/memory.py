@@ -6,6 +6,7 @@ Times come from Redis alone, so the clocks of the backends may differ.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.errors import NotFound, NotOpen, QueueFull, RedisUnavailable
@@ -117,7 +118,8 @@ class Memory:
                 backend = holder.backend if holder else known.backend
                 return Known(known.digest, not known.outcome, backend or None)
             case [b"waits", position, entry]:
-                return Waiting.read(entry, position) if entry else NOWHERE
+                found = read_all([entry])
+                return replace(found[0], position=position) if found else NOWHERE
             case [b"nofile"]:
                 raise NotFound(NO_FILE)
             case [b"full"]:

@@ -8,6 +8,8 @@ before the first message waits, and any backend looks there for those in which n
 import uuid
 from collections.abc import Sequence
 
+from loguru import logger
+
 from app.errors import NotFound
 from app.settings import Settings
 from app.store.commands import touch_name
@@ -80,8 +82,15 @@ class Queues:
         await self._redis.do(touch_name(QUEUED, chat.name))
 
     async def first(self, chat: Chat) -> Waiting | None:
-        """The message whose turn is next."""
-        found = read_all(await self._redis.do(command("LRANGE", chat.queue, 0, -1)))
+        """The message whose turn is next. What stands before it and cannot be read is taken out: it
+        would hold the others for ever.
+        """
+        entries = await self._redis.do(command("LRANGE", chat.queue, 0, -1))
+        found = read_all(entries)
+        unread = entries[: found[0].position - 1 if found else len(entries)]
+        if unread:
+            logger.warning("messages=<{}> | in a queue, not understood here, taken out", len(unread))
+            await self._redis.do_all([command("LREM", chat.queue, 1, entry) for entry in unread])
         return found[0] if found else None
 
     async def hand_back(self, chats: Sequence[Chat]) -> None:
@@ -105,10 +114,10 @@ class Queues:
     async def take_back(self, chat: Chat, run_id: str) -> Waiting:
         """Takes one out. Raises `NotFound` when it does not wait."""
         taken = TAKE_BACK(chat=chat.key, queue=chat.queue, run_id=run_id, token=uuid.uuid4().hex)
-        entry = await self._redis.do(taken)
-        if not entry:
+        found = read_all(filter(None, [await self._redis.do(taken)]))
+        if not found:
             raise NotFound("No message with this run_id waits in this chat.")
-        return Waiting.read(entry)
+        return found[0]
 
     async def due(self) -> list[Chat]:
         """Chats in which messages wait and nothing runs, as far as one look tells; forgets those without."""

@@ -7,6 +7,7 @@ has been told that it waits.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,26 +133,27 @@ class Waiting:
 
     @classmethod
     def read(cls, entry: bytes, position: int = 0) -> "Waiting":
-        """Raises `ValueError`, `TypeError` for an entry that is none."""
+        """What another version adds is left out. Raises `ValueError`, `TypeError`, `LookupError`,
+        `AttributeError`, `RecursionError` for an entry that is none.
+        """
         run_id, at, data = entry.split(b" ", 2)
-        fields = json.loads(data)
-        fields.pop("by", None)
-        files = readable_files(fields.pop("files", None)) or []
-        found = cls(run_id.decode(), created_ms=int(at), position=position, files=files, **fields)
-        if not (isinstance(found.text, str) and isinstance(found.agent, str)):
+        told = json.loads(data)
+        files = readable_files(told.get("files")) or []
+        text, agent = told["text"], told.get("agent", "general")
+        if not (isinstance(text, str) and isinstance(agent, str)):
             raise ValueError
-        return found
+        return cls(run_id.decode(), text, agent, files, int(at), position)
 
 
 NOWHERE = Waiting("", "")
 
 
-def read_all(entries: list[bytes]) -> list[Waiting]:
+def read_all(entries: Iterable[bytes]) -> list[Waiting]:
     """The messages among these entries that can be read, in order."""
     found = []
     for position, entry in enumerate(entries, 1):
         try:
             found.append(Waiting.read(entry, position))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             continue
     return found
