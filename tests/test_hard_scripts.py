@@ -1,5 +1,5 @@
-"""Each script of the store in turn: its answer is lost, or held back for longer than a call waits. What was
-refused has changed nothing, what was accepted is there once.
+"""Each script of the store in turn: its answer is lost, or held back for longer than a call waits, or all of
+Redis freezes when it is sent. What was refused has changed nothing, what was accepted is there once.
 
 `SOAK_SCRIPTS` is how often all of them; by default not every script is spoilt in every way.
 """
@@ -28,12 +28,14 @@ LONGEST = STALL + SETTLED_SECONDS + 12  # and what a busy machine adds
 MOST_SPOILT = 4  # tries: two calls
 LINE = 2  # the backend with a line before its model, which also names chats
 CAREFUL = 'description = "asks"\nprompt = "Ask."\ntools = ["calculate"]\napprove = ["calculate"]\n'
-Fault = Literal["none", "lost once", "lost", "held back"]
-FAULTS: tuple[Fault, ...] = ("lost once", "lost", "held back")
+FROZEN = 2.0  # seconds: nearly as long as a call waits, so that some are given up and some are not
+Fault = Literal["none", "lost once", "lost", "held back", "frozen"]
+FAULTS: tuple[Fault, ...] = ("lost once", "lost", "held back", "frozen")
 QUICK: dict[Fault, list[str]] = {
     "lost once": sorted(CASES)[::3],
     "lost": sorted(CASES),
     "held back": ["scripts.START", "scripts.UNDO", "scripts.END", "queues.CLEAR_THE_WAY"],
+    "frozen": ["scripts.START", "scripts.END", "stops.LOOK"],
 }
 
 
@@ -75,12 +77,14 @@ class Spoiler:
 
     def __init__(self, rough: Rough) -> None:
         self._armed: dict[tuple[bytes, bytes], list[Any]] = {}
+        self._redis = rough.redis
+        self._thawing: asyncio.TimerHandle | None = None
         rough.redis_link.meets = self._met
 
     def arm(self, name: str, word: str, fault: Fault) -> list[Any]:
         """What is met from now on: the last entry counts how often."""
-        times = 1 if fault == "lost once" else MOST_SPOILT
-        found = [STALL if fault == "held back" else "lose", times, 0]
+        times = 1 if fault in {"lost once", "frozen"} else MOST_SPOILT
+        found = [{"held back": STALL, "frozen": "freeze"}.get(fault, "lose"), times, 0]
         if fault != "none":
             self._armed[SHAS[name].encode(), word.encode()] = found
         return found
@@ -93,8 +97,18 @@ class Spoiler:
             if sha in data and word in data and armed[1] > 0:
                 armed[1] -= 1
                 armed[2] += 1
+                if armed[0] == "freeze":
+                    self._freeze()
+                    return 0.0
                 return "lose" if armed[0] == "lose" else float(armed[0])
         return 0.0
+
+    def _freeze(self) -> None:
+        """All of Redis, before this command reaches it."""
+        self._redis.freeze()
+        if self._thawing:
+            self._thawing.cancel()
+        self._thawing = asyncio.get_running_loop().call_later(FROZEN, self._redis.thaw)
 
 
 class Tries:
@@ -114,7 +128,7 @@ class Tries:
         return [one for one in found if one]
 
     async def _one(self, name: str, fault: Fault, n: int) -> str:
-        gate = self._alone if CASES[name].alone else self._some
+        gate = self._alone if CASES[name].alone or fault == "frozen" else self._some
         async with gate:
             try:
                 if name not in self.well:
@@ -151,7 +165,7 @@ class Tries:
         await eventually(lambda: met[2], within=LONGEST)
         for one in filter(None, (name, case.also)):
             self.spoiler.disarm(one, word)
-        if fault == "held back":
+        if fault in {"held back", "frozen"}:
             await asyncio.sleep(STALL)  # what was given up arrives all the same
         if 200 <= status < 300:
             await comes(trial, self.well[name])

@@ -15,7 +15,8 @@ from tests.world.waiting import eventually
 NAME = "Some words"  # a model's, for chats that began with `word`
 PASSING = {b"version", b"way", b"handed", b"taken_back", b"swapped", b"brought"}  # it may be asked again
 TIMES = re.compile(
-    r'("(?:\w+_ms|\w+_tokens|seconds)": ?)[\d.]+|[0-9a-f]{32}|tooluse_[0-9a-f]{24}|(?<!\d)\d{10,}(?:\.\d+)?'
+    r'("(?:\w+_ms|\w+_tokens|seconds)": ?)[\d.]+|[0-9a-f]{32}|tooluse_[0-9a-f]{24}'
+    r'|(?<=stopped_by":")\w+|(?<!\d)\d{10,}(?:\.\d+)?'
 )
 
 
