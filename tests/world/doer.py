@@ -191,6 +191,9 @@ class Doer:
         said = [{"role": role, "content": words} for role, words in [*turns, ("user", text)]]
         body, headers = {"model": "general", "messages": said}, {"X-Chat-Id": thread.chat_id}
         answer = await self.wire.client.http.post("/v1/chat/completions", json=body, headers=headers)
+        if answer.status_code == 503:  # a busy machine: nobody knows whether what was going has been stopped
+            await self.delete(thread)
+            return
         assert answer.status_code == 200, answer.text
         if thread.live:
             thread.end("stopped", shown(thread.live), is_open=True)
