@@ -15,7 +15,7 @@ from typing import Any
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.page.browsers import launch
-from tests.page.person import Person, people
+from tests.page.person import SECONDS, Person, people
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
 from tests.world.fakes.reply import Reply, ToolCall
@@ -283,6 +283,7 @@ async def _shoot(scene: Scene, person: Person, ollama: FakeOllama, path: Path) -
 
 
 async def main(out: Path, names: Sequence[str]) -> None:
+    expect.set_options(timeout=SECONDS)
     scenes = [scene for scene in SCENES if not names or scene.__name__ in names]
     with TemporaryDirectory() as folder:
         where = Path(folder)

@@ -76,6 +76,10 @@ async def test_the_text_freezes_at_the_click(person: Person, chat_id: str, ollam
     await person.page.unroute_all()
     await person.alert.get_by_role("button", name="Stop again").click()
     await expect(person.last.locator(".stopped")).to_have_text(STOPPED)
+    await person.state("idle")
+    seen = await person.text.inner_text()
+    await person.page.reload()
+    await expect(person.text).to_have_text(seen.strip())  # what was seen is what is kept
 
 
 async def test_what_stands_under_a_reply(person: Person, chat_id: str) -> None:
