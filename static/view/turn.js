@@ -17,6 +17,7 @@ import { PartsView } from "./parts.js";
 export class ReplyView {
   #source = null;
   #ending = null;
+  #aloud = null;
   #waiting = h("p", { class: "waiting" }, h("i"), h("i"), h("i"), h("span", { class: "waits" }));
   #parts;
   #foot = h("footer", {});
@@ -91,8 +92,8 @@ export class ReplyView {
     if (outcome !== "failed" || text())
       row.append(iconButton("again", t("Write this reply again"), again, { class: "quiet settled" }));
     row.append(iconButton("branch", t("Branch: a new chat up to here"), branch, { class: "quiet settled" }));
-    const aloud = text() ? aloudButton(text) : null;
-    if (aloud) row.append(aloud);
+    this.#aloud ??= aloudButton(text); // one that speaks goes on when its row is made anew
+    if (text() && this.#aloud) row.append(this.#aloud);
     row.append(toggle, timeOf(at) ?? "");
     if ((outcome === "stopped" && text()) || facts.stop_reason === "max_tokens")
       row.append(button(t("Continue"), () => this.actions.goOn(this.turn), "quiet settled words go-on"));
