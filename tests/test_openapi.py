@@ -51,3 +51,14 @@ async def test_every_answer_says_what_is_in_it(cluster: Cluster) -> None:
         name for name, one in schemas.items() if one.get("type") == "object" and not one.get("properties")
     ]
     assert not empty
+
+
+async def test_every_route_says_what_it_does_and_what_may_go_wrong(cluster: Cluster) -> None:
+    """Only what is open with API_KEYS too has no 401."""
+    async with cluster.client(1) as client:
+        paths = (await client.get("/openapi.json"))["paths"]
+    routes = {f"{verb} {path}": route for path, verbs in paths.items() for verb, route in verbs.items()}
+    assert len(routes) > 30
+    assert all(route.get("summary") for route in routes.values())
+    guarded = {name: route for name, route in routes.items() if "/health" not in name}
+    assert not [name for name, route in guarded.items() if "401" not in route["responses"]]

@@ -57,7 +57,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/models")
+@router.get("/models", responses=answers())
 async def openai_models(here: Here, _: Owner) -> Models:
     """The agents, as OpenAI's clients list models."""
     return Models(data=[_model(one) for one in here.answerer.catalog])

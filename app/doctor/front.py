@@ -59,8 +59,9 @@ def _whose(url: str) -> Finding:
 
 
 def _health_at(url: str) -> tuple[int, str]:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=ASK_SECONDS) as answer:
+        with direct.open(url, timeout=ASK_SECONDS) as answer:
             return answer.status, answer.headers.get("X-Backend", "")
     except urllib.error.HTTPError as error:
         return error.code, error.headers.get("X-Backend", "")
