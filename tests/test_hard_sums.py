@@ -1,11 +1,13 @@
 """What the budgets allow at the worst fits the memory that compose gives to each part."""
 
+import os
 import re
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
 from app.agents.own import caller, frames
+from app.agents.own.files import OwnTools
 from app.api import arrival
 from app.chat import handed as handed_over
 from app.events import End, Failure, Text, Usage
@@ -15,6 +17,8 @@ from app.runs.reply import MOST_CHARS, MOST_EVENT, Reply
 from app.runs.scale import MOST_HELD, Scale, weight
 from app.settings import Settings
 from app.store import eventlog, files, memory
+from tests.test_tools_hostile import GOOD
+from tests.world.own_tools import below
 
 ROOT = Path(__file__).parent.parent
 MIB = 1024 * 1024
@@ -22,6 +26,7 @@ AT_REST = 120 * MIB  # a backend that has answered some
 BACKENDS = 3
 PICTURE = 3840 * 1024  # FILE_MAX_KB at its most
 FORKS = 90 * MIB  # the process that forks, with Strands in it; what it makes shares that
+OF_A_TOOL = 8 * MIB  # what a process of a tool has for itself before the tool takes more
 HANDED = 6  # a picture in base64, in the request, and on its way out, beside itself
 LONGEST_MESSAGE = 4 * MOST_CHARS  # a reply of emoji, as Redis keeps it
 CHAT = max(memory.MOST_CHAT_BYTES, 2 * LONGEST_MESSAGE)  # the newest question and reply always stay
@@ -39,9 +44,38 @@ def test_the_worst_that_the_budgets_allow_fits_a_backend() -> None:
     read = memory.AT_ONCE * 3 * CHAT // 2  # its lines, the messages, the answer; no two of them whole
     arriving = arrival.BUDGET
     handed = HANDED * handed_over.MOST_HANDED + files.AT_ONCE * 2 * PICTURE
-    tools = FORKS + caller.MOST_AT_ONCE * 2 * frames.MOST_FRAME  # beyond that the kernel ends a tool first
+    processes = caller.MOST_READY + caller.MOST_AT_ONCE  # what a tool takes beyond that the kernel ends first
+    tools = FORKS + processes * OF_A_TOOL + caller.MOST_AT_ONCE * 2 * frames.MOST_FRAME
     worst = AT_REST + made + followed + kept + read + arriving + handed + tools
     assert worst <= limit("backend1"), f"{worst / MIB:.0f} MB"
+
+
+async def test_the_processes_of_tools_take_what_the_sum_says(tmp_path: Path) -> None:
+    for n in range(3):
+        (tmp_path / f"file_{n}.py").write_text(GOOD)
+    async with OwnTools(Settings.model_validate({"tools_dir": str(tmp_path)}), set()) as tools:
+        await tools.reread()
+        found = below(os.getpid())
+        forker = next(pid for pid, words in found.items() if "own.server" in words)
+        ready = below(forker)
+        assert len(ready) == 3
+        assert max(private(pid) for pid in ready) <= OF_A_TOOL
+        assert share(forker) + sum(share(pid) for pid in ready) <= FORKS + 3 * OF_A_TOOL
+
+
+def private(pid: int) -> int:
+    """Bytes that it shares with nobody."""
+    return sum(_rolled(pid)[name] for name in ("Private_Clean", "Private_Dirty"))
+
+
+def share(pid: int) -> int:
+    """Bytes, where what several processes have together counts in parts."""
+    return _rolled(pid)["Pss"]
+
+
+def _rolled(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
 def test_the_worst_that_is_read_at_once_fits_redis() -> None:
