@@ -1,6 +1,6 @@
 # What deploy/docker/run.sh is made of: the project's name, the settings, the port, and looking at what runs.
 
-die() { echo "$*" >&2; exit 1; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
 
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -8,10 +8,11 @@ export VERSION REVISION
 tty=
 [ -t 0 ] && [ -t 1 ] || tty=-T
 files='-f docker-compose.yml'
+watchers='prometheus grafana' watched=
 umask 022 # what is mounted is read by other users
 mkdir -p run
 # The files that containers read, also where this checkout was made with umask 077.
-chmod -R go+rX nginx deploy/redis.conf deploy/redis.sh deploy/redis-load.sh 2>/dev/null || true
+chmod -R go+rX nginx deploy/monitoring deploy/redis.conf deploy/redis.sh deploy/redis-load.sh 2>/dev/null || true
 
 compose() { docker compose --ansi never --progress plain --env-file /dev/null $files "$@"; }
 
@@ -72,6 +73,28 @@ remember() {
     [Bb]edrock | BEDROCK) [ ! -d "$HOME/.aws" ] || files="$files -f deploy/docker/aws.yml" ;;
     esac
     files="$files -f run/docker.yml"
+    case ,${COMPOSE_PROFILES:-}, in
+    *,monitoring,*)
+        watched=yes # started apart: see watch
+        COMPOSE_PROFILES=$(echo ",$COMPOSE_PROFILES," | sed 's/,monitoring,/,/; s/^,//; s/,$//')
+        export COMPOSE_PROFILES
+        ;;
+    esac
+}
+
+# Prometheus and Grafana beside the stack, which does not need them: what is wrong there is said, and it goes on.
+watch() {
+    if [ -z "$watched" ]; then
+        quietly compose --profile monitoring rm --stop --force $watchers || true
+        return
+    fi
+    for part in $watchers; do
+        compose --profile monitoring up --detach --no-deps --wait --wait-timeout 60 $part >run/docker-watch.log 2>&1 && continue
+        words=$(said $part | tail -n 1)
+        words=${words:-$(tail -n 1 run/docker-watch.log)} # no echo: it may have a backslash in it
+        printf 'Warning  %s does not start: %s; the chats do without (make restart tries again)\n' $part "$words" >&2
+    done
+    compose --profile monitoring kill -s HUP prometheus >/dev/null 2>&1 || true # reads its changed files
 }
 
 given() {
@@ -145,12 +168,12 @@ culprit() {
         [ "$state" = "running healthy" ] || break
     done
     words=$(said "$part" | grep -v WARNING | grep -E 'Wrong setting|ERROR|FATAL|emerg|Error|Bad |# ' | tail -n 1)
-    echo "$part does not start: ${words:-$(tail -n 1 run/docker-up.log)} (make logs)"
+    printf '%s does not start: %s (make logs)\n' "$part" "${words:-$(tail -n 1 run/docker-up.log)}"
 }
 
 tell_repairs() { said redis | sed -n 's/^data: /Redis    data: /p'; }
 
 # The newest lines of a part, without what Compose writes for a terminal.
 said() { # PART
-    compose logs --no-color --no-log-prefix --tail 50 "$1" 2>/dev/null | sed "s/$(printf '\033')\[[0-9;]*[A-Za-z]//g"
+    compose --profile monitoring logs --no-color --no-log-prefix --tail 50 "$1" 2>/dev/null | sed "s/$(printf '\033')\[[0-9;]*[A-Za-z]//g"
 }
