@@ -70,6 +70,7 @@ async def test_events_come_in_the_order_of_the_standard_and_resume_at_each_of_th
         for person in (one, two, three):
             assert (await person.get(f"{URL}/{response['id']}")) == response
             assert await events(person, response["id"]) == whole
+            assert await events(person, response["id"], numbers[-1] + 1000) == []
     assert ollama.exchanges[-1].body["messages"][0]["content"].endswith("\n\nBe brief.")
 
 

@@ -69,7 +69,8 @@ def chat_id(named: str) -> str:
         return TypeAdapter(ChatId).validate_python(named)
     except ValidationError:
         told = (
-            "The header that names the chat must hold 1 to 128 of A-Z a-z 0-9 . _ - and begin with a letter."
+            "The header that names the chat must hold 1 to 128 of A-Z a-z 0-9 . _ - and begin with a "
+            "letter or a digit."
         )
         raise Unsupported(told, code="invalid") from None
 

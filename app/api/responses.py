@@ -80,6 +80,8 @@ async def read_response(
         return json_answer(told.as_body(), {"X-Chat-Id": chat.id})
     seen = max(0, (starting_after or 0) // STEP - 1)
     reading = await here.readers.attach(chat, f"{run_id}:{seen}", only=True)
+    if seen and reading is None:  # beyond its end: told that nothing follows
+        reading = await here.readers.attach(chat, f"{run_id}:0", only=True)
     if reading is None:
         raise NotFound("The events of this response are no longer kept; ask for it without stream.")
     headers = {"X-Run-Id": run_id, "X-Chat-Id": chat.id}
