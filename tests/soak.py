@@ -1,7 +1,7 @@
 """Long and wide: stops while answers of Redis are lost, readers by the thousand, bad requests by the million.
 
 `python -m tests.soak --minutes 60 --seed 7` prints its numbers; exit code 1 when anything was against the
-contract. A third of the time goes to the stops, the rest to the requests; the readers take what they need.
+contract. Half of the time goes to the stops, the rest to the requests; the readers take what they need.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.reply import FLOWING, HELD, Reply
 from tests.world.rough import Rough, rough_cluster
 
-STOPPERS = 12
-ASKERS = 6
+STOPPERS = 150
+ASKERS = 24
 READERS_PER_MINUTE = 250
 MOST_READERS = 10_000
 MOST_GROWTH = 70_000  # bytes a reader, over three backends: 10,000 of them fit 0.8 GB
@@ -200,7 +200,7 @@ async def run(minutes: float, seed: int, where: Path) -> int:
         rough.ollama.on("held", HELD)
         rough.ollama.default = Reply(tokens=3)
         began = time.monotonic()
-        await stops(rough, figures, seed, began + minutes * 60 / 3)
+        await stops(rough, figures, seed, began + minutes * 60 / 2)
         await rough.heal()
         await readers(rough, figures, most)
         await bad_requests(rough, figures, seed, max(time.monotonic() + 10, began + minutes * 60))
