@@ -26,6 +26,7 @@ BELL_RETRY_SECONDS = (0.05, 2.0)
 
 # Stops
 TAKEN_SECONDS = 1.5  # a stop that nobody has taken by then means that the backend is lost
+HELD_UP_SECONDS = 0.2  # > LOOK: who has waited so much longer than it should knows that times are hard
 ENDED_SECONDS = 20.0  # > UNWRITTEN: a run that took its stop while Redis was in trouble
 LOOK_SECONDS = 0.1  # between two looks at the record of a run whose bell may be lost
 

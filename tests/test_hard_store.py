@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.chat.settle import Settler
+from app.chat.stop import Stopping
 from app.events import End, Start, Text, Usage
+from app.runs.metrics import Metrics
 from app.settings import Settings
 from app.store.asked import Asked
 from app.store.commands import hold
+from app.store.eventlog import News
 from app.store.keys import Chat
-from app.store.records import LastWords, LiveRun, Message, Started
+from app.store.records import LastWords, LiveRun, Message, RunRecord, Started
 from app.store.shelf import unlist
 from app.store.store import Store
 from app.store.waiting import Waiting
@@ -220,6 +224,42 @@ async def test_an_ending_lets_go_of_its_run_and_one_that_found_it_moving_on_does
         assert written.answer == answer
     assert await store.leases.held(store.leases.process) == []
     assert await store.stops.pending([chat]) == [None]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.7])
+async def test_who_was_held_up_itself_does_not_settle_a_reply_that_may_be_held_up(
+    store: Store, chat_id: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """A look that takes longer than a stop waits, and an ending that comes a little later."""
+    chat, run = Chat("", chat_id), a_run(store, "run-00001")
+    await store.redis.do(store.leases.renewal())
+    await store.memory.start(chat, run, Asked("hello", "d"), [hold(chat, run)])
+    opening = Start("run-00001", chat.id, "general", "demo", "demo", "backend-x", "now")
+    await store.log.append([News(chat, "run-00001", [opening], 1)])
+    metrics = Metrics(Settings.model_validate({}))
+    stopping = Stopping(store, Settler(store, metrics, [""]), metrics)
+    looked = store.memory.record
+
+    async def slowly(chat: Chat, run_id: str) -> RunRecord | None:
+        monkeypatch.undo()
+        found = await looked(chat, run_id)
+        await asyncio.sleep(seconds)
+        return found
+
+    monkeypatch.setattr(store.memory, "record", slowly)
+    asked = asyncio.create_task(stopping.stop(chat, "run-00001", wait_ms=5000))
+    await eventually(lambda: store.memory.record == looked, within=10)
+    if seconds:
+        await asyncio.sleep(seconds + 0.2)
+        assert not asked.done()
+        words = LastWords(Message("assistant", "so", 0, "run-00001", "stopped", {}), [], 2)
+        assert (await store.memory.end(chat, run, store.leases.process, words)).answer == "ended"
+    result = (await asked).result
+    await stopping.close()
+    assert result == "stopped" if seconds else result in {"already_finished", "owner_lost"}
+    record = await store.memory.record(chat, "run-00001")
+    assert record
+    assert record.outcome == ("stopped" if seconds else "failed")
 
 
 async def test_what_cannot_be_read_harms_only_itself(

@@ -16,7 +16,7 @@ from loguru import logger
 
 from app.chat.awaited import Awaited
 from app.chat.settle import Settler
-from app.clock import ENDED_SECONDS, TAKEN_SECONDS
+from app.clock import ENDED_SECONDS, HELD_UP_SECONDS, TAKEN_SECONDS
 from app.errors import Overloaded, RedisUnavailable
 from app.runs.metrics import Metrics
 from app.store.keys import Chat
@@ -165,7 +165,10 @@ class Stopping:
         return stopped
 
     async def _ended_or_settled(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
+        asked = time.monotonic()
         ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
+        if ending is None and time.monotonic() - asked > TAKEN_SECONDS + HELD_UP_SECONDS:
+            ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)  # what held us up may have held it up
         if ending is None and await self._awaited.is_taken_back(chat, run):
             ending = await self._store.memory.record(chat, run.run_id) or GONE
         if ending is None and await self._stops.pending([chat]) == [run.run_id]:
