@@ -69,12 +69,14 @@ install_unit() { # system | user
     unit "$1" >"$into/$file"
     systemctl $(scope "$1") daemon-reload
     systemctl $(scope "$1") enable -q "$file"
-    systemctl $(scope "$1") restart "$file" || die "It does not start: journalctl $(scope "$1") -u $file -n 20"
-    [ "$1" = system ] || loginctl enable-linger "$(id -un)" || echo "It starts when you log in; at boot with: sudo loginctl enable-linger $(id -un)"
-    echo "Installed: $into/$file (systemctl $(scope "$1") status $file; make service-remove)"
+    systemctl $(scope "$1") restart "$file" || die "It does not start: journalctl$(scope "$1") -u $file -n 20"
+    [ "$1" = system ] || lingers || loginctl enable-linger "$(id -un)" 2>/dev/null || echo "It starts when you log in; at boot with: sudo loginctl enable-linger $(id -un)"
+    echo "Installed: $into/$file (systemctl$(scope "$1") status $file; make service-remove)"
 }
 
-scope() { [ "$1" = system ] || echo --user; }
+scope() { [ "$1" = system ] || echo ' --user'; }
+
+lingers() { [ "$(loginctl show-user -P Linger "$(id -un)" 2>/dev/null)" = yes ]; }
 
 run_as_owner() { # system | user, VERB
     owner=$(stat -c %U .)

@@ -151,3 +151,11 @@ def test_slow_bodies_and_half_sent_headers_leave_a_bystander_alone(front: Front,
             backend.gate.set()
         assert "data: [DONE]" in list(lines)
     assert "signal 9" not in front.log.read_text()
+
+
+def test_no_pod_is_handed_settings_that_only_look_like_ours() -> None:
+    """Kubernetes names variables after Services: REDIS_PORT=tcp://10.96.0.10:6379."""
+    for name in ("backend", "nginx"):
+        parts = list(yaml.safe_load_all((ROOT / f"deploy/kubernetes/{name}.yaml").read_text()))
+        pods = [part["spec"]["template"]["spec"] for part in parts if part and part["kind"] == "Deployment"]
+        assert [pod["enableServiceLinks"] for pod in pods] == [False], name

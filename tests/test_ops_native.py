@@ -128,6 +128,19 @@ def test_a_restart_takes_the_shell_then_the_file_then_what_was_given_at_the_star
     assert "of-the-shell" not in shell.stdout + corrected.stdout + emptied.stdout
 
 
+def test_a_restart_tells_nginx_what_has_changed_too(checkout: Checkout) -> None:
+    written = checkout.folder / ".env"
+    written.write_text("TRUSTED_PROXIES=127.0.0.1\nBASE_PATH=/below\n")
+    done = checkout.run("restart")
+    assert done.returncode == 0, done.stderr
+    behind = {"X-Forwarded-For": "203.0.113.9"}
+    assert httpx.get(f"{checkout.url}/below/health", headers=behind).status_code == 200
+    assert '"client":"203.0.113.9"' in checkout.make("logs-nginx").stdout
+    written.unlink()
+    assert checkout.run("restart").returncode == 0
+    assert httpx.get(f"{checkout.url}/below/health").status_code == 404
+
+
 def test_doctor_asks_with_the_settings_of_what_runs_and_tells_what_a_restart_would_change(
     checkout: Checkout,
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.world.checkout import Checkout, alive
+from tests.world.processes import ROOT
 
 ANALYZE = shutil.which("systemd-analyze")
 
@@ -69,6 +70,25 @@ def test_the_commands_of_the_unit_operate_the_stack(tmp_path: Path) -> None:
         stopped = run(values["ExecStop"])
     assert stopped.returncode == 0
     assert not alive(pid)
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/.made").exists(), reason="make check makes the environment")
+def test_a_start_asks_nobody_once_the_environment_is_made(tmp_path: Path) -> None:
+    """As cron and systemd start it: uv is on no path, home is empty, and there is no network yet."""
+    checkout = Checkout(tmp_path / "chat")
+    dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
+    environment = {**dead, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_APT": "1"}
+    done = subprocess.run(
+        ["sh", "deploy/native/setup.sh", "run"],
+        cwd=checkout.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (checkout.folder / ".venv-tools").exists()
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs here")
