@@ -29,7 +29,7 @@ def odd(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
     made.environment["DOCKER_CONFIG"] = str(client)
     made.folder.joinpath(".env").write_bytes(
         b'\xef\xbb\xbfexport max_tokens = 77 # enough\r\nREDIS_PASSWORD="p $;\\"\\\\x \'y #z"\r\n'
-        b"AWS_PROFILE='the $one'\r\nMY_TOOL=for a tool\r\n"
+        b"AWS_PROFILE='the $one'\r\nMY_TOOL=for a tool\r\nBASE_PATH=/chat\r\n"
     )
     run("chmod", "-R", "go-rwx", str(made.folder))
     made.environment["HTTP_PORT"] = f"127.0.0.1:{made.port}"
@@ -66,6 +66,23 @@ def test_it_listens_where_it_was_told_to(odd: Stack) -> None:
     assert bound == [{"HostIp": "127.0.0.1", "HostPort": str(odd.port)}]
 
 
+def test_everything_is_below_its_path_and_at_the_root(odd: Stack) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for base in ("", "/chat"):
+        for path in ("/", "/docs", "/openapi.json", "/health", "/static/main.js", "/api/v1/chats"):
+            answer = odd.client.get(base + path, headers=headers)
+            assert (answer.status_code, answer.history) == (200, []), base + path
+        assert odd.client.get(f"{base}/metrics").status_code == 404
+    assert 'href="/chat/static/' in odd.client.get("/chat/").text
+    answer = odd.client.post("/chat/api/v1/chat/below", json={"message": "hello"}, headers=headers)
+    assert answer.text.strip().endswith("data: [DONE]")
+    assert odd.client.get("/api/v1/chat/below", headers=headers).json()["message_count"] == 2
+    assert f"{odd.url.replace('127.0.0.1', 'localhost')}/chat" in odd.make("start").stdout
+    told = odd.make("doctor", "URL=http://nginx:8080/chat").stdout
+    assert "ok    address: http://nginx:8080/chat leads here, to backend-" in told
+    assert "BASE_PATH=/ai in .env" in odd.make("doctor", "URL=http://nginx:8080/ai", check=False).stdout
+
+
 def test_redis_asks_for_the_password(odd: Stack) -> None:
     assert "NOAUTH" in odd.inside("redis", "redis-cli", "ping", check=False)
     assert odd.make("redis").returncode == 0
@@ -93,7 +110,7 @@ def test_a_line_that_cannot_be_meant_stops_nothing(odd: Stack) -> None:
     lines = [line for line in refused.stderr.splitlines() if not line.startswith("make")]
     assert refused.returncode != 0
     assert len(lines) == 1
-    assert lines[0].startswith("Wrong setting: .env line 6: the quote")
+    assert lines[0].startswith("Wrong setting: .env line 7: the quote")
     assert status(odd, "of$the#file-2") == 200
 
 
