@@ -88,6 +88,10 @@ async def test_a_frozen_backend_that_thaws_writes_nothing_over_the_new_run(
             await stream.until_text("word9 ")
             rough.cluster.freeze(1)
             assert (await two.stop(chat_id, wait=5000))["result"] == "owner_lost"
+            beyond = await two.replay(
+                chat_id, last_id=f"{stream.run_id}:9999"
+            )  # shown, and not in the log yet
+            assert [frame.event for frame in beyond.frames] == ["end"]
             second = await two.ask(chat_id, "second")
             witness.saw(second, "second")
             before = await two.messages(chat_id)

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 
+from app.events import LOST, End
 from app.runs.feed import Feed
 from app.runs.follow import Followers
 from app.runs.held import Runs
@@ -94,10 +95,19 @@ class Readers:
         await self.followers.close()
 
     async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
-        if after >= await self._store.log.last_number(chat, run_id):
+        last = await self._store.log.last_number(chat, run_id)
+        if after > last and await self._lost(chat, run_id, last):
+            after = last - 1  # it may have seen more than the log of a lost backend kept, but no end
+        if after >= last:
             return None
         self._runs.metrics.count_reader("log")
         return self._of_followed(chat, run_id, after)
+
+    async def _lost(self, chat: Chat, run_id: str, last: int) -> bool:
+        """Whether this run was ended on behalf of its backend."""
+        (events,) = await self._store.log.news([(chat, run_id, last - 1)]) if last else ([],)
+        end = events[-1] if events else None
+        return isinstance(end, End) and end.error is not None and end.error.code == LOST.code
 
     def _of_followed(self, chat: Chat, run_id: str, after: int) -> Reading:
         feed = self.followers.follow(chat, run_id)
