@@ -7,6 +7,9 @@
 
 const NEEDED = / from "(\.[^"]+)";$/gm;
 
+// what has come with all that it needs: at first what the page began with
+const here = new Set(performance.getEntriesByType("resource").map(({ name }) => name));
+
 /** The module at `path` below this folder. Rejects when it does not come; asked again, it may. */
 export async function part(path) {
   const address = new URL(path, import.meta.url).href;
@@ -15,12 +18,11 @@ export async function part(path) {
 }
 
 async function arrive(address, looked) {
-  if (looked.has(address) || isHere(address)) return;
+  if (looked.has(address) || here.has(address)) return;
   looked.add(address);
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
   const needed = [...(await answer.text()).matchAll(NEEDED)].map(([, other]) => new URL(other, address).href);
   await Promise.all(needed.map((other) => arrive(other, looked)));
+  here.add(address);
 }
-
-const isHere = (address) => performance.getEntriesByName(address).some(({ decodedBodySize }) => decodedBodySize > 0);
