@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from app.chat.settle import Settler
 from app.chat.stop import Stopping
+from app.clock import TAKEN_SECONDS
 from app.events import End, Start, Text, Usage
 from app.runs.metrics import Metrics
 from app.settings import Settings
@@ -260,6 +261,27 @@ async def test_who_was_held_up_itself_does_not_settle_a_reply_that_may_be_held_u
     record = await store.memory.record(chat, "run-00001")
     assert record
     assert record.outcome == ("stopped" if seconds else "failed")
+
+
+async def test_a_reply_that_goes_on_is_not_settled_though_its_stop_was_not_heard(
+    store: Store, chat_id: str
+) -> None:
+    chat, run = Chat("", chat_id), a_run(store, "run-00001")
+    await store.redis.do(store.leases.renewal())
+    await store.memory.start(chat, run, Asked("hello", "d"), [hold(chat, run)])
+    metrics = Metrics(Settings.model_validate({}))
+    stopping = Stopping(store, Settler(store, metrics, [""]), metrics)
+    asked = asyncio.create_task(stopping.stop(chat, "run-00001", wait_ms=5000))
+    began, number = asyncio.get_running_loop().time(), 0
+    while asyncio.get_running_loop().time() - began < TAKEN_SECONDS + 0.8:
+        number += 1
+        await store.log.append([News(chat, "run-00001", [Text("x")], number)])
+        await asyncio.sleep(0.02)
+    assert not asked.done()
+    words = LastWords(Message("assistant", "x", 0, "run-00001", "stopped", {}), [], number + 1)
+    assert (await store.memory.end(chat, run, store.leases.process, words)).answer == "ended"
+    assert (await asked).result == "stopped"
+    await stopping.close()
 
 
 async def test_what_cannot_be_read_harms_only_itself(

@@ -56,6 +56,12 @@ class Awaited:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
+    async def goes_on(self, chat: Chat, run: LiveRun) -> bool:
+        """Whether its log grows: then its backend lives, and has not heard of the stop yet."""
+        before = await self._log.last_number(chat, run.run_id)
+        await asyncio.sleep(LOOK_SECONDS)
+        return await self._log.last_number(chat, run.run_id) > before
+
     async def _look_until(
         self, chat: Chat, run_id: str, deadline: float, event: asyncio.Event
     ) -> RunRecord | None:

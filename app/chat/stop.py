@@ -167,8 +167,11 @@ class Stopping:
     async def _ended_or_settled(self, chat: Chat, run: LiveRun, began: float) -> Stopped:
         asked = time.monotonic()
         ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
-        if ending is None and time.monotonic() - asked > TAKEN_SECONDS + HELD_UP_SECONDS:
-            ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)  # what held us up may have held it up
+        if ending is None and (
+            time.monotonic() - asked > TAKEN_SECONDS + HELD_UP_SECONDS  # what held us up may have held it up
+            or await self._awaited.goes_on(chat, run)
+        ):
+            ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
         if ending is None and await self._awaited.is_taken_back(chat, run):
             ending = await self._store.memory.record(chat, run.run_id) or GONE
         if ending is None and await self._stops.pending([chat]) == [run.run_id]:
