@@ -56,7 +56,7 @@ class Awaited:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
-    async def goes_on(self, chat: Chat, run: LiveRun) -> bool:
+    async def is_making(self, chat: Chat, run: LiveRun) -> bool:
         """Whether its log grows: then its backend lives, and has not heard of the stop yet."""
         before = await self._log.last_number(chat, run.run_id)
         await asyncio.sleep(LOOK_SECONDS)

@@ -169,7 +169,7 @@ class Stopping:
         ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
         if ending is None and (
             time.monotonic() - asked > TAKEN_SECONDS + HELD_UP_SECONDS  # what held us up may have held it up
-            or await self._awaited.goes_on(chat, run)
+            or await self._awaited.is_making(chat, run)
         ):
             ending = await self._awaited.wait(chat, run, TAKEN_SECONDS)
         if ending is None and await self._awaited.is_taken_back(chat, run):

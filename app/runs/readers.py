@@ -96,14 +96,14 @@ class Readers:
 
     async def _of_ended(self, chat: Chat, run_id: str, after: int) -> Reading | None:
         last = await self._store.log.last_number(chat, run_id)
-        if after > last and await self._lost(chat, run_id, last):
+        if after > last and await self._was_settled(chat, run_id, last):
             after = last - 1  # it may have seen more than the log of a lost backend kept, but no end
         if after >= last:
             return None
         self._runs.metrics.count_reader("log")
         return self._of_followed(chat, run_id, after)
 
-    async def _lost(self, chat: Chat, run_id: str, last: int) -> bool:
+    async def _was_settled(self, chat: Chat, run_id: str, last: int) -> bool:
         """Whether this run was ended on behalf of its backend."""
         (events,) = await self._store.log.news([(chat, run_id, last - 1)]) if last else ([],)
         end = events[-1] if events else None
