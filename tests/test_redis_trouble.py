@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from app.clock import EXCHANGE_SECONDS
+from app.store.scripts import END
 from app.store.stops import LOOK
 from tests.world.client import Client
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
@@ -213,6 +214,37 @@ async def test_a_stop_whose_answer_is_lost_when_it_has_ended_the_reply_is_told_s
             again = await one.stop(chat_id, wait=1000)  # another stop comes too late
             assert (again["result"], again["stop_ms"]) == ("already_finished", None)
             assert chat_id in lost
+    await assert_invariants(rough.cluster, models=[rough.ollama])
+
+
+async def test_a_reader_gets_the_newest_reply_where_the_answer_to_an_ending_is_lost(
+    rough: Rough, chat_id: str
+) -> None:
+    rough.ollama.default = HELD
+    met: list[int] = []
+
+    def endings(data: bytes) -> Literal["lose"] | float:
+        if END.sha.encode() not in data or b"waits-no-more" in data or chat_id.encode() not in data:
+            return 0.0
+        met.append(len(met))
+        return "lose" if len(met) == 1 else 0.9 * EXCHANGE_SECONDS
+
+    async with (
+        rough.cluster.client(1) as one,
+        rough.cluster.client(2) as two,
+        one.chat(chat_id, "first") as stream,
+    ):
+        await stream.until_text(HELD_TEXT)
+        rough.redis_link.meets = endings
+        async with two.chat(chat_id, "second", run_id="waits-no-more", on_busy="replace") as other:
+            async with one.attach(chat_id) as reader:
+                await reader.until_text(HELD_TEXT)
+                assert met
+                assert reader.run_id == "waits-no-more"
+            rough.redis_link.heal()
+            await two.stop(chat_id, wait=5000)
+            await other.rest()
+        assert (await stream.rest()).outcome == "stopped"
     await assert_invariants(rough.cluster, models=[rough.ollama])
 
 

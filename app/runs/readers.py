@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 
+from app.errors import RedisUnavailable
 from app.events import LOST, End
 from app.runs.feed import Feed
 from app.runs.follow import Followers
@@ -62,6 +63,8 @@ class Readers:
         """
         run_id, after = _seen(last_event_id)
         run = self._runs.get(chat.name)
+        if run and run.is_over and await self._is_followed(chat, run.run_id):
+            run = None
         state = None if run else await self._store.memory.state(chat)
         live = run.live if run else state.live if state else None
         newest = live.run_id if live else state.fields.get("last_run") if state else None
@@ -76,6 +79,15 @@ class Readers:
             self._runs.metrics.count_reader("elsewhere")
             return self._of_followed(chat, live.run_id, after)
         return await self._of_ended(chat, newest, after) if newest else None
+
+    async def _is_followed(self, chat: Chat, run_id: str) -> bool:
+        """Whether another run has begun since: the answer to an ending here can be lost on its way."""
+        try:
+            state = await self._store.memory.state(chat)
+        except RedisUnavailable:
+            return False
+        newest = state.live.run_id if state.live else state.fields.get("last_run", run_id)
+        return newest != run_id
 
     def reading_here(self) -> int:
         """How many read on this backend."""
