@@ -6,7 +6,6 @@ are never printed.
 """
 
 import asyncio
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from time import time
 from loguru import logger
 from pydantic import SecretStr
 
+from app import envfile
 from app.doctor import floors, model
 from app.doctor.front import leads_here
 from app.doctor.machine import ASK_SECONDS, Finding, look
@@ -69,7 +69,7 @@ def _findings(settings: Settings, running: bool) -> Iterator[Finding]:
         yield mcp_servers(settings)
     if settings.tools_dir:
         yield own_tools(settings)
-    yield from leads_here(os.environ.get("URL", ""), settings.base_path)
+    yield from leads_here(envfile.variables().get("URL", ""), settings.base_path)
     yield _access(settings)
 
 
