@@ -23,13 +23,14 @@ function withoutHalves(text) {
   return /\n[ \t]*\|?[ \t]*:?-[ \t|:-]*\n/.test(text) ? shown : shown.replace(HALF_TABLE, "$1");
 }
 
-/** Closes what the last line leaves open: `**`, `~~`, `*`. */
+/** Closes what the last line leaves open: `**`, `~~`, `*`. Behind a space a marker closes nothing. */
 function closed(shown, line) {
-  if (isOdd(line, /\*\*/g)) return shown.endsWith("**") ? shown.slice(0, -2) : `${shown.replace(/\*$/, "")}**`;
-  if (isOdd(line, /~~/g)) return shown.endsWith("~~") ? shown.slice(0, -2) : `${shown.replace(/~$/, "")}~~`;
+  const words = shown.trimEnd();
+  if (isOdd(line, /\*\*/g)) return words.endsWith("**") ? words.slice(0, -2) : `${words.replace(/\*$/, "")}**`;
+  if (isOdd(line, /~~/g)) return words.endsWith("~~") ? words.slice(0, -2) : `${words.replace(/~$/, "")}~~`;
   if (/(?:^|[^~])~$/.test(line)) return shown.slice(0, -1);
   if (/(?:^|[\s(])\*$/.test(line)) return shown.slice(0, -1);
-  return isOdd(line.replace(/\*\*/g, ""), /(?:^|[\s(])\*(?=[^\s*])|[^\s*]\*(?=[^\w*]|$)/g) ? `${shown}*` : shown;
+  return isOdd(line.replace(/\*\*/g, ""), /(?:^|[\s(])\*(?=[^\s*])|[^\s*]\*(?=[^\w*]|$)/g) ? `${words}*` : shown;
 }
 
 /** What would close the formula that `text` ends in, or "". */
