@@ -15,6 +15,7 @@ export class Follow {
   #button;
   #top = 0;
   #finger = null; // where it touches
+  #isHeld = false; // a button of the mouse is down on something, which must not move away from under it
 
   constructor(scroller, button) {
     this.#scroller = scroller;
@@ -25,6 +26,8 @@ export class Follow {
     on("touchmove", ({ touches }) => this.#dragged(touches[0].clientY));
     on("keydown", ({ key, shiftKey }) => (UP_KEYS.includes(key) || (key === " " && shiftKey)) && this.#letGo());
     on("scroll", () => this.#scrolled());
+    on("pointerdown", ({ target, pointerType }) => (this.#isHeld = target !== scroller && pointerType !== "touch"));
+    for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, () => this.#released());
     document.addEventListener("selectionchange", () => this.#selected());
     button.addEventListener("click", () => this.toEnd());
     new ResizeObserver(() => this.keep()).observe(scroller);
@@ -33,7 +36,7 @@ export class Follow {
   /** After the content has grown. */
   keep() {
     if (this.isFollowing && this.#scroller.scrollTop < this.#top - 1 && this.#gap() > AT_END) this.#letGo();
-    if (this.isFollowing) this.#jump();
+    if (this.isFollowing && !this.#isHeld) this.#jump();
     this.#offer();
   }
 
@@ -48,6 +51,12 @@ export class Follow {
   begin() {
     this.isFollowing = true;
     this.#top = 0;
+  }
+
+  #released() {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    requestAnimationFrame(() => this.keep()); // the click comes first
   }
 
   #dragged(y) {
