@@ -78,9 +78,11 @@ def test_the_same_limit_stands_wherever_nginx_is_deployed() -> None:
 
 
 def test_redis_has_a_place_for_every_connection_of_three_backends() -> None:
-    pools = re.findall(r"max_connections=(\d+)", (ROOT / "app/store/wire/node.py").read_text())
+    pools = re.findall(
+        r"(?:max_connections=|_Lines\(pool, )(\d+)", (ROOT / "app/store/wire/node.py").read_text()
+    )
     (most,) = re.findall(r"^maxclients (\d+)", (ROOT / "deploy/redis.conf").read_text(), re.MULTILINE)
-    assert len(pools) >= 2
+    assert len(pools) >= 3
     assert 3 * sum(map(int, pools)) + 100 <= int(most)
 
 

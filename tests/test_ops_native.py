@@ -134,8 +134,12 @@ def test_a_restart_tells_nginx_what_has_changed_too(checkout: Checkout) -> None:
     done = checkout.run("restart")
     assert done.returncode == 0, done.stderr
     behind = {"X-Forwarded-For": "203.0.113.9"}
-    assert httpx.get(f"{checkout.url}/below/health", headers=behind).status_code == 200
-    assert '"client":"203.0.113.9"' in checkout.make("logs-nginx").stdout
+
+    def is_believed() -> bool:
+        assert httpx.get(f"{checkout.url}/below/health", headers=behind).status_code == 200
+        return '"client":"203.0.113.9"' in checkout.make("logs-nginx").stdout
+
+    wait_until(is_believed)  # Nginx reads its files after the restart has told it to
     written.unlink()
     assert checkout.run("restart").returncode == 0
     assert httpx.get(f"{checkout.url}/below/health").status_code == 404
