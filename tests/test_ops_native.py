@@ -142,7 +142,7 @@ def test_a_restart_tells_nginx_what_has_changed_too(checkout: Checkout) -> None:
     wait_until(is_believed)  # Nginx reads its files after the restart has told it to
     written.unlink()
     assert checkout.run("restart").returncode == 0
-    assert httpx.get(f"{checkout.url}/below/health").status_code == 404
+    wait_until(lambda: httpx.get(f"{checkout.url}/below/health").status_code == 404)
 
 
 def test_doctor_asks_with_the_settings_of_what_runs_and_tells_what_a_restart_would_change(
