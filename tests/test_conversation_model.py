@@ -40,6 +40,9 @@ async def some(talker: Talker) -> None:
         await talker.act()
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # sockets of requests cut short
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_the_model_and_the_service_agree(tmp_path: Path, seed: str) -> None:

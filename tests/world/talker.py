@@ -103,6 +103,8 @@ class Talker(Doer):
         """Whether a stop was not heard within 1.5 s, so that the reply was taken for lost: on a machine that
         is too busy that is as it should be.
         """
+        if told(info)["run"] != self._wanted(thread)["run"]:
+            return False  # it has not ended: what goes on in a lost reply shows that until then
         lost = set(lost_runs(info["messages"]))
         every = [*thread.messages, *(one for past in thread.versions for one in past.messages)]
         late = [one for one in every if one.outcome == "stopped" and one.run_id in lost]
