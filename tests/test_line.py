@@ -181,7 +181,7 @@ async def test_one_address_has_a_share_of_the_replies_that_nobody_reads(
     env = ollama_env(ollama) | {"MAX_RUNS": "40", "REDIS_PREFIX": "unread:"}
     async with Cluster(tmp_path, redis_url, env=env, backends=1) as cluster, cluster.client(1) as client:
         ollama.default = HELD
-        for n in range(10):  # a fourth
+        for n in range(20):  # half
             async with client.chat(f"{chat_id}-{n}", "hello") as stream:
                 await stream.until_text(HELD_TEXT)
         tried = itertools.count()
@@ -196,6 +196,6 @@ async def test_one_address_has_a_share_of_the_replies_that_nobody_reads(
         body = {"message": "hello"}
         answer = await client.http.post(f"/api/v1/chat/{chat_id}-other", json=body, headers=other)
         assert answer.status_code == 200
-        for n in range(10):
+        for n in range(20):
             await client.stop(f"{chat_id}-{n}", wait=5000)
         assert (await client.ask(f"{chat_id}-again", "hello")).end["outcome"] == "done"

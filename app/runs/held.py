@@ -18,7 +18,7 @@ from app.store.records import LiveRun
 # who asks: the name of a key, or an address where there are none; set by whoever takes the request
 asker: ContextVar[str] = ContextVar("asker", default="")
 KEPT_FOR_OTHERS = 8  # one asker leaves an eighth of the places to the others
-UNREAD_SHARE, UNREAD_LEAST = 4, 8  # and has at most a fourth of them for replies that nobody reads
+UNREAD_SHARE, UNREAD_LEAST = 2, 8  # and has at most half of them for replies that nobody reads
 
 
 class Runs:
