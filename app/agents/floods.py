@@ -6,7 +6,7 @@ Knows no model and no request. Nobody waits here while nothing else is to be don
 import asyncio
 from collections import Counter
 
-AT_ONCE = 600  # characters that a model may say in a moment before the others have their turn
+AT_ONCE = 6000  # characters that a model may say in a moment before the others have their turn
 EACH_CHARS = 40  # what a piece costs besides its characters, counted as such
 MOMENT = 0.02  # seconds
 TURNS = 4  # of the loop, for all else, between two of one kind
