@@ -16,7 +16,7 @@ export class Composer {
   #button = $("send");
   #isLive = false;
   #isStopping = false;
-  #deadUntil = 0; // presses of the button before this time were meant for Stop
+  #pause = 0; // the timer of it: presses of the button until then were meant for Stop
   #isSending = false; // a file is on its way to the service
   counter = new Counter(this.#box);
 
@@ -75,12 +75,15 @@ export class Composer {
   /** The second half of a double click on Send is no Stop, either. */
   #press({ detail }) {
     if (this.#isLive && detail < 2) this.actions.stop();
-    else if (!this.#isLive && performance.now() > this.#deadUntil) this.#send();
+    else if (!this.#isLive && !this.#pause) this.#send();
   }
 
   #pauseSending() {
-    this.#deadUntil = performance.now() + DEAD_MS;
-    setTimeout(() => this.#offer(), DEAD_MS + 1);
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(() => {
+      this.#pause = 0;
+      this.#offer();
+    }, DEAD_MS);
   }
 
   #key(event) {
@@ -108,8 +111,8 @@ export class Composer {
   #offer() {
     const isEmpty = !this.#box.value.trim();
     $("send-too").hidden = !this.#isLive || isEmpty;
-    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || this.#isSending || performance.now() <= this.#deadUntil));
-    this.#button.setAttribute("aria-disabled", String(isDead));
+    const isDead = this.#isStopping || (!this.#isLive && (isEmpty || this.#isSending || this.#pause));
+    this.#button.setAttribute("aria-disabled", String(Boolean(isDead)));
     this.counter.show();
   }
 
