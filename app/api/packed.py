@@ -128,10 +128,8 @@ async def _written(here: Backend, chat: Chat, file: Filed, before: str) -> Async
 
 def _newest(state: ChatState) -> list[Filed]:
     """What the chat names, each once; then what only its versions name."""
-    older = [version.messages for versions in state.versions.values() for version in versions]
-    messages = [one for part in (state.messages, *reversed(older)) for one in reversed(part)]
     named: dict[str, dict[str, Any]] = {}
-    for file in (file for one in messages for file in one.files or ()):
+    for file in (file for one in state.newest_first() for file in one.files or ()):
         named.setdefault(file["file_id"], file)
     return [Filed.read(file) for file in named.values()]
 

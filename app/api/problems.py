@@ -12,29 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from app.errors import (
-    AppError,
-    ChatBusy,
-    ChatExists,
-    Draining,
-    FileUsed,
-    InvalidFile,
-    ModelFailure,
-    NoSuchModel,
-    NotAsked,
-    NotFound,
-    NotOpen,
-    NoVision,
-    Overloaded,
-    QueueFull,
-    RateLimited,
-    RedisUnavailable,
-    RunIdUsed,
-    TooLarge,
-    TurnedAway,
-    UnknownAgent,
-    Unsupported,
-)
+from app.api.statuses import BY_CODE, PLAIN, TABLE
+from app.errors import AppError, TurnedAway, Unsupported
 from app.logs import request_id
 
 RETRY_AFTER = "2"
@@ -45,50 +24,6 @@ ELSEWHERE = Response(status_code=503, headers={"X-Accel-Redirect": "@another"})
 openai_door: ContextVar[bool] = ContextVar(
     "openai_door", default=False
 )  # whether OpenAI's clients read errors
-
-_TABLE: dict[type[AppError], tuple[int, str]] = {
-    UnknownAgent: (400, "Unknown agent"),
-    NoSuchModel: (404, "Unknown model"),
-    Unsupported: (400, "Not supported"),
-    NotFound: (404, "Not found"),
-    ChatBusy: (409, "The chat is busy"),
-    QueueFull: (409, "Too many messages wait"),
-    NotAsked: (409, "Nothing waits for this answer"),
-    NotOpen: (409, "The reply cannot go on"),
-    ChatExists: (409, "The chat exists"),
-    FileUsed: (409, "The file is used"),
-    NoVision: (422, "The model cannot see"),
-    InvalidFile: (422, "Invalid file"),
-    TooLarge: (413, "Too large"),
-    RunIdUsed: (409, "The run id has been used"),
-    ModelFailure: (502, "The model failed"),
-    RateLimited: (429, "Too many at once"),
-    Overloaded: (503, "Too many replies at once"),
-    Draining: (503, "Shutting down"),
-    RedisUnavailable: (503, "Memory unavailable"),
-}
-_STATUS = {"model_overloaded": 503}  # where the code says more than the class
-_PLAIN = {
-    400: ("invalid", "Bad request", "The request is not valid HTTP."),
-    401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
-    403: (
-        "cross_site",
-        "Cross-site request",
-        "Pages of other sites may call this only when CORS_ORIGINS names them; a proxy must pass Host on.",
-    ),
-    404: ("not_found", "Not found", "There is nothing at this address."),
-    405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
-    408: ("too_slow", "Request timeout", "The body did not arrive in time. Send it again."),
-    413: ("too_large", "Too large", "The body is over 256 KiB."),
-    422: ("invalid", "Invalid request", "The body must be JSON in UTF-8."),
-    421: (
-        "wrong_host",
-        "Wrong host",
-        "This server does not answer to that host name: add it to ALLOWED_HOSTS.",
-    ),
-    431: ("invalid", "Request header fields too large", "The headers of the request are too large."),
-    503: ("overloaded", "Too much at once", "Too much is being sent to this backend. Try again."),
-}
 
 
 class Problem(BaseModel):
@@ -132,7 +67,7 @@ def _openai(told: Problem, extra: dict[str, Any], headers: dict[str, str]) -> JS
 
 def plain(status: int, told: str | None = None) -> JSONResponse:
     """The error answer for a status; `told` where it needs other words than usual."""
-    code, title, detail = _PLAIN.get(status, ("error", "Error", "The request could not be answered."))
+    code, title, detail = PLAIN.get(status, ("error", "Error", "The request could not be answered."))
     detail = told or detail
     extra: dict[str, Any] = {"errors": [{"loc": ["body"], "msg": detail}]} if status == 422 else {}
     return problem(status, code, title, detail, **extra)
@@ -168,8 +103,8 @@ def _as_plain_json(operations: dict[str, Any]) -> None:
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, for the API description."""
-    described = {status: title for status, (_, title, _) in _PLAIN.items()}
-    described |= {status: title for _, (status, title) in _TABLE.items()}
+    described = {status: title for status, (_, title, _) in PLAIN.items()}
+    described |= {status: title for _, (status, title) in TABLE.items()}
     described |= {
         422: "Something in the request is malformed",
         503: "Redis is away, or the backend is full or leaving",
@@ -184,8 +119,8 @@ async def _expected(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)  # noqa: S101  # what it is registered for
     if isinstance(error, TurnedAway) and PASSES_ON in request.headers:
         return ELSEWHERE
-    status, title = next(row for kind, row in _TABLE.items() if isinstance(error, kind))
-    status = _STATUS.get(error.code, status)
+    status, title = next(row for kind, row in TABLE.items() if isinstance(error, kind))
+    status = BY_CODE.get(error.code, status)
     after = getattr(error, "retry_after", None)
     extra = error.extra | ({"param": error.param} if isinstance(error, Unsupported) else {})
     return problem(status, error.code, title, error.detail, retry_after=after, **extra)

@@ -77,7 +77,7 @@ async def remove_file(store: Store, chat: Chat, file_id: str) -> None:
     for _ in range(TRIES):
         (file,) = await store.files.look_up(chat, [file_id])
         state = await store.memory.read(chat)
-        if any(file_id == named.file_id for named in _named_files(_all_of(state))):
+        if any(file_id == file["file_id"] for one in state.newest_first() for file in one.files or ()):
             break
         first = state.fields.get("first", "")
         read = (int(first) if first.isdigit() else 0) + len(state.messages)
@@ -102,12 +102,6 @@ def _named_files(messages: list[Message]) -> list[Filed]:
     """What these messages name, each once."""
     named = {file["file_id"]: file for message in messages for file in message.files or ()}
     return [Filed.read(file) for file in named.values()]
-
-
-def _all_of(state: ChatState) -> list[Message]:
-    """What stands in the chat and what stood there before."""
-    older = (version for versions in state.versions.values() for version in versions)
-    return [*state.messages, *(message for version in older for message in version.messages)]
 
 
 def _up_to(state: ChatState, run_id: str) -> list[Message]:

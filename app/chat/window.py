@@ -48,7 +48,7 @@ def facts(turns: int, left_out: int, tokens: int | None) -> dict[str, Any]:
 
 def choose(history: list[Message], most: int, room: Room) -> Window:
     """The turns for the model: a user's first and last, strictly alternating, at most `most`."""
-    turns = _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
+    turns = _turns(history, room)
     return _from(turns, *_beginning(turns, most, room), room)
 
 
@@ -56,12 +56,16 @@ def shorter(history: list[Message], most: int, room: Room) -> Window | None:
     """About half of what `choose` chooses, by weight: for a model that found it too long. None where there is
     nothing to leave out.
     """
-    turns = _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
+    turns = _turns(history, room)
     start, left_out = _beginning(turns, most, room)
     too_much, first = sum(map(_weight_of, turns[start:])), start
     while len(turns) - start > 1 and sum(map(_weight_of, turns[start:])) > too_much / 2:
         start = _halved(start, len(turns))
     return _from(turns, start, left_out + start - first, room) if start > first else None
+
+
+def _turns(history: list[Message], room: Room) -> list[Message]:
+    return _with_newest_pictures([_with_calls(turn, room) for turn in _alternating(history)], room)
 
 
 def _beginning(turns: list[Message], most: int, room: Room) -> tuple[int, int]:

@@ -91,9 +91,9 @@ def _found(what: str, about: str, settings: Settings, repairs: dict[str, str]) -
         return Finding("warn", what, detail, _WAIT)
     except _FAILURES as error:
         return _judged(what, about, error, repairs)
-    lacking = [name for name, takes in (("tools", able.tools), ("a system prompt", able.system)) if not takes]
+    lacking = [name for name, takes in (("tools", able.tools), ("system prompt", able.system)) if not takes]
     without = f"; it takes no {' and no '.join(lacking)}, so goes without" if lacking else ""
-    return Finding("ok", what, f"{about} answers{without.replace('no a ', 'no ')}")
+    return Finding("ok", what, f"{about} answers{without}")
 
 
 def _judged(what: str, about: str, error: BaseException, repairs: dict[str, str]) -> Finding:

@@ -156,7 +156,7 @@ class Approvals:
         """Forgets what was answered for the whole chat, for `tool` or for all; the tools concerned."""
         found = [name for name in await self.lasting(chat) if tool in {None, name}]
         if found:
-            await self._redis.do(command("HDEL", chat.key, *(f"may:{name}" for name in found)))
+            await self._redis.do(command("HDEL", chat.key, *(_LASTING + name.encode() for name in found)))
         return found
 
     async def waiting(self, chats: Sequence[tuple[Chat, LiveRun]]) -> list[list[AskedCall]]:

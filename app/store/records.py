@@ -1,6 +1,7 @@
 """What the chats in Redis hold, as it is read and written: messages, live runs, records of runs."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -187,6 +188,12 @@ class ChatState:
     queued: list[Waiting] = field(default_factory=list)
     versions: dict[str, list[Version]] = field(default_factory=dict)
     unsent: list[Waiting] = field(default_factory=list)
+
+    def newest_first(self) -> Iterator[Message]:
+        """What stands in it, then what only its versions hold."""
+        older = [version.messages for versions in self.versions.values() for version in versions]
+        for messages in (self.messages, *reversed(older)):
+            yield from reversed(messages)
 
     @property
     def live(self) -> LiveRun | None:

@@ -1,0 +1,68 @@
+"""What our exceptions, and the statuses that come without one, are called in HTTP."""
+
+from app.errors import (
+    AppError,
+    ChatBusy,
+    ChatExists,
+    Draining,
+    FileUsed,
+    InvalidFile,
+    ModelFailure,
+    NoSuchModel,
+    NotAsked,
+    NotFound,
+    NotOpen,
+    NoVision,
+    Overloaded,
+    QueueFull,
+    RateLimited,
+    RedisUnavailable,
+    RunIdUsed,
+    TooLarge,
+    UnknownAgent,
+    Unsupported,
+)
+
+TABLE: dict[type[AppError], tuple[int, str]] = {
+    UnknownAgent: (400, "Unknown agent"),
+    NoSuchModel: (404, "Unknown model"),
+    Unsupported: (400, "Not supported"),
+    NotFound: (404, "Not found"),
+    ChatBusy: (409, "The chat is busy"),
+    QueueFull: (409, "Too many messages wait"),
+    NotAsked: (409, "Nothing waits for this answer"),
+    NotOpen: (409, "The reply cannot go on"),
+    ChatExists: (409, "The chat exists"),
+    FileUsed: (409, "The file is used"),
+    NoVision: (422, "The model cannot see"),
+    InvalidFile: (422, "Invalid file"),
+    TooLarge: (413, "Too large"),
+    RunIdUsed: (409, "The run id has been used"),
+    ModelFailure: (502, "The model failed"),
+    RateLimited: (429, "Too many at once"),
+    Overloaded: (503, "Too many replies at once"),
+    Draining: (503, "Shutting down"),
+    RedisUnavailable: (503, "Memory unavailable"),
+}
+BY_CODE = {"model_overloaded": 503}  # where the code says more than the class
+PLAIN = {
+    400: ("invalid", "Bad request", "The request is not valid HTTP."),
+    401: ("unauthorized", "Unauthorized", "Send your API key: Authorization: Bearer <key>."),
+    403: (
+        "cross_site",
+        "Cross-site request",
+        "Pages of other sites may call this only when CORS_ORIGINS names them; a proxy must pass Host on.",
+    ),
+    404: ("not_found", "Not found", "There is nothing at this address."),
+    405: ("method_not_allowed", "Method not allowed", "This address does not answer to this method."),
+    408: ("too_slow", "Request timeout", "The body did not arrive in time. Send it again."),
+    413: ("too_large", "Too large", "The body is over 256 KiB."),
+    422: ("invalid", "Invalid request", "The body must be JSON in UTF-8."),
+    421: (
+        "wrong_host",
+        "Wrong host",
+        "This server does not answer to that host name: add it to ALLOWED_HOSTS.",
+    ),
+    431: ("invalid", "Request header fields too large", "The headers of the request are too large."),
+    503: ("overloaded", "Too much at once", "Too much is being sent to this backend. Try again."),
+}
