@@ -51,7 +51,7 @@ class Backend:
         self.runs = Runs(settings, self._writer, self.metrics)
         self._watcher = Watcher(self.store, self.runs)
         self.readers = Readers(self.store, self.runs)
-        self._settler = Settler(self.store, self.metrics, list(settings.keys) or [""])
+        self._settler = Settler(self.store, self.metrics)
         self.readers.followers.on_lost = self._settler.settle
         self.stopping = Stopping(self.store, self._settler, self.metrics)
         self.line = Line(self.store, settings)

@@ -255,6 +255,19 @@ async def test_a_list_of_chats_of_another_type_keeps_nobody_from_being_settled(
         await redis.delete("chats")
 
 
+async def test_a_run_that_no_list_knows_any_more_is_settled_with_nobody_asking(
+    rough: Rough, chat_id: str
+) -> None:
+    async with connect(rough.redis.url) as redis:
+        await die_while_replying(rough, chat_id)
+        lists = ["chats", *[key async for key in redis.scan_iter("held:*")]]
+        for key in lists:
+            await redis.delete(key)
+            await redis.set(key, "x")
+        await eventually(lambda: settled(redis, chat_id), within=30)
+        await redis.delete("chats")
+
+
 async def die_while_replying(rough: Rough, chat_id: str) -> None:
     """The backend that makes a reply in this chat, which has its first words."""
     rough.ollama.default = HELD

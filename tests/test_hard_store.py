@@ -238,7 +238,7 @@ async def test_who_was_held_up_itself_does_not_settle_a_reply_that_may_be_held_u
     opening = Start("run-00001", chat.id, "general", "demo", "demo", "backend-x", "now")
     await store.log.append([News(chat, "run-00001", [opening], 1)])
     metrics = Metrics(Settings.model_validate({}))
-    stopping = Stopping(store, Settler(store, metrics, [""]), metrics)
+    stopping = Stopping(store, Settler(store, metrics), metrics)
     looked = store.memory.record
 
     async def slowly(chat: Chat, run_id: str) -> RunRecord | None:
@@ -270,7 +270,7 @@ async def test_a_reply_that_goes_on_is_not_settled_though_its_stop_was_not_heard
     await store.redis.do(store.leases.renewal())
     await store.memory.start(chat, run, Asked("hello", "d"), [hold(chat, run)])
     metrics = Metrics(Settings.model_validate({}))
-    stopping = Stopping(store, Settler(store, metrics, [""]), metrics)
+    stopping = Stopping(store, Settler(store, metrics), metrics)
     asked = asyncio.create_task(stopping.stop(chat, "run-00001", wait_ms=5000))
     began, number = asyncio.get_running_loop().time(), 0
     while asyncio.get_running_loop().time() - began < TAKEN_SECONDS + 0.8:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 import pytest
 from redis.crc import key_slot
 
 from app.settings.redis_url import read
+from app.store.keys import Chat
 from tests.conftest import ollama_env
 from tests.test_ops_doctor import doctor
 from tests.world.client import Client, Stream
@@ -138,6 +140,25 @@ async def test_a_backend_that_dies_is_settled_by_the_others(beyond: Beyond, chat
                 assert (await follower.rest()).backend_lost
         beyond.ollama.default = Reply()
         assert (await two.ask(chat_id, "next")).outcome == "done"
+    await beyond.cluster.start_again(1)
+    await beyond.assert_well()
+
+
+async def test_a_reply_that_no_list_leads_to_is_found_by_its_chat_and_settled(
+    beyond: Beyond, chat_id: str
+) -> None:
+    beyond.ollama.default = HELD
+    async with beyond.cluster.client(1) as one, one.chat(chat_id, "hello") as stream:
+        await stream.until_text(HELD_TEXT)
+        await beyond.cluster.kill(1)
+        for server in await beyond.setup.primaries():
+            async with connect(server.url) as client:
+                for pattern in ("chats", "held:*"):
+                    for key in [key async for key in client.scan_iter(pattern)]:
+                        await client.delete(key)
+    async with connect((await owner_of(beyond.setup, chat_id)).url) as client:
+        await eventually(lambda: _rests(client, chat_id), within=60)
+    beyond.ollama.default = Reply()
     await beyond.cluster.start_again(1)
     await beyond.assert_well()
 
@@ -305,6 +326,10 @@ async def refused_in_time(person: Client, chat_id: str) -> None:
     async with person.chat(chat_id, "refused") as refused:
         assert (refused.status, refused.response.json()["code"]) == (503, "redis_unavailable")
     assert time.monotonic() - asked < 5
+
+
+async def _rests(redis: Any, chat_id: str) -> bool:
+    return await redis.hget(Chat("", chat_id).key, "run") is None
 
 
 async def all_healthy(people: Sequence[Client]) -> bool:

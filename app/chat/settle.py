@@ -46,10 +46,9 @@ class Ending:
 class Settler:
     """Writes endings, and settles the runs of processes that have died. Raises `RedisUnavailable`."""
 
-    def __init__(self, store: Store, metrics: Metrics, owners: Sequence[str]) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._owners = owners
 
     async def end(self, chat: Chat, live: LiveRun, ending: Ending) -> Written:
         """Writes an ending, as far as whoever stopped it had seen it."""
@@ -103,12 +102,15 @@ class Settler:
 
     async def _runs_of(self, process: str) -> list[tuple[Chat, LiveRun]]:
         """What is on its list and still runs, and what its list has lost."""
-        chats = {one.chat.name: one.chat for one in await self._store.leases.held(process)}
-        for owner in self._owners:
-            chats |= {chat.name: chat for chat in await self._store.shelf.chats_of(owner)}
-        runs = await self._store.memory.live(list(chats.values()))
-        found = zip(chats.values(), runs, strict=True)
-        return [(chat, live) for chat, live in found if live and live.process == process]
+        found = await self._live([one.chat for one in await self._store.leases.held(process)], process)
+        async for chats in self._store.shelf.of_all():
+            found |= await self._live(chats, process)
+        return list(found.items())
+
+    async def _live(self, chats: Sequence[Chat], process: str) -> dict[Chat, LiveRun]:
+        runs = await self._store.memory.live(chats)
+        found = zip(chats, runs, strict=True)
+        return {chat: live for chat, live in found if live and live.process == process}
 
 
 def opening(chat: Chat, live: LiveRun) -> Start:

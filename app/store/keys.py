@@ -74,6 +74,11 @@ class Chat:
         owner, _, chat_id = name.rpartition(":")
         return cls(owner, chat_id)
 
+    @classmethod
+    def of_key(cls, key: str) -> "Chat":
+        """The chat that has this key."""
+        return cls.named(key.removeprefix("chat:{").removesuffix("}"))
+
     @property
     def key(self) -> str:
         return f"chat:{{{self.name}}}"

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from app.errors import RedisUnavailable
 from app.settings import Settings
@@ -87,10 +87,12 @@ class Shelf:
             if isinstance(fields, list) and isinstance(length, int) and fields
         ], count
 
-    async def chats_of(self, owner: str) -> list[Chat]:
-        """All of them; none where the list is a key of another type."""
-        (ids,) = await self._redis.do_all([command("ZRANGE", index(owner), 0, -1)], check=False)
-        return [Chat(owner, as_text(one)) for one in ids] if isinstance(ids, list) else []
+    async def of_all(self) -> AsyncIterator[list[Chat]]:
+        """The chats of all owners by their own keys, whatever became of the lists of them; one may come
+        twice.
+        """
+        async for keys in self._redis.scan(Chat("", "*").key):
+            yield [Chat.of_key(key) for key in keys]
 
     async def delete(self, chat: Chat) -> str:
         """`deleted`, `unknown`, or `running` when a run has the chat and nothing was done."""

@@ -7,7 +7,7 @@ node fails, so the death of one would stop the replies of all; here the others d
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from loguru import logger
@@ -74,6 +74,13 @@ class Cluster:
         """Runs commands on every primary."""
         await self._learn()
         await asyncio.gather(*(self._run(owner, commands) for owner in set(self._owners)))
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """The names of all hashes of this pattern, one primary after the other."""
+        await self._learn()
+        for owner in set(self._owners):
+            async for names in self._node(owner).scan(pattern):
+                yield names
 
     async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
         """New entries of each of these streams; each alone, for they are in other slots."""

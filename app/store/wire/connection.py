@@ -8,7 +8,7 @@ retry is enough, also after a failover.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -146,6 +146,19 @@ class Connection:
         lines = (await self.do(command("INFO", "everything"))).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
+    async def scan(self, pattern: str) -> AsyncIterator[list[str]]:
+        """The names of all hashes of this pattern, in parts, one maybe twice; none where Redis does not
+        let us look.
+        """
+        began = len(self._prefix)
+        try:
+            async for names in self._servers.scan(self._prefix + pattern):
+                yield [name.decode("utf-8", "replace")[began:] for name in names]
+        except ResponseError as error:
+            _log_refused(error)
+        except TROUBLE as error:
+            raise RedisUnavailable(_AWAY) from error
+
     async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
         """New entries of each of these streams behind a number, waiting a moment for them."""
         prefixed = [(self._prefix + key, after) for key, after in wanted]
@@ -179,8 +192,12 @@ def translated(error: RedisError) -> RedisUnavailable:
     """Our error for one that Redis answered with, which is logged by its first word."""
     if isinstance(error, OutOfMemoryError):
         return StorageFull(_FULL)
-    logger.warning("error=<{}> | Redis refused a command", (str(error).split() or ["?"])[0][:40])
+    _log_refused(error)
     return RedisUnavailable(_REFUSED)
+
+
+def _log_refused(error: RedisError) -> None:
+    logger.warning("error=<{}> | Redis refused a command", (str(error).split() or ["?"])[0][:40])
 
 
 def _servers(place: Place) -> Servers:

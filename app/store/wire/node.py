@@ -5,7 +5,7 @@ The deadlines are set here and win over the URL.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_ur
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.utils import HIREDIS_AVAILABLE
 
 from app.clock import (
@@ -33,6 +33,7 @@ if HIREDIS_AVAILABLE:
 
 Entries = list[tuple[bytes, list[bytes]]]
 Pool = Callable[..., BlockingConnectionPool]
+SCANNED = 1000  # keys looked at in one go: some tenths of a millisecond
 
 
 class Node:
@@ -61,6 +62,19 @@ class Node:
     async def everywhere(self, commands: Sequence[Words]) -> None:
         """Runs commands on every server that takes writes: this one."""
         await self.execute(commands)
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """The names of all hashes of this pattern, in parts; one may come twice."""
+        cursor = b"0"
+        while True:
+            look = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED, "TYPE", "hash")
+            (answer,) = await self.execute([look])
+            if isinstance(answer, RedisError):
+                raise answer
+            cursor, names = answer
+            yield names
+            if cursor == b"0":
+                return
 
     async def read_streams(self, wanted: Sequence[tuple[str, int]]) -> list[Entries]:
         """New entries of each of these streams behind a number, waiting for them up to `NEWS_SECONDS`."""
