@@ -117,6 +117,7 @@ if [ "${1:-}" != --render ] && [ -s "$run/nginx.pid" ]; then
 fi
 
 mkdir -p "$run"
+chmod a+x "$run" 2>/dev/null || true # as root Nginx reads large bodies as another user, whatever our umask
 { upstreams; proxies; clients; origins; } >"$run/upstream.conf"
 { listen; below; } >"$run/listen.conf"
 sed -e "/@UPSTREAM@/{r $run/upstream.conf" -e 'd;}' -e "/@LISTEN@/{r $run/listen.conf" -e 'd;}' \

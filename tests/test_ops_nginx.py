@@ -275,6 +275,17 @@ def test_a_body_over_256_kib_is_refused_before_a_backend_sees_it(front: Front, c
     assert front.seen("/api/v1/chat/big") == 1
 
 
+def test_a_large_body_comes_through_where_only_root_may_enter_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "nginx").mkdir(0o700)
+    front = Front(tmp_path, program_of("machine"))
+    try:
+        with client_of(front) as client:
+            assert client.post("/api/v1/stop/large", content=b"x" * 200_000).status_code == 200
+    finally:
+        front.close()
+    assert "Permission denied" not in front.log.read_text()
+
+
 def test_one_address_that_starts_too_many_chats_is_told_to_wait(front: Front, client: httpx.Client) -> None:
     answers = (client.post(f"/api/v1/chat/c{n}", json={}) for n in range(10_000))
     allowed, refused = 0, next(answers)
