@@ -21,9 +21,9 @@ from typing import cast
 import uvloop
 
 from bench.client import request
+from bench.groups import slowed
 from bench.load import Numbers, chat_id, percentile
 from bench.processes import pin_here
-from bench.slow import slowed
 from bench.systems import Ground, System, ground, named
 from bench.wire import STAMP
 

@@ -16,9 +16,9 @@ from itertools import cycle
 import uvloop
 
 from bench.client import Ask, ask, chat, open_reply
+from bench.groups import slowed
 from bench.load import Numbers, background, chat_id, percentile
 from bench.processes import pin_here
-from bench.slow import slowed
 from bench.systems import Ground, System, behind_nginx, ground, product
 
 FLOWING = "tokens=100000 rate=50"

@@ -27,7 +27,7 @@ READY_SECONDS = 30
 
 @dataclass(frozen=True)
 class System:
-    """One server under test: where to ask it and what it costs. `backends` are those behind a proxy."""
+    """One server under test: where to ask it and what it costs. `backends` are those behind a `proxy`."""
 
     name: str
     port: int
@@ -35,6 +35,7 @@ class System:
     started_at: float
     healthy_at: float
     backends: tuple["System", ...] = ()
+    proxy: Process | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ async def wait_ready(port: int, path: str, process: Process) -> float:
 
 @contextlib.asynccontextmanager
 async def ground(*, kept: bool = False) -> AsyncIterator[Ground]:
-    """A stub and an empty Redis on the core of the bench; `kept`: it writes its append-only file."""
+    """A stub and an empty Redis on the core of the bench; `kept`: with the settings that we ship."""
     stub_port, redis_port = free_port(), free_port()
     stub = [sys.executable, "-m", "bench.stub", "--port", str(stub_port)]
     redis = [
         shutil.which("redis-server") or _bundled_redis(),
+        *([str(ROOT / "deploy/redis.conf")] if kept else ["--save", ""]),
         "--port",
         str(redis_port),
         "--bind",
@@ -90,11 +92,7 @@ async def ground(*, kept: bool = False) -> AsyncIterator[Ground]:
     with (
         TemporaryDirectory(prefix="bench-redis-") as folder,
         running(stub, BENCH_CORE, "stub") as stubbed,
-        running(
-            [*redis, "--dir", folder, "--save", "", "--appendonly", "yes" if kept else "no"],
-            BENCH_CORE,
-            "redis",
-        ) as stored,
+        running([*redis, "--dir", folder], BENCH_CORE, "redis") as stored,
     ):
         await wait_ready(stub_port, "/stub/stats", stubbed)
         client = Redis(port=redis_port)
@@ -193,4 +191,4 @@ async def behind_nginx(backends: tuple[System, ...]) -> AsyncIterator[System]:
         with running(["sh", str(ROOT / "nginx" / "start.sh")], BENCH_CORE, "nginx", env) as process:
             await wait_ready(port, "/health", process)
             first = backends[0]
-            yield System("nginx", port, first.process, first.started_at, first.healthy_at, backends)
+            yield System("nginx", port, first.process, first.started_at, first.healthy_at, backends, process)
