@@ -11,6 +11,17 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 FORCED: tuple[Literal["none", "active"], ...] = ("none", "active")
 # by the switch of the page, since not every browser can be told what the system prefers
+# what moves for ever stands still where it is faintest, what moves once has arrived
+STILL = """() => {
+  for (const motion of document.getAnimations()) {
+    const { endTime, delay } = motion.effect.getComputedTiming();
+    if (endTime < Infinity) motion.finish();
+    else {
+      motion.pause();
+      motion.currentTime = delay;
+    }
+  }
+}"""
 DRESS = "theme => (localStorage.setItem('chat.theme', theme), dressPage())"
 
 
@@ -31,6 +42,7 @@ async def violations(person: Person) -> list[Any]:
     """What axe-core objects to, in short."""
     if not await person.value("typeof axe === 'object'"):
         await person.value(AXE.read_text())
+    await person.page.evaluate(STILL)
     found = await person.page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
     return [(it["id"], [node["html"][:160] for node in it["nodes"]]) for it in found["violations"]]
 

@@ -23,7 +23,7 @@ Scene = Callable[[Person, FakeOllama, str], Awaitable[None]]
 async def asked(browser: Browser, the_careful: Cluster, ollama: FakeOllama) -> AsyncIterator[Person]:
     """Somebody new, in front of agents that ask."""
     ollama.default = Reply(tool=SUM, tokens=["it is so"])
-    async with people(browser, the_careful.port, reduced_motion="reduce") as person:
+    async with people(browser, the_careful.port) as person:
         yield person
 
 
@@ -69,6 +69,15 @@ async def files(person: Person, ollama: FakeOllama, chat_id: str) -> None:
     await expect(person.page.locator("#files .file")).to_have_count(2)
 
 
+async def a_file_on_its_way(person: Person, ollama: FakeOllama, chat_id: str) -> None:
+    await person.page.route("**/files", lambda _: None)  # for ever
+    await person.open(chat_id)
+    text = {"name": "a.md", "mimeType": "text/markdown", "buffer": b"# A"}
+    picture = {"name": "door.png", "mimeType": "image/png", "buffer": png(40, 30)}
+    await person.page.set_input_files("#pick-file", [picture, text])  # type: ignore[arg-type]
+    await expect(person.page.locator("#files .busy")).to_have_count(2)
+
+
 async def a_file_shown_whole(person: Person, ollama: FakeOllama, chat_id: str) -> None:
     await files(person, ollama, chat_id)
     await person.page.get_by_role("button", name="Show a.md").last.click()
@@ -86,6 +95,7 @@ SCENES: list[Scene] = [
     what_was_allowed,
     steps_of_another_agent,
     files,
+    a_file_on_its_way,
     a_file_shown_whole,
     wishes_of_a_new_chat,
 ]
