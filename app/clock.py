@@ -11,6 +11,8 @@ EXCHANGE_SECONDS = 1.1  # > CONNECT: one round trip, with the wait for a connect
 EXCHANGE_PAUSE_SECONDS = 0.05
 CALL_SECONDS = 2.4  # > 2 EXCHANGE + the pause: one call with its retry
 REFUSED_SECONDS = 3.0  # > CALL: a start that Redis does not take is refused by then
+WRITTEN_LOOK_SECONDS = 0.01
+WRITTEN_SECONDS = 2.5  # > the 2 s for which Redis may put off a write: so long an ending waits for it
 REPLICA_SECONDS = 0.2  # < EXCHANGE: so long a write that must last waits for a replica
 
 # Leases: who lives

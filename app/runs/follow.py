@@ -20,6 +20,7 @@ from app.runs.feed import Feed
 from app.store.keys import Chat
 from app.store.records import LiveRun
 from app.store.store import Store
+from app.store.written import written
 
 MOST_KEPT = 16  # feeds of ended runs that wait for another reader
 MOST_KEPT_EVENTS = 20_000  # in all of them: an event of one letter weighs a hundred
@@ -55,7 +56,7 @@ class Followers:
         key = (chat.name, run_id)
         if key not in self._runs:
             run = self._runs[key] = Followed(chat, Feed(chat.id, run_id))
-            run.filling = asyncio.create_task(self._fill(run), name=f"follow {run_id}")
+            self._begin(run)
         return self._runs[key].feed
 
     def left(self, chat: Chat, run_id: str) -> None:
@@ -101,6 +102,10 @@ class Followers:
 
     # filling
 
+    def _begin(self, run: Followed) -> None:
+        run.current = False
+        run.filling = asyncio.create_task(self._fill(run), name=f"follow {run.feed.run_id}")
+
     async def _fill(self, run: Followed) -> None:
         """Reads the log to its end, then leaves the rest to the tail."""
         while not run.feed.ended:
@@ -123,6 +128,8 @@ class Followers:
 
     async def _catch_up(self, run: Followed) -> None:
         async for page in self._store.log.pages(run.chat, run.feed.run_id, len(run.feed.events)):
+            if isinstance(page[-1], End):
+                await written(self._store.redis, run.chat)
             run.feed.add(*page)
             await asyncio.sleep(0)  # a long log is not read in one breath
 
@@ -153,8 +160,11 @@ class Followers:
         wanted = [(run.chat, run.feed.run_id, len(run.feed.events)) for run in runs]
         for run, events in zip(runs, await self._store.log.news(wanted), strict=True):
             if events and not run.feed.ended:
-                run.feed.add(*events)
+                ends = isinstance(events[-1], End)
+                run.feed.add(*(events[:-1] if ends else events))
                 run.news_at, came = time.monotonic(), True
+                if ends:  # told once it is written, which no other run waits for
+                    self._begin(run)
         return came
 
     async def _explain(self, run: Followed) -> None:

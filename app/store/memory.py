@@ -38,6 +38,7 @@ from app.store.waiting import NOWHERE, Waiting, read_all
 from app.store.weights import dropped
 from app.store.wire.connection import Connection
 from app.store.wire.script import Command, command
+from app.store.written import syncing, written
 
 MOST_CHAT_BYTES = (
     2 * 1024 * 1024
@@ -146,7 +147,7 @@ class Memory:
 
     async def end(self, chat: Chat, run: LiveRun, writer: str, words: LastWords) -> Written:
         """Ends a run in one step and rings: its reply, its last events, its record; `writer` is the
-        process that asks. Unless it may have moved on, the run is let go of.
+        process that asks. Unless it may have moved on, the run is let go of. Returns when all is written.
         """
         channel, bell = self._bells.end_bell(run)
         keeps = self._keeps and run.keep
@@ -164,7 +165,10 @@ class Memory:
         brought = [] if run.keep else [command("UNLINK", chat.files), dropped(chat)]  # for this reply only
         settled = words.expected is not None
         left = [] if settled else [command("EXISTS", chat.queue), *let_go(chat, run)]
-        row, *more = await self._redis.do_all([script, *left, *moved_up, *brought])
+        sent = [script, syncing(chat), *left, *moved_up, *brought]
+        row, is_late, *more = await self._redis.do_all(sent)
+        if is_late:
+            await written(self._redis, chat)
         waits = bool(left and more[0])
         match row:
             case [b"seen", number]:

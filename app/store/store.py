@@ -19,6 +19,7 @@ from app.store import (
     stops,
     titles,
     weights,
+    written,
 )
 from app.store.approvals import Approvals
 from app.store.archive import Archive
@@ -53,6 +54,7 @@ _SCRIPTS = [
         weights,
         archive,
         approvals,
+        written,
     )
     for one in vars(part).values()
     if isinstance(one, Script)

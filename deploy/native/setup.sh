@@ -49,6 +49,7 @@ install_test_programs() {
     PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing="$missing nginx-light"
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
     command -v firefox-esr >/dev/null || command -v firefox >/dev/null || missing="$missing firefox-esr"
+    command -v strace >/dev/null || missing="$missing strace"
     [ -n "$missing" ] || return 0
     if can_apt; then
         echo "Installing$missing with apt"

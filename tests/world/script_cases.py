@@ -199,6 +199,7 @@ CASES = {
     "scripts.START": Case(in_its_place, two_turns, kept_when_refused=True),
     "scripts.END": Case(new_message, two_turns),
     "scripts.UNDO": Case(in_its_place, two_turns, kept_when_refused=True, also="scripts.START"),
+    "written.SYNCING": Case(new_message, two_turns),
     "scripts.TOUCH": Case(new_message, two_turns, kept_when_refused=True),
     "branches.SWAP": Case(step("POST", "chat/CHAT/versions", version="version"), version),
     "branches.FORK": Case(step("POST", "chat/CHAT/fork", run_id="CHAT-run-1", chat_id="CHAT-b"), two_turns),
