@@ -26,20 +26,29 @@ checker() { # aof | rdb
 
 # File by file: the checker of Valkey 9.1 does not know its own base file when it reads the list. Only its own verdict
 # counts: a checker that cannot run has none.
-damaged() { # FILE
+damaged() { # FILE; what the checker said is in $said
     [ -s "$1" ] || return 1
     case $1 in
-    *.rdb) "$check_rdb" "$1" >/dev/null 2>&1 && return 1 ;;
-    *) "$check_aof" "$1" >/dev/null 2>&1 && return 1 ;;
+    *.rdb) checker=$check_rdb ;;
+    *) checker=$check_aof ;;
     esac
+    { said=$("$checker" "$1"); } 2>/dev/null && return 1
     [ $? = 1 ]
 }
 
-keep_a_copy() {
-    [ ! -e "$aside" ] || return 0
-    cp -R -p "$files" "$aside" 2>/dev/null || { rm -rf "$aside"; word "no room for a copy of what is repaired"; }
-    # the newest three: they are for a person to look at
+only_the_newest() { # three: they are for a person to look at
     ls -d "$data"/damaged-* 2>/dev/null | sort -r | tail -n +4 | while read -r old; do rm -rf "$old"; done
+}
+
+# Not the whole file, nor a second look at it: a start must not take longer for a few bytes.
+cut_off() { # FILE: its end behind what the checker found whole
+    whole=$(printf %s "$said" | LC_ALL=C sed -n 's/.*ok_up_to=\([0-9]*\),.*/\1/p' | tail -n 1)
+    [ -n "$whole" ] || return 1
+    cut=$(($(wc -c <"$1") - whole))
+    { mkdir -p "$aside" && tail -c "$cut" "$1" >"$aside/${1##*/}.end"; } 2>/dev/null ||
+        { rm -rf "$aside"; word "no room for a copy of what is cut off"; }
+    dd if=/dev/null of="$1" bs=1 seek="$whole" count=0 2>/dev/null || return 1
+    word "its end was torn, as by a power cut, and is cut off ($cut bytes)"
 }
 
 set_aside() {
@@ -67,7 +76,8 @@ list_again() { # the list of files is empty or gone: the newest base and what ca
 
 find_the_list() {
     ! grep -q '^file ' "$manifest" 2>/dev/null || return 0
-    keep_a_copy
+    cp -R -p -l "$files" "$aside" 2>/dev/null || cp -R -p "$files" "$aside" 2>/dev/null ||
+        { rm -rf "$aside"; word "no room for a copy of what is repaired"; }
     list_again >"$manifest.new"
     mv "$manifest.new" "$manifest"
     if [ -s "$manifest" ]; then
@@ -85,10 +95,7 @@ repair() { # Redis reads what the list names: its base, and then one change afte
             set_aside
             return
         fi
-        keep_a_copy
-        before=$(wc -c <"$files/$name")
-        echo y | "$check_aof" --fix "$files/$name" >/dev/null 2>&1 && ! damaged "$files/$name" || { set_aside; return; }
-        word "its end was torn, as by a power cut, and is cut off ($((before - $(wc -c <"$files/$name"))) bytes)"
+        cut_off "$files/$name" || { set_aside; return; }
     done
 }
 
@@ -96,6 +103,7 @@ mkdir -p "$data"
 check_aof=$(checker aof) check_rdb=$(checker rdb)
 [ ! -d "$files" ] || find_the_list
 [ ! -d "$files" ] || repair
+only_the_newest
 
 quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"; }
 settings() { # not by echo, which reads \ in its own way

@@ -63,6 +63,11 @@ def cut(data: Path) -> None:
     incr(data).write_bytes(incr(data).read_bytes()[:-5])
 
 
+def hole(data: Path) -> None:
+    text = incr(data).read_bytes()
+    incr(data).write_bytes(text.replace(b"key-2", b"\0" * 5 + b"x\r\n"))
+
+
 def base(data: Path) -> None:
     next((data / "appendonlydir").glob("*.base.*")).write_bytes(b"REDIS nonsense" * 20)
 
@@ -96,6 +101,22 @@ def test_a_damaged_file_starts_with_a_word_and_a_copy(
     said = (tmp_path / "log").read_text()[before:]
     assert word in said
     assert len(list(data.glob("damaged-*"))) == 1
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=["valkey", "redis"][: len(SERVERS)])
+@pytest.mark.parametrize("damage", [zeros, cut, hole])
+def test_only_the_torn_end_is_copied_since_a_start_must_not_take_longer_for_it(
+    tmp_path: Path, server: str, damage: Callable[[Path], object]
+) -> None:
+    data = tmp_path / "data"
+    with redis(server, data, tmp_path / "log") as (port, _):
+        say(port, *[f"set key-{number} {number}" for number in range(5)])
+    damage(data)
+    torn = incr(data).read_bytes()
+    with redis(server, data, tmp_path / "log"):
+        (end,) = (path for path in data.glob("damaged-*/**/*") if path.is_file())
+        assert incr(data).read_bytes() + end.read_bytes() == torn
+        assert 0 < end.stat().st_size < len(torn)
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=["valkey", "redis"][: len(SERVERS)])
