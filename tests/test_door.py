@@ -231,6 +231,21 @@ async def test_a_slash_at_the_end_is_the_same_address(guest: Client, chat_id: st
     assert (await guest.http.post(f"/api/v1/stop/{chat_id}/")).status_code == 202
 
 
+@pytest.mark.parametrize(
+    "path", ["/static", "/api", "/api/v1", "/api/v1/chat", "/api/v1/stop", "/api/v1/ag-ui", "/v1"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_part_of_an_address_is_no_address_and_leads_nowhere_else(
+    guest: Client, path: str, method: str
+) -> None:
+    for form in (path, f"{path}/"):
+        answer = await guest.http.request(method, form)
+        assert (answer.status_code, answer.json()["code"]) in {
+            (404, "not_found"),
+            (405, "method_not_allowed"),
+        }, form
+
+
 async def test_what_is_private_is_stored_nowhere(guest: Client, chat_id: str) -> None:
     await guest.ask(chat_id, "hello")
     for path in ("/api/v1/chats", f"/api/v1/chat/{chat_id}", "/api/v1/runs", "/api/v1/status",
