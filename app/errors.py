@@ -51,10 +51,9 @@ class Unsupported(AppError):
 
     code = "unsupported_parameter"
 
-    def __init__(self, detail: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(self, detail: str, *, param: str) -> None:
         super().__init__(detail)
         self.param = param
-        self.code = code or self.code
 
 
 class NotFound(AppError):

@@ -133,7 +133,7 @@ async def test_a_failure_is_a_run_error(client: Client, chat_id: str, ollama: Fa
     [
         ({"threadId": "a b"}, 422),
         ({"runId": "x"}, 422),
-        ({"messages": []}, 400),
+        ({"messages": []}, 422),
         ({"messages": [{"role": "nobody"}]}, 422),
         ({"resume": [{"interruptId": "x", "status": "resolved"}]}, 422),
         ({"resume": [{"interruptId": "x", "status": "resolved", "payload": {"approved": True}}]}, 404),

@@ -329,7 +329,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
         "unsupported_parameter",
     ),
     "no messages": (asked(), 422, "invalid"),
-    "an empty question": (asked(" "), 400, "unsupported_parameter"),
+    "an empty question": (asked(" "), 422, "invalid"),
     "a role nobody knows": (
         {"model": "general", "messages": [{"role": "x", "content": "y"}]},
         422,
@@ -368,7 +368,7 @@ async def test_four_megabytes_of_conversation_are_taken_here_and_not_elsewhere(
 
 async def test_a_bad_name_of_a_chat_is_refused(client: Client, ollama: FakeOllama) -> None:
     answer = await client.http.post(URL, json=asked("hi"), headers={"X-Chat-Id": "{{CHAT_ID}}"})
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     temporary = await client.http.post(URL, json=asked("hi"), headers={"X-OpenWebUI-Chat-Id": "local:Ab-1"})
     assert temporary.status_code == 200
 

@@ -176,7 +176,8 @@ async def test_a_failing_model_and_a_cut_reply_are_told(client: Client, ollama: 
         ({"background": True, "store": False}, 400),
         ({"text": {"format": {"type": "json_schema"}}}, 400),
         ({"conversation": "a b"}, 422),
-        ({"input": []}, 400),
+        ({"input": []}, 422),
+        ({"input": " "}, 422),
     ],
 )
 async def test_what_cannot_be_done_is_refused(

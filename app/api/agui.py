@@ -9,14 +9,12 @@ from typing import Annotated, Any
 
 from ag_ui.core import Message, RunAgentInput
 from fastapi import APIRouter, Path, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
 
 from app.agents.wishes import Wishes
 from app.api.agui_frames import AgUi
 from app.api.bodies.fields import AgentName, ChatId, RunId
 from app.api.brought import Brought, Content
-from app.api.doors import ASSISTANT, USER, Part, given, system_of
+from app.api.doors import ASSISTANT, USER, Part, given, system_of, valid
 from app.api.here import Here
 from app.api.keys import Owner
 from app.api.problems import answers
@@ -45,8 +43,8 @@ async def ag_ui(
     """Run an agent on an AG-UI conversation; a repeated runId attaches to the first run, `resume` goes
     on with the one that asked.
     """
-    chat_id = _valid(ChatId, ask.thread_id, "threadId")
-    run_id = _valid(RunId, ask.run_id, "runId")
+    chat_id = valid(ChatId, ask.thread_id, "body", "threadId")
+    run_id = valid(RunId, ask.run_id, "body", "runId")
     props = ask.forwarded_props if isinstance(ask.forwarded_props, dict) else {}
     leaving_ends = props.get("onDisconnect") != "continue"
     if ask.resume:
@@ -86,14 +84,3 @@ def _as_elsewhere(part: Any) -> Part:
     source = part.source
     url = f"data:{source.mime_type};base64,{source.value}" if source.type == "data" else source.value
     return Part(type="image_url", image_url=url)
-
-
-def _valid(kind: Any, value: str, name: str) -> str:
-    try:
-        return str(TypeAdapter(kind).validate_python(value))
-    except ValidationError as error:
-        raise _invalid(name, error.errors()[0]["msg"]) from None
-
-
-def _invalid(name: str, told: str) -> RequestValidationError:
-    return RequestValidationError([{"loc": ("body", name), "msg": told, "type": "value_error"}])

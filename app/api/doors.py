@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
@@ -64,15 +65,21 @@ def known(here: Backend, model: str) -> str:
 
 
 def chat_id(named: str) -> str:
-    """The chat that a header names. Raises `Unsupported` for one that cannot name a chat."""
+    """The chat that a header names. Raises `RequestValidationError` for one that cannot name a chat."""
+    return valid(ChatId, named, "header", "chat_id")
+
+
+def valid(kind: Any, value: str, *place: str) -> str:
+    """This value, checked as the same one is elsewhere. Raises `RequestValidationError`."""
     try:
-        return TypeAdapter(ChatId).validate_python(named)
-    except ValidationError:
-        told = (
-            "The header that names the chat must hold 1 to 128 of A-Z a-z 0-9 . _ - and begin with a "
-            "letter or a digit."
-        )
-        raise Unsupported(told, code="invalid") from None
+        return str(TypeAdapter(kind).validate_python(value))
+    except ValidationError as error:
+        raise malformed(error.errors()[0]["msg"], *place) from None
+
+
+def malformed(told: str, *place: str) -> RequestValidationError:
+    """What a request is told that is malformed here."""
+    return RequestValidationError([{"loc": place, "msg": told, "type": "value_error"}])
 
 
 def words(content: str | list[Part] | None) -> str:
@@ -92,14 +99,17 @@ def system_of(messages: Iterable[tuple[str, str]]) -> str:
 
 
 def given(messages: Iterable[Message]) -> tuple[tuple[Message, ...], Message]:
-    """The turns before the question, and the question: empty where the conversation ends with a reply."""
+    """The turns before the question, and the question: empty where the conversation ends with a reply.
+
+    Raises `RequestValidationError` where nobody says anything.
+    """
     turns = [
         replace(one, role=ASSISTANT if one.role == ASSISTANT else USER)
         for one in messages
         if one.role not in ("system", "developer") and one.content.strip()
     ]
     if not turns:
-        raise Unsupported("There is nothing to answer: send a message of the user.", param="messages")
+        raise malformed("There is nothing to answer: send a message of the user", "body", "messages")
     asked = turns.pop() if turns[-1].role == USER else Message(USER, "")
     return tuple(turns), asked
 

@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from ag_ui.core import ResumeEntry, RunAgentInput
-from fastapi.exceptions import RequestValidationError
 
 from app.agents.calls import MOST_CALLS
 from app.api.agui_frames import AgUi
+from app.api.doors import malformed
 from app.api.sse import RunStream
 from app.backend import Backend
 from app.errors import NotFound
@@ -18,6 +18,7 @@ from app.events import Event, Start, Tool
 from app.store.approvals import Lasting
 from app.store.keys import Chat
 
+_PAYLOAD = ("body", "resume", "payload")
 _GONE = "The events of that run are no longer kept."
 
 
@@ -28,7 +29,7 @@ async def resumed(here: Backend, chat: Chat, ask: RunAgentInput, *, leaving_ends
     """
     said = [_read_answer(entry) for entry in ask.resume or ()]
     if len(said) > MOST_CALLS:
-        raise _wrong(f"at most {MOST_CALLS} at once")
+        raise malformed(f"at most {MOST_CALLS} at once", *_PAYLOAD)
     await here.approving.check(chat, [used for used, *_ in said])
     calls = [await _answer(here, chat, *one) for one in said]
     run_id = calls[-1][0]
@@ -54,7 +55,7 @@ def _read_answer(entry: ResumeEntry) -> tuple[str, bool, Lasting]:
     told = told if entry.status == "resolved" else {"approved": False}
     approve, lasts = told.get("approved"), told.get("for", "once")
     if not isinstance(approve, bool) or lasts not in ("once", "chat"):
-        raise _wrong('must be {"approved": true or false}')
+        raise malformed('must be {"approved": true or false}', *_PAYLOAD)
     return entry.interrupt_id, approve, lasts
 
 
@@ -62,12 +63,6 @@ async def _answer(here: Backend, chat: Chat, used: str, approve: bool, lasts: La
     """The run that asked, and its call."""
     call = await here.approving.decide(chat, used, approve=approve, lasting=lasts)
     return call.run_id, call.tool_use_id
-
-
-def _wrong(told: str) -> RequestValidationError:
-    return RequestValidationError(
-        [{"loc": ("body", "resume", "payload"), "type": "value_error", "msg": told}]
-    )
 
 
 def _asks(event: Event, calls: set[str]) -> bool:
