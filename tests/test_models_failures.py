@@ -43,6 +43,7 @@ OLLAMA = [
         "memory",
     ),
     Told(500, "CUDA error: out of memory", "model_refused", False, "memory"),
+    Told(500, "model requires more GPU memory than is available", "model_refused", False, "memory"),
     Told(500, "llama runner process has terminated: signal: killed", "model_error", True, "process"),
     Told(
         500,
@@ -197,15 +198,26 @@ async def test_a_failure_says_what_it_is(
     assert "\n2026-01-01 WARNING forged" not in log
 
 
+@pytest.mark.parametrize(
+    ("told", "after"),
+    [
+        ("17", 17),
+        ("0", 1),
+        ("1.5", 2),
+        ("999999", 3600),
+        ("Sat, 28 Nov 2099 17:00:00 GMT", 3600),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 1),
+    ],
+)
 async def test_a_busy_provider_says_when_to_come_back(
-    mixed: Cluster, chat_id: str, ollama: FakeOllama
+    mixed: Cluster, chat_id: str, ollama: FakeOllama, told: str, after: int
 ) -> None:
-    ollama.default = Reply(refuse=True, failure=Failure(503, message="no slot", retry_after="17"))
+    ollama.default = Reply(refuse=True, failure=Failure(503, message="no slot", retry_after=told))
     async with mixed.client(1) as client:
         error = (await client.ask(chat_id, "hello")).end["error"]
-        assert (error["code"], error["retry"], error["retry_after"]) == ("model_overloaded", True, 17)
+        assert (error["code"], error["retry"], error["retry_after"]) == ("model_overloaded", True, after)
         older = await client.http.post("/chat", json={"message": "hello"})
-    assert (older.status_code, older.headers["Retry-After"]) == (503, "17")
+    assert (older.status_code, older.headers["Retry-After"]) == (503, str(after))
     assert (older.json()["code"], older.json()["retry"]) == ("model_overloaded", True)
 
 

@@ -100,6 +100,8 @@ OLLAMA = {
     "empty pieces": Odd([says(""), line({"content": None}), line(None), says(WHOLE), line(None, **DONE)]),
     "an end without a line feed": Odd([says(WHOLE), line({}, **DONE).rstrip()]),
     "broken off behind its end": Odd([says(WHOLE), line({}, **DONE)], fault="drop"),
+    "more behind its end": Odd([says(WHOLE), line({}, **DONE) + says("more") + b'{"error": "late"}\n']),
+    "an error that is none": Odd([line({"content": WHOLE}, error=None), line({}, **DONE, error="")]),
     "only thinking": empty([line({"thinking": "hm"}), line({}, **DONE)], why="thought"),
     "thinking to the last token": empty(
         [line({"thinking": "hm"}), line({}, **DONE | {"done_reason": "length"})], why="MAX_TOKENS"
@@ -112,6 +114,12 @@ OLLAMA = {
             b'{"error": "an error was encountered while running the model: error: request (9921 tokens) '
             b'exceeds the available context size (2048 tokens)"}\n',
         ]
+    ),
+    "no such model, told in the stream": Odd(
+        [b'{"error": "model \'x\' not found, try pulling it first"}\n'],
+        text="",
+        outcome="failed",
+        reason="model_not_found",
     ),
     "an answer of HTML": Odd(
         [b"<html><body>Welcome to nginx!</body></html>"], text="", outcome="failed", reason="model_setup"

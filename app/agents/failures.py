@@ -7,8 +7,11 @@ The provider's own words decide where they are known, and never reach a client (
 
 import asyncio
 import json
+import math
 import re
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 from botocore import exceptions as aws
@@ -22,6 +25,8 @@ from app.agents.kinds import AWS_CODES, KINDS, NO_MODEL, STATUSES, TEXTS
 from app.agents.message import ModelMessage
 from app.agents.models.eventstream import BadFrame
 from app.errors import ModelFailure
+
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
 
 class TruncatedStream(Exception):
@@ -59,7 +64,7 @@ class Trouble:
         if self.status == 503 and self.retry_after:
             return "busy"
         kind = AWS_CODES.get(self.name.lower()) or STATUSES.get(self.status) or self._by_hundred
-        return "not_found" if kind == "refused" and NO_MODEL.search(self.words) else kind
+        return "not_found" if kind in ("refused", "broke") and NO_MODEL.search(self.words) else kind
 
     @property
     def _by_hundred(self) -> str:
@@ -133,8 +138,15 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def seconds(header: str | None) -> int | None:
-    """A `Retry-After` in seconds, at most an hour; dates are left alone."""
-    return min(int(header), 3600) if header and re.fullmatch(r"\d{1,9}", header.strip()) else None
+    """A `Retry-After`, a number or a date, in seconds: at least one, at most an hour."""
+    told = (header or "").strip()
+    try:
+        left = (
+            float(told) if _NUMBER.fullmatch(told) else parsedate_to_datetime(told).timestamp() - time.time()
+        )
+    except (ValueError, OverflowError):
+        return None
+    return max(1, math.ceil(min(left, 3600)))
 
 
 def _kind(error: BaseException) -> str:

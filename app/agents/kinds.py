@@ -144,7 +144,7 @@ TEXTS = [
         ("overflow", r"exceeds? (the )?(available )?context|maximum context length|context.length.exceeded"),
         ("overflow", r"exceed_context_size|longer than the context|exceeds the context|exceeded max context"),
         ("overflow", r"(input|prompt) is too long|too many total text bytes|exceed context limit"),
-        ("memory", r"more system memory|out of memory|insufficient memory|unable to allocate|malloc failed"),
+        ("memory", r"more (\w+ )?memory|out of memory|insufficient memory|unable to allocate|malloc failed"),
         ("profile_wanted", r"on-demand throughput"),
         ("max_tokens", r"max(imum|_|_new_|_completion_)? ?tokens.{0,80}(exceeds|too (large|many)|limit of)"),
         ("form", r"use case (details|form)|use-case"),

@@ -166,13 +166,15 @@ class _Piece:
         try:
             for line in loaded(lines):
                 self._take(line)
+                if self.last:  # what stands behind it is none of the answer's
+                    return
         except ProviderError as error:
             self.error = error
         except (ValueError, AttributeError, TypeError, RecursionError):
             self.error = failure("address" if lines[0].lstrip().startswith(b"<") else "no_answer")
 
     def _take(self, line: dict[str, Any]) -> None:
-        if "error" in line:
+        if line.get("error"):
             raise _refused(200, str(line["error"]).encode())
         message = line.get("message") or {}
         self.text += message.get("content") or ""
