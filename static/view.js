@@ -11,6 +11,7 @@ import { Agents } from "./view/agents.js";
 import { Composer } from "./view/composer.js";
 import { askForKey, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
 import { $, save } from "./view/dom.js";
+import { Focus } from "./view/focus.js";
 import { Header } from "./view/header.js";
 import { ChatList } from "./view/list.js";
 import { Side } from "./view/side.js";
@@ -26,6 +27,7 @@ export class View {
   save = save;
   toast = toast;
   #chat = null;
+  #focus = new Focus();
   #wasLive = false;
   #about = null;
   #settings = null;
@@ -81,6 +83,7 @@ export class View {
     $("told-words").textContent = t(isTold ? "With instructions of its own" : "Give instructions");
     this.header.show(chat);
     this.agents.show(chat.agent, chat.state !== "idle");
+    this.#focus.keep();
   }
 
   showState(chat) {
@@ -92,6 +95,7 @@ export class View {
     if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
     if (this.#wasLive && state === "idle") this.header.ring("✓");
     this.#wasLive = state !== "idle";
+    this.#focus.keep();
   }
 
   showAgents(agents) {

@@ -1,10 +1,13 @@
 /**
  * Makes shown nodes like fresh ones by touching only what differs, so that a selection, a focused link or a pressed
- * button in text that still grows stays alive. Part of the view.
+ * button in what still changes stays alive. Part of the view.
+ *
+ * Elements with a `data-key` are the same where that is the same: none becomes another under somebody's finger.
  */
 
 /** Brings the children of `shown` in step with those of `fresh`, which is used up. */
 export function become(shown, fresh) {
+  if (keyOf(shown.firstChild)) dropOthers(shown, fresh);
   let node = shown.firstChild;
   for (const wanted of [...fresh.childNodes]) {
     if (node && isAlike(node, wanted)) {
@@ -22,7 +25,16 @@ export function become(shown, fresh) {
 }
 
 /** The same kind of node at the same place: it may become the other. */
-const isAlike = (node, wanted) => node.nodeName === wanted.nodeName && node.nodeType === wanted.nodeType;
+const isAlike = (node, wanted) =>
+  node.nodeName === wanted.nodeName && node.nodeType === wanted.nodeType && keyOf(node) === keyOf(wanted);
+
+const keyOf = (node) => node?.dataset?.key;
+
+/** Those that are not wanted any more go first, so that the others stay as they are. */
+function dropOthers(shown, fresh) {
+  const wanted = new Set([...fresh.childNodes].map(keyOf));
+  for (const node of [...shown.childNodes]) if (!wanted.has(keyOf(node))) node.remove();
+}
 
 function refresh(node, wanted) {
   if (node.nodeType === Node.TEXT_NODE) return retext(node, wanted.data);

@@ -9,22 +9,28 @@ import { ago, bytes, duration } from "../words.js";
 import { $, button, h } from "./dom.js";
 import { chart } from "./chart.js";
 import { badge } from "./facts.js";
+import { become } from "./grow.js";
 import { trouble } from "./notice.js";
 
 export class StatusView {
   #painted = "";
+  #live = []; // the runs that are shown
 
   /** `actions`: stopRun(run), refreshStatus(), titleOf(id). */
   constructor(actions) {
     this.actions = actions;
+    $("status-body").addEventListener("click", ({ target }) => this.#press(target.closest("[data-run]")));
   }
 
   show(status) {
     const painted = JSON.stringify(status);
     if (painted === this.#painted) return;
     this.#painted = painted;
-    const focused = document.activeElement?.dataset?.run;
-    $("status-body").replaceChildren(
+    this.#live = status.runs;
+    const hadFocus = $("status-body").contains(document.activeElement);
+    const fresh = h(
+      "div",
+      {},
       section(
         t("{n} backend|{n} backends", { n: status.backends.length }),
         h("div", { class: "cards" }, ...status.backends.map((backend) => backendCard(backend, status.runs))),
@@ -37,7 +43,13 @@ export class StatusView {
       ),
       section("Redis", redis(status.redis)),
     );
-    if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+    become($("status-body"), fresh);
+    if (hadFocus && !$("status-body").contains(document.activeElement)) $("status-title").focus({ preventScroll: true });
+  }
+
+  #press(button) {
+    const run = this.#live.find(({ run_id: id }) => id === button?.dataset.run);
+    if (run) this.actions.stopRun(run);
   }
 
   showProblem(problem) {
@@ -59,6 +71,7 @@ export class StatusView {
       "runs",
       [t("Chat"), t("Agent"), t("Backend"), t("For"), ""],
       runs.map((run) => [
+        run.run_id,
         this.#link(run.chat_id),
         run.agent,
         badge(run.backend),
@@ -70,7 +83,6 @@ export class StatusView {
             class: "plain",
             "data-run": run.run_id,
             "aria-label": t("Stop the run of {id}", { id: run.chat_id }),
-            onclick: () => this.actions.stopRun(run),
           },
           t("Stop"),
         ),
@@ -123,6 +135,7 @@ function stops(list, link) {
       list
         .slice(0, 20)
         .map((stop) => [
+          `${stop.at} ${stop.chat_id}`,
           new Date(stop.at).toLocaleTimeString(language()),
           link(stop.chat_id),
           stop.backend ? badge(stop.backend) : "",
@@ -138,6 +151,7 @@ function redis({ status, version, latency_ms: latency, used_memory_bytes: used, 
   return h("p", {}, t("{status} · version {version} · answers in {latency} · {used} used · {policy}", values));
 }
 
+/** `rows`: of each a key that no other has, then its cells. */
 const table = (name, heads, rows) =>
   h(
     "div",
@@ -146,6 +160,6 @@ const table = (name, heads, rows) =>
       "table",
       {},
       h("thead", {}, h("tr", {}, ...heads.map((head) => h(head ? "th" : "td", head ? { scope: "col" } : {}, head)))),
-      h("tbody", {}, ...rows.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, cell))))),
+      h("tbody", {}, ...rows.map(([key, ...cells]) => h("tr", { "data-key": key }, ...cells.map((cell) => h("td", {}, cell))))),
     ),
   );

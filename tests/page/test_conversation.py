@@ -27,6 +27,11 @@ async def test_messages_typed_while_a_reply_runs_are_answered_in_their_order(
     await eventually(lambda: _queued(client, chat_id, ["second", "third", "fourth"]))
     await person.page.reload()  # they wait at the service, not in the page
     await expect(person.page.locator(WAITING)).to_have_text(["second", "third", "fourth"])
+    await person.page.click("#new-chat")  # nor does it matter who looks
+    await expect(person.page.locator(WAITING)).to_have_count(0)
+    await person.page.go_back()
+    await expect(person.page.locator(WAITING)).to_have_text(["second", "third", "fourth"])
+    assert await _queued(client, chat_id, ["second", "third", "fourth"])
     await person.page.locator(".unsent").nth(1).get_by_role("button", name="Take back").click()
     await expect(person.box).to_have_value("third")
     await expect(person.page.locator(WAITING)).to_have_text(["second", "fourth"])

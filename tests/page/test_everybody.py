@@ -119,6 +119,59 @@ async def status(person: Person, ollama: FakeOllama, client: Client) -> None:
     await expect(person.page.get_by_role("button", name="Stop the run of axe-status")).to_be_visible()
 
 
+async def drawer(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await client.ask("axe-drawer", "hello")
+    await person.page.set_viewport_size({"width": 390, "height": 780})
+    await person.open("axe-drawer")
+    await expect(person.last).to_be_visible()
+    await person.page.click("#menu")
+    await expect(person.page.locator("#side")).to_be_in_viewport(ratio=1)
+
+
+async def reconnecting(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await person.page.route("**/api/v1/chat/*?format=json", lambda route: route.abort())
+    await person.open("axe-reconnecting")
+    await person.ask("hello")
+    await expect(person.bar).to_be_visible()
+
+
+async def refused(person: Person, ollama: FakeOllama, client: Client) -> None:
+    problem = '{"code": "overloaded", "detail": "Too much at once."}'
+    await person.page.route(
+        "**/api/v1/chat/*?format=json", lambda route: route.fulfill(status=429, body=problem)
+    )
+    await person.open("axe-refused")
+    await person.ask("hello")
+    await expect(person.alert).to_be_visible()
+
+
+async def gone(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await client.ask("axe-gone", "hello")
+    await person.open("axe-gone")
+    await expect(person.last).to_be_visible()
+    await client.http.delete("/api/v1/chat/axe-gone")
+    await person.value("new BroadcastChannel('chat').postMessage('changed')")
+    await expect(person.page.locator("#gone")).to_be_visible()
+
+
+async def a_part_is_missing(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.value("pageMissing()")
+    await expect(person.page.get_by_role("button", name="Try now")).to_be_visible()
+
+
+async def not_read(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await person.page.route("**/api/v1/chat/*", lambda route: route.abort())
+    await person.open("axe-not-read")
+    await expect(person.page.locator("#load-trouble")).to_be_visible()
+
+
+async def too_long(person: Person, ollama: FakeOllama, client: Client) -> None:
+    await empty(person, ollama, client)
+    await person.box.fill("x" * 1_000_000)
+    await expect(person.page.locator("#count.over")).to_be_visible()
+
+
 async def ask_for_key(person: Person, ollama: FakeOllama, client: Client) -> None:
     await empty(person, ollama, client)
     await person.value("document.getElementById('ask-key').showModal()")
@@ -140,6 +193,13 @@ SCENES: list[Scene] = [
     search,
     versions,
     status,
+    drawer,
+    reconnecting,
+    refused,
+    gone,
+    a_part_is_missing,
+    not_read,
+    too_long,
 ]
 
 

@@ -96,6 +96,7 @@ async def test_following_starts_again_only_at_the_very_end(
     await person.ask("hello")
     await person.sees("line 30")
     await person.value("document.getElementById('scroller').scrollTop -= 200")
+    await expect(person.page.locator("#latest")).to_be_visible()
     await person.value("document.getElementById('scroller').scrollTop += 100")  # nearer, and not there
     await _stays_away(person)
     await person.page.mouse.move(700, 400)

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.page.person import Person, people
+from tests.page.person import Person, another_tab, people
 from tests.world.client import Client
 from tests.world.cluster import Cluster
 from tests.world.fakes.ollama import FakeOllama
@@ -14,16 +14,16 @@ from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 pytestmark = pytest.mark.every_browser
 
 TABLET = {"viewport": {"width": 1024, "height": 768}, "has_touch": True, "is_mobile": True}
-# the second click comes by the page's own clock, so that a busy machine cannot make it late
-STOP_TWICE = """
-(ms) => new Promise((resolve) => {
+# the click comes by the page's own clock, so that a busy machine cannot make it late
+TAP_WHEN_OVER = """
+([ms, isStopped]) => new Promise((resolve) => {
   const button = document.getElementById("send");
   new MutationObserver((_, watcher) => {
     if (button.className === "stop") return;
     watcher.disconnect();
     setTimeout(() => { button.click(); resolve(); }, ms);
   }).observe(button, { attributes: true });
-  button.click();
+  if (isStopped) button.click();
 })
 """
 
@@ -37,12 +37,27 @@ async def test_a_second_tap_on_stop_never_sends(
     await person.ask("first")
     await person.sees("word5")
     await person.box.fill("a draft")
-    await person.page.evaluate(STOP_TWICE, ms)
+    await person.page.evaluate(TAP_WHEN_OVER, [ms, True])
     await person.state("idle")
     await expect(person.box).to_have_value("a draft")
     await expect(person.questions).to_have_count(1)
     await person.button.click()  # and when the pause is over it sends again
     await expect(person.questions).to_have_count(2)
+
+
+async def test_a_tap_on_stop_that_comes_just_after_the_end_never_sends(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.default = Reply(tokens=150, pace=0.02)
+    await person.open(chat_id)
+    await person.ask("first")
+    await person.sees("word5")
+    await person.box.fill("a draft")
+    await person.page.evaluate(TAP_WHEN_OVER, [60, False])
+    await person.state("idle")
+    await person.sees("word149")
+    await expect(person.box).to_have_value("a draft")
+    await expect(person.questions).to_have_count(1)
 
 
 async def test_a_double_click_on_send_does_not_stop(person: Person, chat_id: str, ollama: FakeOllama) -> None:
@@ -165,6 +180,10 @@ async def test_the_draft_of_a_new_chat_is_kept_and_leaves_no_trace(person: Perso
     await person.page.click("#new-chat")
     await expect(person.box).to_have_value("not yet sent")
     await expect(person.page).to_have_url(re.compile("#/$"))
+    tab = await another_tab(person.page.context, int(person.origin.rsplit(":", 1)[1]))
+    await tab.page.goto(f"{person.origin}/")
+    await expect(tab.box).to_have_value("not yet sent")
+    await tab.page.close()
     await person.page.reload()
     await person.box.press("Enter")
     await expect(person.page).to_have_url(re.compile("#/chat/[a-z0-9]{10}$"))

@@ -134,6 +134,9 @@ async def test_every_line_finds_its_own_direction(person: Person, chat_id: str, 
     assert await quote.evaluate("it => parseFloat(getComputedStyle(it).borderRightWidth)") > 0
     for place in ("#box", "#rename", "#chats .title"):
         await expect(person.page.locator(place).first).to_have_attribute("dir", "auto")
+    await person.questions.hover()
+    await person.page.get_by_role("button", name="Edit and send again").click()
+    await expect(person.page.get_by_label("Edit your question")).to_have_attribute("dir", "auto")
 
 
 SEEDS = (

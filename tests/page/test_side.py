@@ -116,7 +116,9 @@ async def test_on_a_lying_phone_there_is_room_to_read(
 ) -> None:
     for size, least in (({"width": 844, "height": 390}, 170), ({"width": 320, "height": 200}, 60)):
         async with people(browser, cluster.port, viewport=size) as person:
-            await person.open(chat_id)
+            await person.open()
+            await expect(person.page.locator("#hello")).to_be_in_viewport()  # from its beginning
+            assert await person.value("document.getElementById('chat-page').scrollTop") == 0
             await person.ask("hello")
             await person.state("idle")
             await expect(person.page.locator("#side")).not_to_be_in_viewport()
