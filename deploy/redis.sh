@@ -103,6 +103,8 @@ mkdir -p "$data"
 check_aof=$(checker aof) check_rdb=$(checker rdb)
 [ ! -d "$files" ] || find_the_list
 [ ! -d "$files" ] || repair
+# what Redis was writing anew when it was killed, as large as all it holds; it removes only that of its own life
+rm -f "$data"/temp-*.aof "$data"/temp-*.rdb
 only_the_newest
 
 quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"; }

