@@ -97,7 +97,10 @@ def test_a_restart_fails_no_request(checkout: Checkout) -> None:
     assert after["redis"] == before["redis"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("PROVIDER", "nonsense"), ("AGENTS_DIR", "/there/is/none")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PROVIDER", "nonsense"), ("AGENTS_DIR", "/there/is/none"), ("REDIS_PASSWORD", "another")],
+)
 def test_a_wrong_setting_is_one_line_and_stops_nothing(checkout: Checkout, name: str, value: str) -> None:
     before = checkout.pids()
     wrong = checkout.run("restart", **{name: value})

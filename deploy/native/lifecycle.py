@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from urllib.parse import urlsplit
 
 from app import envfile
 from app.settings import Settings, load
@@ -140,8 +141,11 @@ def restart() -> None:
 
 
 def can_start(stack: Stack, settings: Settings) -> None:
-    """Ends the command when a backend could not be made of these settings and files."""
+    """Ends the command when a backend could not be made of these settings and files, or not reach Redis."""
     environment = parts.make(stack, settings)["backend-1"]["environment"]
+    urls = parts.environment_of("backend-1").get("REDIS_URL", ""), environment.get("REDIS_URL", "")
+    if stack.redis and len({urlsplit(url).password for url in urls}) > 1:
+        fail("REDIS_PASSWORD is the one of Redis too, which a restart leaves running: make stop start", 2)
     command = [str(PYTHON), "-m", "app", "check"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
