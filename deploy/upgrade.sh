@@ -11,7 +11,9 @@ upgrade() {
     echo "Fetching"
     git fetch -q --tags || die "git fetch failed: is this machine online?"
     wanted=${1:-@{upstream\}}
-    new=$(git rev-parse -q --verify "$wanted^{commit}") || die "There is no $wanted to go to (git branch --set-upstream-to=origin/main)"
+    # what has been fetched: a branch of this name here is where we are
+    new=$(found "refs/tags/$wanted") || new=$(found "refs/remotes/origin/$wanted") || new=$(found "$wanted") ||
+        die "There is no ${1:-branch to follow (git branch --set-upstream-to=origin/main)}"
     if [ "$new" = "$old" ]; then
         echo "Nothing new"
         return
@@ -30,6 +32,7 @@ upgrade() {
     die "Still on $(git describe --always --tags "$old")"
 }
 
+found() { git rev-parse -q --verify "$1^{commit}" 2>/dev/null; }
 die() { echo "$*" >&2; exit 1; }
 
 upgrade "$@"

@@ -149,7 +149,7 @@ def test_an_upgrade_that_does_not_become_healthy_goes_back_without_a_failed_requ
     (upstream / "app" / "__init__.py").write_text('"""The app."""\n\n__version__ = "9.9.9"\n')
     commit(upstream, "Starts")
     with talking(old) as statuses:
-        upgraded = old.make("upgrade")
+        upgraded = old.make("upgrade", "TO=main")
     assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
     assert set(statuses) == {""}
     answer = old.answer()
