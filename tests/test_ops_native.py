@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -201,5 +202,22 @@ def test_stop_finds_what_a_dead_supervisor_has_left(checkout: Checkout) -> None:
     assert checkout.run("start").returncode == 0
     pids = list(checkout.pids().values())
     os.kill(int((checkout.folder / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+    assert "Its supervisor has died" in checkout.run("status").stderr
     assert checkout.run("stop").returncode == 0
     assert [pid for pid in pids if alive(pid)] == []
+    assert "Nothing runs" in checkout.run("status").stderr
+
+
+def test_what_ends_with_another_does_not_disturb_a_stop(checkout: Checkout) -> None:
+    lines = [
+        "import subprocess",
+        "from deploy.native import supervisor",
+        "gone = subprocess.Popen(['true'])",
+        "gone.wait()",
+        "supervisor.ours = lambda: [gone.pid]",
+        "supervisor._wait_for_the_end = lambda seconds: None",
+        "supervisor.shut_down(1)",
+    ]
+    command = [str(checkout.folder / ".venv/bin/python"), "-c", "\n".join(lines)]
+    done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

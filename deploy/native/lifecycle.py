@@ -87,6 +87,8 @@ def log_size() -> int:
 def read_stack() -> Stack:
     """What `start` has chosen."""
     if not (ROOT / STACK).exists() or not supervisor.running():
+        if supervisor.ours():
+            fail("Its supervisor has died, and what is left of it runs on alone: make start, or make stop")
         fail("Nothing runs: make start")
     values = json.loads((ROOT / STACK).read_text())
     values["redis"] = RedisServer(**values["redis"]) if values["redis"] else None

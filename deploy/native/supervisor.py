@@ -124,7 +124,8 @@ def shut_down(seconds: float) -> None:
         _wait_for_the_end(seconds)
     for signal in (SIGTERM, SIGKILL):
         for pid in ours():
-            os.kill(pid, signal)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended with another
+                os.kill(pid, signal)
         _wait_for_the_end(5)
     for path in (socket_path(), ROOT / PID):
         path.unlink(missing_ok=True)
