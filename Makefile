@@ -139,5 +139,5 @@ audit: ## Known holes in the locked packages, and a list of what is in the produ
 image-multiarch: ## Build the image for amd64 and arm64 (IMAGE=name:tag, PUSH=1 to push it)
 	@sh deploy/docker/multiarch.sh
 
-clean: ## Stop, and remove what was made here: containers, chats, environments
+clean: ## Stop, and remove what was made here: containers, chats, environments (asks a person first)
 	$(STACK) clean

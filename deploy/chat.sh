@@ -45,6 +45,11 @@ if [ "$1" = mode ]; then
     echo "$mode${reason:+: $reason}"
     exit
 fi
+if [ "$1" = clean ] && [ -t 0 ]; then # a person, not a script
+    printf 'This deletes every chat here (make backup first?). Type yes to go on: '
+    read -r answer || answer=
+    [ "$answer" = yes ] || { echo "Nothing is removed"; exit 1; }
+fi
 case $mode in
 docker) exec sh deploy/docker/run.sh "$@" ;;
 native) WHY=$reason exec sh deploy/native/run.sh "$@" ;;

@@ -1,6 +1,7 @@
 """`make start` takes Docker where it works and says why where it does not."""
 
 import os
+import pty
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,3 +86,20 @@ def test_what_runs_without_docker_is_operated_without_docker(tmp_path: Path) -> 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "supervisord.pid").write_text(str(os.getpid()))
     assert mode(tmp_path, WORKS) == "native: it is running"
+
+
+@pytest.mark.parametrize(("answer", "is_kept"), [("no", True), ("", True), ("yes", False)])
+def test_clean_asks_a_person_before_it_deletes_chats(tmp_path: Path, answer: str, *, is_kept: bool) -> None:
+    (tmp_path / "deploy" / "native").mkdir(parents=True)
+    shutil.copy(SCRIPT, tmp_path / "deploy")
+    (tmp_path / "deploy" / "native" / "run.sh").write_text("rm -r data\n")  # in place of what removes all
+    (tmp_path / "data").mkdir()
+    person, terminal = pty.openpty()
+    os.write(person, f"{answer}\n".encode())
+    command = ["sh", str(tmp_path / "deploy" / "chat.sh"), "clean"]
+    environment = {**os.environ, "MODE": "native"}
+    done = subprocess.run(command, stdin=terminal, env=environment, capture_output=True, check=False)
+    os.close(person)
+    os.close(terminal)
+    assert (tmp_path / "data").exists() == is_kept
+    assert (done.returncode == 0) != is_kept
