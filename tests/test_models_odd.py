@@ -1,6 +1,7 @@
 """What real models send that no specification has: the bytes that were reported, and their right value."""
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.bedrock import OVERFLOW, FakeBedrock, event
 from tests.world.fakes.model import FakeModel
 from tests.world.fakes.ollama import FakeOllama
+from tests.world.fakes.openai import FakeOpenAI
 from tests.world.fakes.raw import (
     CALL,
     COUNTS,
@@ -184,12 +186,46 @@ BEDROCK = {
     "a prompt too long, told in the stream": Odd([], text="", outcome="failed", reason="context_overflow"),
 }
 
-CASES = [("ollama", name) for name in OLLAMA] + [("bedrock", name) for name in BEDROCK]
+
+def chunk(content: Any, finish: Any = None, **more: Any) -> bytes:
+    """A chunk of an OpenAI-compatible server."""
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": finish}
+    return f"data: {json.dumps({'choices': [choice], **more})}\n\n".encode()
+
+
+FINISH = chunk(None, "stop", usage={"prompt_tokens": 11, "completion_tokens": 3})
+OPENAI = {
+    "pieces instead of a text": Odd(
+        [
+            chunk([{"type": "thinking", "thinking": []}, {"type": "text", "text": WHOLE[:4]}]),
+            chunk(WHOLE[4:]),
+            FINISH,
+        ]
+    ),
+    "a number instead of a text": cut([chunk("half"), chunk(5) + FINISH]),
+    "an object instead of a text": cut([chunk("half") + chunk({"text": "x"}), FINISH]),
+    "pieces that are none": cut([chunk("half") + chunk(["x"]), FINISH]),
+    "a finish that is no word": Odd([chunk(WHOLE), chunk(None, {"reason": "stop"})], exact=False),
+    "a mark of the byte order": Odd([BOM_UTF8 + chunk(WHOLE), FINISH]),
+    "counts that cannot be": Odd(
+        [chunk(WHOLE), chunk(None, "stop", usage={"prompt_tokens": 10**30, "completion_tokens": 10**30})],
+        exact=False,
+    ),
+    "too many, told in words in the stream": Odd(
+        [b'data: {"error": {"code": "429", "message": "slow down"}}\n\n'],
+        text="",
+        outcome="failed",
+        reason="model_throttled",
+    ),
+}
+
+SIDES = {"ollama": OLLAMA, "bedrock": BEDROCK, "openai": OPENAI}
+CASES = [(side, name) for side, cases in SIDES.items() for name in cases]
 
 
 @pytest.fixture
-def fakes(ollama: FakeOllama, bedrock: FakeBedrock) -> dict[str, FakeModel]:
-    return {"ollama": ollama, "bedrock": bedrock}
+def fakes(ollama: FakeOllama, bedrock: FakeBedrock, openai: FakeOpenAI) -> dict[str, FakeModel]:
+    return {"ollama": ollama, "bedrock": bedrock, "openai": openai}
 
 
 @pytest.mark.parametrize(("side", "name"), CASES)
@@ -197,7 +233,7 @@ async def test_an_odd_answer_has_its_right_value(
     mixed: Cluster, chat_id: str, fakes: dict[str, FakeModel], side: str, name: str
 ) -> None:
     fake = fakes[side]
-    odd = {"ollama": OLLAMA, "bedrock": BEDROCK}[side][name]
+    odd = SIDES[side][name]
     raw = odd.raw or [fake.failed(OVERFLOW)]
     fake.script.append(Reply(raw=raw, fault=odd.fault))
     fake.default = AFTER

@@ -14,6 +14,8 @@ from app.events import encodable
 
 Chunk = dict[str, Any]
 
+MOST_TOKENS = 10**9  # of one answer
+
 
 @dataclass(slots=True)
 class _Thought:
@@ -176,8 +178,9 @@ def _part(chunk: Any, name: str) -> Chunk:
 
 
 def _count(value: Any) -> int | None:
-    """A count of tokens, however it is written."""
+    """A count of tokens, however it is written; one that cannot be is none."""
     try:
-        return max(0, int(float(value))) if value is not None and not isinstance(value, bool) else None
+        count = int(float(value)) if value is not None and not isinstance(value, bool) else MOST_TOKENS
     except (TypeError, ValueError, OverflowError):
         return None
+    return max(0, count) if count < MOST_TOKENS else None

@@ -5,8 +5,10 @@ with what llama.cpp, vLLM, SGLang, LM Studio and LiteLLM do differently.
 """
 
 import json
+import re
 import uuid
 from base64 import b64encode
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,7 +155,7 @@ class Answer:
 
     def _payloads(self, lines: list[bytes]) -> Iterator[bytes]:
         """The JSON of lines as server-sent events have them; comments and other fields left out."""
-        for line in lines:
+        for line in (one.removeprefix(BOM_UTF8) for one in lines):
             if line.startswith(b"data:"):
                 data = line[5:].strip()
                 if data == b"[DONE]":
@@ -174,7 +176,7 @@ class Answer:
             said.append(("progress", (progress.get("processed"), progress.get("total"))))
         for choice in (chunk.get("choices") or ())[:1]:
             delta = choice.get("delta") or choice.get("message") or {}
-            finish, text, calls = choice.get("finish_reason"), delta.get("content"), delta.get("tool_calls")
+            finish, text, calls = choice.get("finish_reason"), _text(delta), delta.get("tool_calls")
             thought = self._reasoning(delta)
             if thought:
                 said.append(("reasoning", thought))
@@ -182,7 +184,7 @@ class Answer:
                 said += self._think.part(text)
             for call in calls or ():
                 self._take_piece(call)
-            self.finish = finish or self.finish
+            self.finish = str(finish) if finish else self.finish
             if finish == "error":
                 raise ProviderError(200, "the server ended its answer with an error")
             if text and not (thought or calls or finish or usage or progress):
@@ -212,6 +214,14 @@ class Answer:
             call["arguments"].append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
 
+def _text(delta: dict[str, Any]) -> str:
+    """What is said; of pieces, as requests have them, those that are text."""
+    content = delta.get("content") or ""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content + ""  # what is no text cannot be read
+
+
 def _joined(said: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Neighbours of one kind as one; of the progress only the last."""
     joined: list[tuple[str, Any]] = []
@@ -228,9 +238,9 @@ def told(status: int, body: Any, after: int | None = None) -> ProviderError:
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
         return ProviderError(status, str(error), after)
-    code = error.get("code", error.get("status"))
-    if status == 200 and isinstance(code, int) and 400 <= code < 600:
-        status = code
+    code = str(error.get("code", error.get("status")))
+    if status == 200 and re.fullmatch("[45][0-9][0-9]", code):
+        status = int(code)
     if "model_not_found" in (code, error.get("type")):
         status = 404
     words = (str(error[name]) for name in ("type", "code", "message") if error.get(name) is not None)
