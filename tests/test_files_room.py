@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,3 +349,15 @@ async def test_files_that_follow_their_chat_find_it_under_its_new_id(keyed: Clus
             assert (await got(hal, chat_id, ids[n])).status_code == 404
         for one in (chat_id, f"{chat_id}-2"):
             await hal.http.delete(f"/api/v1/chat/{one}")
+
+
+async def test_pictures_may_be_held_smaller_than_texts(
+    tmp_path: Path, redis_url: str, the_ollama: FakeOllama, chat_id: str
+) -> None:
+    env = {**ollama_env(the_ollama), "FILE_MAX_KB": "1", "REDIS_PREFIX": "small:"}
+    picture = png(1, 1)
+    async with Cluster(tmp_path, redis_url, env=env, backends=1) as cluster, cluster.client() as client:
+        assert (await put(client, chat_id, picture + bytes(1024 - len(picture)))).status_code == 201
+        assert (await put(client, chat_id, picture + bytes(1025 - len(picture)))).status_code == 413
+        assert (await put(client, chat_id, b"x" * 100 * 1024, "text/plain")).status_code == 201
+        assert (await put(client, chat_id, b"x" * (100 * 1024 + 1), "text/plain")).status_code == 413

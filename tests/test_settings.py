@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from tests.world.processes import ROOT, clean_environment
 
 WRONG = [
@@ -34,6 +35,8 @@ WRONG = [
     ("REDIS_URL", "http://canary-password@redis"),
     ("MEMORY_MAX_TURNS", "0"),
     ("LOG_LEVEL", "LOUD"),
+    ("SHUTDOWN_GRACE_SECONDS", "inf"),
+    ("MEMORY_TTL_MIN", "99999999999999999999"),
     ("AGENTS_DIR", "/there/is/no/such/folder"),
 ]
 
@@ -53,6 +56,14 @@ def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, name: str
     (line,) = ended.stderr.strip().splitlines()
     assert name in line
     assert "canary" not in line
+
+
+def test_every_number_has_a_least_and_a_largest_value() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in {int, float, int | None}:
+            bounds = {end for one in field.metadata for end in ("ge", "gt", "le", "lt") if hasattr(one, end)}
+            assert bounds & {"ge", "gt"}, name
+            assert bounds & {"le", "lt"}, name
 
 
 def test_a_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from app.agents.sniff import MOST_TEXT
 from app.api.arrival import Arrivals, Gone, Refused, is_file, most_at
 from app.api.base import as_meant
 from app.api.guesses import Guesses
@@ -145,7 +146,7 @@ class _Gate:
         self._hosts = Hosts(settings.hosts, bool(settings.keys))
         self._origins = Origins(settings.origins)
         self._arrivals = Arrivals()
-        self._file_bytes = settings.file_max_kb * 1024
+        self._file_bytes = max(MOST_TEXT, settings.file_max_kb * 1024)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

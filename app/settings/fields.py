@@ -10,6 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings import addresses, lists, redis_url
 
+DAY = 86_400  # seconds
+CENTURY = 52_560_000  # minutes: Redis counts milliseconds, and not for ever
+MOST_WINDOW = 100_000_000
+
 
 class Settings(BaseSettings):
     """One flat list; the order is the order of `.env.example` and of the README."""
@@ -57,7 +61,7 @@ class Settings(BaseSettings):
     )
     redis_host: str = Field("127.0.0.1", description="Redis host")
     redis_port: int = Field(6379, ge=1, le=65535, description="Redis port")
-    redis_db: int = Field(0, ge=0, description="Redis database number")
+    redis_db: int = Field(0, ge=0, le=2**31 - 1, description="Redis database number")
     redis_password: SecretStr = Field(SecretStr(""), description="Redis password")
     redis_prefix: str = Field(
         "",
@@ -79,7 +83,9 @@ class Settings(BaseSettings):
     ollama_model_general: str = Field(
         "qwen2.5:3b-instruct", min_length=1, description="Ollama model of every agent"
     )
-    ctx_tokens: int = Field(4096, ge=256, description="Context window asked of Ollama, in tokens")
+    ctx_tokens: int = Field(
+        4096, ge=256, le=MOST_WINDOW, description="Context window asked of Ollama, in tokens"
+    )
     ollama_num_batch: int | None = Field(
         None,
         ge=1,
@@ -92,7 +98,10 @@ class Settings(BaseSettings):
     openai_model_id: str = Field("default", min_length=1, description="Model asked of that server")
     openai_api_key: SecretStr = Field(SecretStr(""), description="Key for that server; empty: none is sent")
     openai_ctx_tokens: int | None = Field(
-        None, ge=256, description="Context window of that model, in tokens; empty: what the server tells"
+        None,
+        ge=256,
+        le=MOST_WINDOW,
+        description="Context window of that model, in tokens; empty: what the server tells",
     )
     temperature: float = Field(0.7, ge=0, le=2, description="Temperature for Ollama and openai")
     max_tokens: int = Field(1024, ge=1, le=200_000, description="Longest reply, in tokens")
@@ -101,13 +110,13 @@ class Settings(BaseSettings):
     memory_max_turns: int = Field(8, ge=1, le=1000, description="Newest messages that go to the model")
     memory_keep_messages: int = Field(200, ge=2, le=10_000, description="Newest messages kept per chat")
     memory_ttl_min: int = Field(
-        60, ge=0, description="A chat expires this many minutes after its last activity; 0: never"
+        60, ge=0, le=CENTURY, description="A chat expires this many minutes after its last activity; 0: never"
     )
     memory_max_conversations: int = Field(
-        500, ge=1, description="Chats kept; beyond it the least recently used goes"
+        500, ge=1, le=10_000_000, description="Chats kept; beyond it the least recently used goes"
     )
 
-    file_max_kb: int = Field(1024, ge=100, le=3840, description="Largest picture, in KB")
+    file_max_kb: int = Field(1024, ge=1, le=3840, description="Largest picture, in KB")
     files_max_mb: int = Field(32, ge=1, le=4096, description="All files of a key together, in MB")
     vision: Literal["auto", "true", "false"] = Field(
         "auto", description="Whether models see pictures: true, false, or auto: what they tell or refuse"
@@ -120,12 +129,12 @@ class Settings(BaseSettings):
     stop_poll_ms: int = Field(
         100, ge=10, le=10_000, description="Safety poll of the stop keys, in milliseconds"
     )
-    stop_ttl_seconds: int = Field(3600, ge=1, le=86_400, description="Longest life of a stop key")
+    stop_ttl_seconds: int = Field(3600, ge=1, le=DAY, description="Longest life of a stop key")
     stop_grace_ms: int = Field(1000, ge=0, le=60_000, description="How long a stop waits for a run to begin")
     disconnect_grace_seconds: float = Field(
-        60, ge=-1, le=86_400, description="A run without readers is stopped after this; 0: at once, -1: never"
+        60, ge=-1, le=DAY, description="A run without readers is stopped after this; 0: at once, -1: never"
     )
-    replay_ttl_seconds: int = Field(600, ge=1, le=86_400, description="How long an ended run can be replayed")
+    replay_ttl_seconds: int = Field(600, ge=1, le=DAY, description="How long an ended run can be replayed")
 
     model_parallel: int = Field(
         0, ge=0, le=10_000, description="Replies made at once over all backends, the others wait; 0: no limit"
@@ -142,18 +151,19 @@ class Settings(BaseSettings):
     )
     max_runs: int = Field(200, ge=1, le=10_000, description="Runs at the same time per backend")
     message_max_chars: int = Field(4000, ge=1, le=200_000, description="Longest message, in characters")
-    run_timeout_seconds: float = Field(1800, gt=0, description="Longest run")
+    run_timeout_seconds: float = Field(1800, gt=0, le=DAY, description="Longest run")
     first_token_timeout_seconds: float = Field(
         900,
         gt=0,
+        le=DAY,
         description="Longest silence before the first token; a small machine reads a long chat slowly",
     )
-    token_timeout_seconds: float = Field(60, gt=0, description="Longest silence between two tokens")
+    token_timeout_seconds: float = Field(60, gt=0, le=DAY, description="Longest silence between two tokens")
     approval_timeout_seconds: float = Field(
-        600, gt=0, le=86_400, description="A tool that waits for a person is refused after this"
+        600, gt=0, le=DAY, description="A tool that waits for a person is refused after this"
     )
     shutdown_grace_seconds: float = Field(
-        20, ge=0, description="Time for running replies to end after SIGTERM"
+        20, ge=0, le=DAY, description="Time for running replies to end after SIGTERM"
     )
     openai_door: bool = Field(True, description="false: no addresses of OpenAI's under /v1/")
     agents_dir: str = Field("", description="Folder with your own agent files (*.toml)")
