@@ -183,6 +183,13 @@ BEDROCK = {
     "a text that is none": Odd(
         [START, event("contentBlockDelta", {"delta": {"text": None}}), text(WHOLE), ends(), COUNTS]
     ),
+    "a delta that is a text": cut([START, text("half"), event("contentBlockDelta", {"delta": "x"}), ends()]),
+    "thinking that is a text": cut(
+        [START, text("half"), event("contentBlockDelta", {"delta": {"reasoningContent": "hm"}}), ends()]
+    ),
+    "thinking that is no base64": cut([START, text("half"), thought(redactedContent="x"), ends()]),
+    "a message that is a list": cut([START, text("half") + event("contentBlockDelta", [1]), ends()]),
+    "a message that is nothing": cut([START, text("half") + event("metadata", None), ends()]),
     "a prompt too long, told in the stream": Odd([], text="", outcome="failed", reason="context_overflow"),
 }
 

@@ -21,7 +21,7 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from app.agents.abilities import Abilities
-from app.agents.failures import translated, trouble_of
+from app.agents.failures import failure, translated, trouble_of
 from app.agents.kinds import NO_MODEL
 from app.agents.models.aws import Aws
 from app.agents.models.eventstream import Frames
@@ -186,18 +186,29 @@ def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
     text = ""
     try:
         for headers, payload in messages:
-            content = json.loads(payload)
-            delta = content.get("delta") or {}
-            if delta.keys() == {"text"} and isinstance(delta["text"], str):
-                text += delta["text"]
+            more, other = _told(headers, payload)
+            text += more
+            if other is None:
                 continue
             if text:
                 said, text = text, ""
                 yield _text(said)
-            yield _other(headers, content, delta)
+            yield other
     finally:
         if text:
             yield _text(text)
+
+
+def _told(headers: dict[str, str], payload: bytes) -> tuple[str, Any]:
+    """The text that a message brings, or any other chunk. Raises what is wrong with it."""
+    try:
+        content = json.loads(payload)
+        delta = content.get("delta") or {}
+        if delta.keys() == {"text"} and isinstance(delta["text"], str):
+            return delta["text"], None
+        return "", _other(headers, content, delta)
+    except (AttributeError, TypeError, ValueError):
+        raise failure("no_answer") from None
 
 
 def _other(headers: dict[str, str], content: Any, delta: Any) -> Any:

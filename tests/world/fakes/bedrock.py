@@ -130,13 +130,13 @@ def _usable(use: dict[str, Any]) -> bool:
     return named and isinstance(use["input"], dict)
 
 
-def event(kind: str, payload: dict[str, Any]) -> bytes:
+def event(kind: str, payload: Any) -> bytes:
     return frame(
         {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}, payload
     )
 
 
-def frame(headers: dict[str, str], payload: dict[str, Any]) -> bytes:
+def frame(headers: dict[str, str], payload: Any) -> bytes:
     """One message of the event stream, with both checksums."""
     head = b"".join(_header(name, value) for name, value in headers.items())
     body = json.dumps(payload).encode()
