@@ -149,6 +149,17 @@ def test_a_restart_tells_nginx_what_has_changed_too(checkout: Checkout) -> None:
     wait_until(lambda: httpx.get(f"{checkout.url}/below/health").status_code == 404)
 
 
+def test_a_backend_that_starts_again_has_the_settings_of_the_others(checkout: Checkout) -> None:
+    (checkout.folder / ".env").write_text("API_KEYS=alice:not-in-force-yet\nwhat is this\n")
+    pid = checkout.pids()["backend-2"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: checkout.pids().get("backend-2", pid) != pid)
+    wait_until(lambda: checkout.names() == ALL)
+    (checkout.folder / ".env").unlink()
+    answers = [httpx.get(f"{checkout.url}/api/v1/chats", timeout=10) for _ in range(6)]
+    assert {answer.status_code for answer in answers} == {200}
+
+
 def test_doctor_asks_with_the_settings_of_what_runs_and_tells_what_a_restart_would_change(
     checkout: Checkout,
 ) -> None:
@@ -165,6 +176,17 @@ def test_doctor_asks_with_the_settings_of_what_runs_and_tells_what_a_restart_wou
     assert "is in use" not in report.stdout
     assert "ok    redis: version" in report.stdout
     assert PASSWORD not in report.stdout
+
+
+def test_doctor_names_the_line_of_env_that_cannot_be_read_while_all_runs(checkout: Checkout) -> None:
+    (checkout.folder / ".env").write_text("MAX_TOKENS=99\nwhat is this\n")
+    report = checkout.run("doctor")
+    (checkout.folder / ".env").unlink()
+    assert report.returncode == 1
+    assert "FAIL  settings: .env line 2: it must look like NAME=value" in report.stdout
+    assert report.stderr == ""
+    assert report.stdout.count("listens on") == 5
+    assert "ok    redis: version" in report.stdout
 
 
 def test_two_starts_at_once_in_one_checkout_are_one(checkout: Checkout) -> None:

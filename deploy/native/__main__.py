@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -15,7 +16,7 @@ from deploy.native.backup import load_snapshot, snapshot
 from deploy.native.choose import redis_url
 from deploy.native.health import health
 from deploy.native.lifecycle import read_stack, restart, settle, start, stop
-from deploy.native.parts import environment_of
+from deploy.native.parts import OURS, environment_of
 from deploy.native.places import DATA, LOGS, PYTHON, ROOT, RUN
 from deploy.native.say import fail, say
 
@@ -68,6 +69,7 @@ def running_redis() -> str:
     stack = read_stack()
     os.environ.update(environment_of("backend-1"))
     settings = load()
+    os.environ.pop(OURS, None)  # what a person does with it is no part of the stack, which a stop ends
     password = settings.redis_password.get_secret_value()
     if stack.redis:
         return redis_url(stack.redis, password)
@@ -91,10 +93,13 @@ def doctor() -> NoReturn:
         for finding in checkup.of_the_checkout():
             say(str(finding))
         os.execv(PYTHON, [str(PYTHON), "-m", "app", "doctor"])
-    for finding in [*checkup.of_the_checkout(), *checkup.of_what_runs(read_stack())]:
+    found = [*checkup.of_the_checkout(), *checkup.of_what_runs(read_stack())]
+    for finding in found:
         say(str(finding))
     environment = {**environment_of("backend-1"), "URL": os.environ.get("URL", "")}
-    os.execve(PYTHON, [str(PYTHON), "-m", "app", "doctor", "running"], environment)
+    command = [str(PYTHON), "-m", "app", "doctor", "running"]
+    code = subprocess.run(command, env=environment, check=False).returncode
+    raise SystemExit(code or any(finding.verdict == "FAIL" for finding in found))
 
 
 def setting(name: str) -> None:

@@ -1,5 +1,6 @@
 """What `doctor` finds from outside the app: the checkout, and whether what runs is what is set now."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,11 @@ UNITS = (Path("/etc/systemd/system"), Path.home() / ".config/systemd/user")
 
 def of_the_checkout() -> Iterator[Finding]:
     """Whether the stack runs or not."""
-    for line in given.misspelt(envfile.read(".env")):
-        yield Finding("warn", "settings", line, "correct the name, or take the line away")
+    try:
+        for line in given.misspelt(envfile.read(".env")):
+            yield Finding("warn", "settings", line, "correct the name, or take the line away")
+    except ValueError as error:
+        yield Finding("FAIL", "settings", str(error), "correct that line: nothing starts again before")
     aside = sorted(path.name for path in (ROOT / DATA).glob("*/damaged-*"))
     if aside:
         repair = "look whether a chat is missing; if not, remove it"
@@ -42,9 +46,10 @@ def of_what_runs(stack: Stack) -> Iterator[Finding]:
     for part in supervisor.processes():
         yield _part(part["name"], part["statename"], part["pid"], expected[part["name"]])
     before = given.load(ROOT / GIVEN)
-    now = given.gather(os.environ, envfile.read(".env"), given.remembered(before))
-    for line in given.changes(before, now, tell_kept=False):
-        yield Finding("warn", "settings", f"what runs has another one: {line}", "make restart")
+    with contextlib.suppress(ValueError):  # told by `of_the_checkout`
+        now = given.gather(os.environ, envfile.read(".env"), given.remembered(before))
+        for line in given.changes(before, now, tell_kept=False):
+            yield Finding("warn", "settings", f"what runs has another one: {line}", "make restart")
 
 
 def _part(name: str, state: str, pid: int, port: int) -> Finding:

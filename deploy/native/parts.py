@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping
 from typing import TypedDict
 
-from app.settings import Settings
+from app.settings import SETTLED, Settings
 from deploy.given import save_json
 from deploy.native.choose import SYSTEM_PATH, Stack, redis_url
 from deploy.native.places import DATA, PARTS, PYTHON, ROOT, RUN
 from deploy.native.small import proposals
 
-OURS = "CHAT_STACK"  # in the environment of all our processes: the folder they belong to
+OURS = SETTLED  # in the environment of all our processes: the folder they belong to
 
 
 class Part(TypedDict):
