@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from tests.world.waiting import eventually
 
 PEOPLE = 8
 LOAD_SECONDS = (1.0, 4.0)
-MORE_SECONDS = 5.0  # a start after a cut may take so much longer than the slower of the clean ones around it
+MORE_SECONDS = 5.0  # starts after a cut may take so much longer than those after a stop
 TICKS = os.sysconf("SC_CLK_TCK")
 SETTLED_SECONDS = 30.0  # the promise is 15 for the runs of a lost backend
 SETTINGS = {"PROVIDER": "demo", "DEMO_TOKENS_PER_SECOND": "400", "MEMORY_MAX_CONVERSATIONS": "1000000",
@@ -66,22 +67,20 @@ class Figures:
     wrong: list[str] = field(default_factory=list)
 
     @property
-    def slow(self) -> list[str]:
-        """The starts after a cut that took longer than may be."""
-        found = []
-        for n, start in enumerate(self.cut):
-            around = [one.seconds for one in self.clean[n : n + 2]]
-            if start.seconds > max(around) + MORE_SECONDS:
-                stops = " and ".join(f"{seconds:.1f}" for seconds in around)
-                found.append(f"cut {n + 1}: {start.seconds:.1f} s, around it {stops} s after a stop")
-        return found
+    def is_slow(self) -> bool:
+        """Whether starts after a cut took longer than may be: the usual one, or the longest.
+
+        Not each beside its neighbours: the load of a machine changes faster than one start follows another.
+        """
+        clean, cut = ([one.seconds for one in starts] for starts in (self.clean, self.cut))
+        return bool(cut) and any(of(cut) > of(clean) + MORE_SECONDS for of in (statistics.median, max))
 
     def report(self) -> str:
         lines = [f"cuts {len(self.cut)}, replies read to their end {self.checked}"]
         for name, starts in (("a stop", self.clean), ("a cut", self.cut)):
             seconds, worked = spread([one.seconds for one in starts]), spread([one.worked for one in starts])
             lines.append(f"start after {name}: {seconds}; processors worked {worked}")
-        lines += [f"{len(self.slow)} TOO LONG" if self.slow else "no start too long", *self.slow]
+        lines.append("TOO LONG" if self.is_slow else "no start too long")
         lines += [f"{len(self.wrong)} WRONG" if self.wrong else "nothing lost, nothing stuck", *self.wrong]
         return "\n".join(lines)
 
@@ -236,7 +235,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="powercut-") as folder:
         figures = asyncio.run(drill(Path(folder), asked.times, asked.seed))
     print(f"seed {asked.seed}\n{figures.report()}")
-    return int(bool(figures.wrong + figures.slow))
+    return int(bool(figures.wrong) or figures.is_slow)
 
 
 if __name__ == "__main__":
