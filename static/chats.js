@@ -44,7 +44,7 @@ export class Chats {
   async refresh() {
     const { chats, count } = await this.#api.chats(Math.min(this.#limit, LARGEST));
     for (let from = LARGEST; from < Math.min(this.#limit, count); from += LARGEST)
-      chats.push(...(await this.#api.chats(LARGEST, from)).chats);
+      chats.push(...(await this.#api.chats(Math.min(this.#limit - from, LARGEST), from)).chats);
     this.entries = chats;
     this.total = count;
     this.#onchange();

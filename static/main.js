@@ -13,8 +13,8 @@ import { chatIdIn, newChatId } from "./ids.js";
 import { Key } from "./key.js";
 import { learn } from "./language.js";
 import { together } from "./later.js";
+import { part } from "./part.js";
 import { Search } from "./search.js";
-import { Status } from "./status.js";
 import { sentence } from "./trouble.js";
 import { View } from "./view.js";
 import { Warm } from "./warm.js";
@@ -29,6 +29,7 @@ class Page {
   status = null; // fetched when it is looked at
   #seen = ""; // the last activity of the visible chat we have read
   pictureBytes = PICTURE_KB * 1024; // the largest picture that the service takes
+  #hasBegun = false; // a chat has been opened
   #wasListed = false; // the visible chat stood in the list as read last
 
   constructor() {
@@ -82,15 +83,24 @@ class Page {
     this.chat = chat;
     this.#seen = "";
     this.#wasListed = false;
-    const draft = draftOf(id || NEW_DRAFT);
+    const kept = draftOf(id || NEW_DRAFT);
+    const draft = this.#withEarly(kept);
     if (!id) chat.nextId = draft.chatId;
     chat.about = draft.wishes;
     this.view.open(chat, draft.text);
     chat.attachments.put(draft.files);
+    if (draft.text !== kept.text) this.keepDraft();
     this.showList();
     if (id) void this.read(chat);
     else this.view.showTrouble("");
     this.watch.plan();
+  }
+
+  /** What was typed before the page had begun stands behind the draft. */
+  #withEarly(draft) {
+    const early = this.#hasBegun ? "" : this.view.composer.text;
+    this.#hasBegun = true;
+    return { ...draft, text: early.startsWith(draft.text) ? early : together([draft, { text: early }]).text };
   }
 
   /** A new chat has an id for its files before it has one for the address. */
@@ -117,7 +127,8 @@ class Page {
     this.view.openStatus();
     this.showList();
     const shown = this.status ? null : await this.view.statusView();
-    if (shown) this.status = new Status(this.api, this.view, shown);
+    const came = shown && (await part("status.js").catch(() => null)); // it is tried again with the next look
+    if (came) this.status = new came.Status(this.api, this.view, shown);
     this.watch.now();
   }
 

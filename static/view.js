@@ -11,7 +11,6 @@ import { Agents } from "./view/agents.js";
 import { Composer } from "./view/composer.js";
 import { askForKey, isDialogOpen, showKeys, wireDialogs } from "./view/dialogs.js";
 import { $, save } from "./view/dom.js";
-import { Focus } from "./view/focus.js";
 import { Header } from "./view/header.js";
 import { ChatList } from "./view/list.js";
 import { Side } from "./view/side.js";
@@ -27,7 +26,7 @@ export class View {
   save = save;
   toast = toast;
   #chat = null;
-  #focus = new Focus();
+  #focus = null; // comes when the page has begun
   #wasLive = false;
   #about = null;
   #settings = null;
@@ -47,6 +46,7 @@ export class View {
     document.addEventListener("keydown", (event) => this.#key(event));
     visualViewport?.addEventListener("resize", () => this.#fitViewport());
     globalThis.pageBegan(); // first.js
+    part("view/focus.js").then(({ Focus }) => (this.#focus = new Focus()), console.info);
   }
 
   /** Another chat is the visible one. */
@@ -83,7 +83,7 @@ export class View {
     $("told-words").textContent = t(isTold ? "With instructions of its own" : "Give instructions");
     this.header.show(chat);
     this.agents.show(chat.agent, chat.state !== "idle");
-    this.#focus.keep();
+    this.#focus?.keep();
   }
 
   showState(chat) {
@@ -95,7 +95,7 @@ export class View {
     if (state === "resuming") $("bar-words").textContent = reconnecting(chat);
     if (this.#wasLive && state === "idle") this.header.ring("✓");
     this.#wasLive = state !== "idle";
-    this.#focus.keep();
+    this.#focus?.keep();
   }
 
   showAgents(agents) {

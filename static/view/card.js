@@ -3,8 +3,8 @@
  */
 
 import { t } from "../language.js";
+import { part } from "../part.js";
 import { h, icon } from "./dom.js";
-import { pictureOf } from "./pictures.js";
 
 /**
  * `file`: {file_id, media_type, bytes, name, width, height}, or {name, blob} of one that is on its way.
@@ -36,10 +36,12 @@ function thumb(file, actions) {
   const { width, height, name } = file;
   const image = h("img", { alt: name, decoding: "async", ...(width && { width, height }) });
   const load = () =>
-    pictureOf(file, actions).then(
-      (address) => (image.src = address),
-      () => image.replaceWith(icon("alert")),
-    );
+    part("view/pictures.js")
+      .then(({ pictureOf }) => pictureOf(file, actions))
+      .then(
+        (address) => (image.src = address),
+        () => image.replaceWith(icon("alert")),
+      );
   if (file.blob) void load();
   else whenNear(image, load);
   return image;

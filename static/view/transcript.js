@@ -1,5 +1,6 @@
 /**
- * The turns of the visible chat, in step with the plain data, painted at most every 60 ms.
+ * The turns of the visible chat, in step with the plain data, painted at most every 60 ms. A long one is there from its
+ * end on: the newest turns at once, those before them a few at a time.
  *
  * Part of the view.
  */
@@ -17,6 +18,7 @@ const REPLIES = ["view/turn.js", "view/dress.js", "markdown.js"]; // what shows 
 const SIGNS = ["pointermove", "touchstart", "keydown"]; // of somebody who will soon ask something
 const PATIENT = 5; // tries to fetch, before a word is said about it
 const LONGEST_MS = 5_000; // between two of them
+const AT_ONCE = 12; // turns that are shown in one go
 const PAINT_MS = 60;
 const SHARE = 5; // painting takes at most a fifth of the time
 
@@ -27,6 +29,8 @@ export class Transcript {
   #follow = new Follow($("scroller"), $("latest"));
   #next = 0; // time before which nothing is painted
   #frame = 0;
+  #room = AT_ONCE; // so many turns are shown by now
+  #filling = 0;
   #chat = null;
   #ReplyView = null;
   #fetching = null;
@@ -44,13 +48,14 @@ export class Transcript {
     this.#views.clear();
     this.#log.replaceChildren();
     this.#wasLive = false;
+    this.#room = AT_ONCE;
     this.#follow.begin();
   }
 
   /** The turns are others than before: one came, one went, one ended. */
   sync() {
     const { live } = this.#chat;
-    const turns = this.#showable();
+    const turns = this.#newest(this.#showable());
     const views = turns.map((turn) => this.#views.get(turn) ?? this.#make(turn));
     this.#views = new Map(turns.map((turn, index) => [turn, views[index]]));
     arrange(
@@ -62,6 +67,17 @@ export class Transcript {
     this.#tail.show(this.#chat);
     this.#tell();
     this.#follow.keep();
+  }
+
+  #newest(turns) {
+    if (turns.length > this.#room) this.#filling ||= setTimeout(() => this.#showMore(), PAINT_MS / 4);
+    return turns.slice(-this.#room);
+  }
+
+  #showMore() {
+    this.#filling = 0;
+    this.#room += AT_ONCE;
+    this.sync();
   }
 
   /** The turns that can be shown now: what shows replies, and reads Markdown, is fetched with the first of them. */

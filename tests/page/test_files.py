@@ -85,6 +85,25 @@ def test_half_of_the_files_have_at_most_110_lines() -> None:
     assert sizes[len(sizes) // 2] <= 110
 
 
+def _needed(path: Path, known: list[Path]) -> list[Path]:
+    """The module at `path` and all that it imports, as they are found."""
+    if path in known:
+        return known
+    known.append(path)
+    for other in re.findall(r'(?:from|import) "(\.[^"]+)"', path.read_text()):
+        _needed((path.parent / other).resolve(), known)
+    return known
+
+
+def test_what_the_page_begins_with_is_asked_for_at_once() -> None:
+    """One after the other they would take a slow line many times longer."""
+    html = (STATIC / "index.html").read_text()
+    asked = re.findall(r'<link rel="modulepreload" href="/static/([^"]+)">', html)
+    needed = _needed(STATIC / "main.js", [])
+    assert len(asked) == len(set(asked))
+    assert {"main.js", *asked} == {str(path.relative_to(STATIC)) for path in needed}
+
+
 @pytest.mark.chromium_only("asks the Chrome DevTools Protocol")
 async def test_the_first_paint_is_under_110_kb(person: Person) -> None:
     cdp = await person.page.context.new_cdp_session(person.page)

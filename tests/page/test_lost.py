@@ -200,6 +200,21 @@ async def test_a_page_whose_files_did_not_all_arrive_tries_again(person: Person,
     person.trouble.clear()  # the file that was kept back
 
 
+async def test_what_is_typed_before_the_page_has_begun_is_kept(person: Person, chat_id: str) -> None:
+    held: list[Route] = []
+    for typed, kept in (("too early", "too early"), ("and again", "too early\n\nand again")):
+        await person.page.route("**/static/main.js", lambda route: held.append(route))  # noqa: PLW0108
+        await person.page.goto(f"{person.origin}/?{len(kept)}#/chat/{chat_id}", wait_until="commit")
+        await person.box.fill(typed)
+        await eventually(lambda: bool(held))
+        await held.pop().continue_()
+        await person.page.unroute_all(behavior="wait")
+        await expect(person.page.locator("html[data-begun]")).to_be_attached()
+        await expect(person.box).to_have_value(kept)
+    await person.box.press("Enter")
+    await person.sees("word4")
+
+
 async def test_drafts_are_kept_per_chat(person: Person) -> None:
     await person.open("draft-1")
     await person.box.fill("not yet sent")
