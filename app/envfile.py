@@ -13,6 +13,8 @@ from __future__ import annotations  # a machine that only has Docker may have an
 import os
 import re
 
+# in the environment of what a stack has started: its settings are all there, and the file may have changed
+SETTLED = "CHAT_STACK"
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[^=\s]*)\s*=(?P<rest>.*)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SINGLE = re.compile(r"'(?P<text>[^']*)'(?P<tail>.*)")
@@ -92,6 +94,8 @@ def variables() -> dict[str, str]:
 
 def fill(path: str) -> None:
     """Puts the values of the file into the environment where that has none. Raises `ValueError`."""
+    if SETTLED in os.environ:
+        return
     for name, value in read(path).items():
         if not os.environ.get(name):
             os.environ[name] = value

@@ -1,6 +1,5 @@
 """The settings of a backend, from the environment or `.env`. Nothing else reads the environment."""
 
-import os
 import sys
 
 from pydantic import ValidationError
@@ -10,15 +9,11 @@ from app.settings.fields import Settings
 
 __all__ = ["Settings", "load"]
 
-# in the environment of what a stack has started: its settings are all there, and .env may have changed since
-SETTLED = "CHAT_STACK"
-
 
 def load() -> Settings:
     """The settings, or the end of the process (exit code 2) with one line that names what is wrong."""
     try:
-        if SETTLED not in os.environ:
-            envfile.fill(".env")
+        envfile.fill(".env")
         return Settings()  # type: ignore[call-arg]  # pydantic's plugin is not needed for one call
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]

@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import TypedDict
 
-from app.settings import SETTLED, Settings
+from app.envfile import SETTLED
+from app.settings import Settings
 from deploy.given import save_json
 from deploy.native.choose import SYSTEM_PATH, Stack, redis_url
 from deploy.native.places import DATA, PARTS, PYTHON, ROOT, RUN
