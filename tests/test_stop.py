@@ -118,6 +118,45 @@ async def test_a_stop_just_before_a_message_counts_for_it(
     assert (await client.ask(chat_id, "hello")).outcome == "stopped"
 
 
+@pytest.mark.parametrize("how", ["asked", "asked, and for the run", "written"])
+async def test_a_stop_just_before_a_message_counts_for_one(
+    cluster: Cluster, client: Client, chat_id: str, how: str
+) -> None:
+    async with connect(cluster.redis_url) as redis:
+        if how == "written":
+            await redis.set(f"stop:{chat_id}", str(time.time()), ex=60)
+        else:
+            await client.stop(chat_id)
+        if how == "asked, and for the run":
+            await client.stop(chat_id, run_id="run-stopped-twice")
+        assert (await client.ask(chat_id, "hello", run_id="run-stopped-twice")).outcome == "stopped"
+        assert not await redis.exists(f"stop:{chat_id}")
+    assert (await client.ask(chat_id, "hello again")).outcome == "done"
+
+
+async def test_a_key_that_names_a_run_waits_for_it(cluster: Cluster, client: Client, chat_id: str) -> None:
+    async with connect(cluster.redis_url) as redis:
+        await redis.set(f"stop:{chat_id}", "run-to-come-1", ex=60)
+        assert (await client.ask(chat_id, "hello", run_id="run-before-1")).outcome == "done"
+        assert (await client.ask(chat_id, "hello again", run_id="run-to-come-1")).outcome == "stopped"
+        assert not await redis.exists(f"stop:{chat_id}")
+        await redis.set(f"stop:{chat_id}", "run-before-1", ex=60)
+        assert (await client.ask(chat_id, "once more")).outcome == "done"
+        assert not await redis.exists(f"stop:{chat_id}"), "what it means has ended"
+
+
+@pytest.mark.parametrize("named", ["1234_5678", "infinity", "1e300000", "-1234567", "nan"])
+async def test_a_run_whose_id_could_be_read_as_a_number_is_no_time(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama, named: str
+) -> None:
+    ollama.default = Reply(tokens=30, pace=0.01)
+    async with connect(cluster.redis_url) as redis, client.chat(chat_id, "hello") as stream:
+        await stream.until_text("word2")
+        await redis.set(f"stop:{chat_id}", named, ex=60)
+        assert (await stream.rest()).outcome == "done"
+        await redis.delete(f"stop:{chat_id}")
+
+
 async def test_an_old_stop_never_touches_a_later_run(
     cluster: Cluster, client: Client, new_chat: Callable[[], str]
 ) -> None:

@@ -28,6 +28,7 @@ from app.runs.run import Run
 from app.store.commands import hold, release
 from app.store.keys import Chat
 from app.store.records import Known, LiveRun, Message, OtherAgent, Started
+from app.store.stops import timestamp_ms
 from app.store.waiting import Waiting
 from app.store.wire.script import command
 
@@ -150,9 +151,8 @@ class Chats:
                 await self._turns.line.leave(live)
                 return met
             run = self._runs.make(chat, replace(live, started_ms=met.at_ms))
-            if met.stop_at_birth or (
-                stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))
-            ):
+            meant = stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))
+            if met.stop_at_birth or meant:
                 run.cut()
         except BaseException as error:
             unclear = isinstance(error, RedisUnavailable | asyncio.CancelledError)
@@ -195,12 +195,17 @@ class Chats:
 
     async def _meant_at_start(self, run: Run, value: str) -> bool:
         if value == run.run_id:
-            return True
-        if await self._store.stops.at_start(run.chat, value, run.live.started_ms):
+            return True  # its ending consumes it
+        at_ms = timestamp_ms(value)
+        if at_ms is None and not await self._store.memory.record(run.chat, value):
+            return False  # it means a run to come
+        meant = at_ms is not None and self._store.stops.is_fresh(at_ms, run.live.started_ms)
+        if meant:
             await self._store.queues.hand_back([run.chat])
-            return True
-        run.stale_stop = value
-        return False
+        else:
+            run.stale_stop = value
+        await self._store.stops.consume([(run.chat, value)])
+        return meant
 
     async def _clear(self, chat: Chat, question: Question, known: Known, clear_by: float) -> bool:
         """Whether the run with this id has begun; where it is just beginning, looks again a little later."""

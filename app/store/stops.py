@@ -8,6 +8,7 @@ reply lost on the way loses no stop.
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from app.store.waiting import EARLY_SECONDS, HAND_BACK, WAITING, Waiting, read_a
 from app.store.wire.connection import Connection, translated
 from app.store.wire.script import Command, Script, command
 
+_TIME = re.compile(r"\d{1,16}(?:\.\d{1,16})?", re.ASCII)
 RECENT_MS = 2000  # a stop without a run id that comes so soon after an ending was meant for that run
 RUN_STOP_SECONDS = 60  # a stop for a live run is consumed within milliseconds, or settled
 HOUR_SECONDS = 3600
@@ -186,13 +188,9 @@ class Stops:
         values = await self._redis.values([chat.stop for chat in chats])
         return [None if value is None else value.decode("utf-8", "replace") for value in values]
 
-    async def at_start(self, chat: Chat, value: str, started_ms: int) -> bool:
-        """Whether a timestamp found when a run began is fresh enough to end it; a stale one is removed."""
-        at_ms = timestamp_ms(value)
-        if at_ms is not None and -self._grace_ms <= started_ms - at_ms <= self._grace_ms:
-            return True
-        await self.consume([(chat, value)])
-        return False
+    def is_fresh(self, at_ms: float, started_ms: int) -> bool:
+        """Whether a stop of that time means a run that has begun then."""
+        return abs(started_ms - at_ms) <= self._grace_ms
 
     async def consume(self, read: Sequence[tuple[Chat, str]]) -> None:
         """Deletes those stop keys that still hold the value that was read."""
@@ -224,8 +222,7 @@ class Stops:
 
 def timestamp_ms(value: str) -> float | None:
     """The time in a stop key in milliseconds, written in seconds or milliseconds; None when it is none."""
-    try:
-        at = float(value)
-    except ValueError:
+    if not _TIME.fullmatch(value):  # float() would also read ids of runs, such as 1234_5678 or infinity
         return None
+    at = float(value)
     return at if at > 1e11 else at * 1000
