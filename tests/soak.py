@@ -24,7 +24,7 @@ from tests.world.cluster import Cluster
 from tests.world.fakes.reply import FLOWING, HELD, Reply
 from tests.world.rough import Rough, rough_cluster
 
-STOPPERS = 48
+STOPPERS = 96
 ASKERS = 24
 READERS_PER_MINUTE = 250
 MOST_READERS = 10_000
