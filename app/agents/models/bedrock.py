@@ -186,7 +186,7 @@ def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
     text = ""
     try:
         for headers, payload in messages:
-            more, other = _told(headers, payload)
+            more, other = _one_message(headers, payload)
             text += more
             if other is None:
                 continue
@@ -199,7 +199,7 @@ def _chunks(messages: Iterator[tuple[dict[str, str], bytes]]) -> Iterator[Any]:
             yield _text(text)
 
 
-def _told(headers: dict[str, str], payload: bytes) -> tuple[str, Any]:
+def _one_message(headers: dict[str, str], payload: bytes) -> tuple[str, Any]:
     """The text that a message brings, or any other chunk. Raises what is wrong with it."""
     try:
         content = json.loads(payload)

@@ -176,7 +176,7 @@ class Answer:
             said.append(("progress", (progress.get("processed"), progress.get("total"))))
         for choice in (chunk.get("choices") or ())[:1]:
             delta = choice.get("delta") or choice.get("message") or {}
-            finish, text, calls = choice.get("finish_reason"), _text(delta), delta.get("tool_calls")
+            finish, text, calls = choice.get("finish_reason"), _words_of(delta), delta.get("tool_calls")
             thought = self._reasoning(delta)
             if thought:
                 said.append(("reasoning", thought))
@@ -214,7 +214,7 @@ class Answer:
             call["arguments"].append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
 
-def _text(delta: dict[str, Any]) -> str:
+def _words_of(delta: dict[str, Any]) -> str:
     """What is said; of pieces, as requests have them, those that are text."""
     content = delta.get("content") or ""
     if isinstance(content, list):
