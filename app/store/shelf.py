@@ -91,7 +91,7 @@ class Shelf:
         """The chats of all owners by their own keys, whatever became of the lists of them; one may come
         twice.
         """
-        async for keys in self._redis.scan(Chat("", "*").key):
+        async for keys in self._redis.keys_like(Chat("", "*").key):
             yield [Chat.of_key(key) for key in keys]
 
     async def delete(self, chat: Chat) -> str:

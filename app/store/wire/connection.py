@@ -146,7 +146,7 @@ class Connection:
         lines = (await self.do(command("INFO", "everything"))).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[str]]:
+    async def keys_like(self, pattern: str) -> AsyncIterator[list[str]]:
         """The names of all hashes of this pattern, in parts, one maybe twice; none where Redis does not
         let us look.
         """
