@@ -21,7 +21,7 @@ import httpx
 from tests.world.bad_requests import Bad, BadRequests, wrong_with
 from tests.world.client import Client, own_address
 from tests.world.cluster import Cluster
-from tests.world.fakes.reply import FLOWING, HELD, Reply
+from tests.world.fakes.reply import HELD, Reply
 from tests.world.rough import Rough, rough_cluster
 
 STOPPERS = 220  # a lost answer holds up all replies of a backend for a second
@@ -198,7 +198,7 @@ async def run(minutes: float, seed: int, where: Path) -> int:
     figures = Figures()
     most = min(MOST_READERS, int(minutes * READERS_PER_MINUTE), hard - 2000)
     async with rough_cluster(where) as rough:
-        rough.ollama.on("flowing", FLOWING)
+        rough.ollama.on("flowing", Reply(tokens=1000, pace=0.05))
         rough.ollama.on("held", HELD)
         rough.ollama.default = Reply(tokens=3)
         began = time.monotonic()

@@ -1,5 +1,6 @@
 """What models write is shown as it is meant."""
 
+import os
 import random
 import re
 
@@ -14,6 +15,7 @@ FORMULAS = (
     "\\[ x = \\frac{-b \\pm \\sqrt{b^2}}{2a} \\]\n\nWith \\(a\\,b\\) and $\\mathbf{x}_{i}^{*}$ and "
     "$\\mathbf{y}_{j}^{*}$ it costs $5 or $10.\n\n$$\na \\\\ b\n$$\n\nAnd $\\undefinedthing{x}$ stays.\n"
 )
+MIXED = int(os.environ.get("SOAK_BOMBS", "20"))
 
 
 async def _shows(person: Person, chat_id: str, ollama: FakeOllama, text: str) -> None:
@@ -148,7 +150,7 @@ def bombs() -> list[str]:
     """Texts of the kind that models in a loop write."""
     chance = random.Random(7)
     seeds = SEEDS.split("|")
-    mixed = ["".join(chance.choices(seeds, k=900)) for _ in range(20)]
+    mixed = ["".join(chance.choices(seeds, k=900)) for _ in range(MIXED)]
     deep = "\n".join("  " * depth + "- x" for depth in range(80))
     return [*(seed * (3000 // len(seed)) for seed in seeds if seed), ">" * 3000, deep, *mixed]
 
