@@ -134,6 +134,22 @@ async def test_a_stop_just_before_a_message_counts_for_one(
     assert (await client.ask(chat_id, "hello again")).outcome == "done"
 
 
+@pytest.mark.parametrize("outcome", ["done", "stopped"])
+async def test_a_time_that_a_reply_ended_too_soon_to_see_hits_no_later_one(
+    cluster: Cluster, client: Client, chat_id: str, ollama: FakeOllama, outcome: str
+) -> None:
+    ollama.default = Reply(tokens=3, pace=0.01)
+    async with client.chat(chat_id, "hello") as stream:
+        await stream.until_text("word0")
+        at = time.time()
+        assert (await stream.rest()).outcome == "done"
+    async with connect(cluster.redis_url) as redis:
+        await redis.set(f"stop:{chat_id}", at if outcome == "done" else time.time(), ex=60)
+        assert (await client.ask(chat_id, "hello again")).outcome == outcome
+        assert not await redis.exists(f"stop:{chat_id}")
+    assert (await client.ask(chat_id, "once more")).outcome == "done"
+
+
 async def test_a_key_that_names_a_run_waits_for_it(cluster: Cluster, client: Client, chat_id: str) -> None:
     async with connect(cluster.redis_url) as redis:
         await redis.set(f"stop:{chat_id}", "run-to-come-1", ex=60)

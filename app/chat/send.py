@@ -151,8 +151,10 @@ class Chats:
                 await self._turns.line.leave(live)
                 return met
             run = self._runs.make(chat, replace(live, started_ms=met.at_ms))
-            meant = stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"))
-            if met.stop_at_birth or meant:
+            after = met.last.ended_ms if met.last and question.line != "head" else 0
+            if stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"), after):
+                run.cut()
+            if met.stop_at_birth:
                 run.cut()
         except BaseException as error:
             unclear = isinstance(error, RedisUnavailable | asyncio.CancelledError)
@@ -193,13 +195,14 @@ class Chats:
             question.keep, question.continues is not None,
         )  # fmt: skip
 
-    async def _meant_at_start(self, run: Run, value: str) -> bool:
+    async def _meant_at_start(self, run: Run, value: str, after_ms: int) -> bool:
+        """Whether a stop key found at its start means this run; a time before `after_ms` meant another."""
         if value == run.run_id:
             return True  # its ending consumes it
         at_ms = timestamp_ms(value)
         if at_ms is None and not await self._store.memory.record(run.chat, value):
             return False  # it means a run to come
-        meant = at_ms is not None and self._store.stops.is_fresh(at_ms, run.live.started_ms)
+        meant = at_ms is not None and self._store.stops.is_fresh(at_ms, run.live.started_ms, after_ms)
         if meant:
             await self._store.queues.hand_back([run.chat])
         else:

@@ -105,10 +105,10 @@ class Memory:
 
     def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting | OtherAgent:
         match row:
-            case [b"started", at_ms, stopped, lines, instructions, temperature]:
+            case [b"started", at_ms, stopped, lines, instructions, temperature, last]:
                 warmth = float(temperature) if temperature else None
-                told = instructions.decode()
-                return Started(int(at_ms), bool(stopped), readable(lines), crowded, told, warmth)
+                told, before = instructions.decode(), RunRecord.read(last)
+                return Started(int(at_ms), bool(stopped), readable(lines), crowded, told, warmth, before)
             case [b"agent", name]:
                 return OtherAgent(name.decode())
             case [b"closed"]:

@@ -142,7 +142,7 @@ class Started:
     continues (empty where nothing is remembered).
 
     `crowded` when there are more chats now than may be kept; `instructions` and `temperature` are
-    the chat's.
+    the chat's; `last`: the run before, if it is known.
     """
 
     at_ms: int
@@ -151,6 +151,7 @@ class Started:
     crowded: bool = False
     instructions: str = ""
     temperature: float | None = None
+    last: RunRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,8 @@ local stopped = lapses and tonumber(lapses) > now
 local started = decoded(redis.call('HGET', chat, 'run'))
 local wishes = redis.call('HMGET', chat, 'instructions', 'temperature')
 return {'started', string.format('%.0f', started.started_ms), stopped and 1 or 0,
-  redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or ''}
+  redis.call('LRANGE', messages, -history, -1), wishes[1] or '', wishes[2] or '',
+  redis.call('HGET', runs, live[7] or '') or ''}
 """,
     keys="chat messages runs ids versions queue files unsent early events",
     args="run_id attempt digest run message agent chosen title replaces continues becomes looked history"
