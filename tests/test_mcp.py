@@ -165,6 +165,31 @@ async def test_a_long_answer_is_cut_and_the_environment_of_a_server_has_no_secre
         assert not [name for name in ("AWS", "REDIS", "MCP_LOG", "OLLAMA") if name in names]
 
 
+TEXT = {"type": "text", "text": "one"}
+PICTURE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+RESOURCE = {"uri": "file:///x", "mimeType": "text/plain", "text": "what it holds"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"content": [TEXT, {**TEXT, "text": "two"}]}, "one\ntwo"),
+        ({"content": [{**TEXT, "text": ""}, TEXT]}, "\none"),
+        ({"content": [], "structuredContent": {"grad": "5°"}}, '{"grad": "5°"}'),
+        ({"content": [TEXT], "structuredContent": {"one": 1}}, "one"),
+        ({"content": [{"type": "resource", "resource": RESOURCE}]}, "what it holds"),
+        ({"content": [{"type": "resource_link", "name": "x", "uri": "file:///x"}]}, "x: file:///x"),
+        ({"content": [TEXT, PICTURE]}, "one\n(image)"),
+    ],
+)
+async def test_every_form_of_an_answer_is_told(
+    served: Cluster, ollama: FakeOllama, chat_id: str, answer: dict[str, Any], told: str
+) -> None:
+    async with served.client() as client:
+        assert result(await use(client, ollama, chat_id, "exactly", **answer)) == ("done", told)
+        assert ollama.exchanges[-1].body["messages"][-1]["content"] == told
+
+
 class HttpServer:
     """Streamable HTTP by hand, on one port; `path` tells how it behaves."""
 
@@ -285,6 +310,6 @@ async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None
     (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     settings = Settings.model_validate({"mcp_config": str(where / "mcp.json")})
     told = await _states(Servers(settings, {}))
-    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 8)
+    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 9)
     assert (told["missing"]["state"], told["missing"]["reason"]) == ("lost", "there is no such program")
     assert (where / "log").read_text().splitlines()[0] == "began"

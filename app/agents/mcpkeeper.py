@@ -10,7 +10,15 @@ from loguru import logger
 from mcp.client import Client
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
-from mcp_types import ToolListChangedNotification
+from mcp_types import (
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+    ToolListChangedNotification,
+)
 from strands.types.tools import AgentTool, ToolGenerator, ToolSpec, ToolUse
 
 from app.agents.mcpfile import McpServer
@@ -83,8 +91,14 @@ class Keeper:
                 await asyncio.wait([following])
 
     async def _list(self, client: Client) -> None:
-        listed = (await client.list_tools(cache_mode="refresh")).tools[:MOST_TOOLS]
-        self.tools = {tool.name: McpTool(self, tool) for tool in listed}
+        page = await client.list_tools(cache_mode="refresh")
+        listed = list(page.tools)
+        for _ in range(MOST_TOOLS):  # pages of one tool
+            if page.next_cursor is None or len(listed) >= MOST_TOOLS:
+                break
+            page = await client.list_tools(cursor=page.next_cursor)
+            listed += page.tools
+        self.tools = {tool.name: McpTool(self, tool) for tool in listed[:MOST_TOOLS]}
         logger.info("server=<{}>, tools=<{}> | MCP server ready", self.name, len(self.tools))
 
     async def _heed(self, message: Any) -> None:
@@ -130,7 +144,7 @@ class Keeper:
                 if self.server.kind != "stdio" or self._lost.is_set():
                     self._lost.set()  # a new line costs little, and a dead one looks the same
                 return False, str(error)[:MOST_OUTPUT]
-            return not result.is_error, _said(result.content)
+            return not result.is_error, _said(result)
 
 
 class McpTool(AgentTool):
@@ -181,11 +195,21 @@ class McpTool(AgentTool):
         yield {"toolUseId": tool_use["toolUseId"], "status": status, "content": [{"text": said}]}
 
 
-def _said(content: list[Any]) -> str:
-    """The texts of a result, bounded; pictures and files by their kind."""
-    parts = [str(getattr(part, "text", None) or f"({part.type})") for part in content]
-    text = "\n".join(parts)
+def _said(result: CallToolResult) -> str:
+    """The texts of a result, or else its data, bounded; pictures and files by their kind."""
+    text = "\n".join(_shown(part) for part in result.content)
+    if not result.content and result.structured_content is not None:
+        text = json.dumps(result.structured_content, ensure_ascii=False)
     return text if len(text) <= MOST_OUTPUT else text[:MOST_OUTPUT] + "… (cut)"
+
+
+def _shown(part: ContentBlock) -> str:
+    match part:
+        case TextContent(text=text) | EmbeddedResource(resource=TextResourceContents(text=text)):
+            return text
+        case ResourceLink(name=name, uri=uri):
+            return f"{name}: {uri}"
+    return f"({part.type})"
 
 
 def _plain(error: BaseException) -> str:

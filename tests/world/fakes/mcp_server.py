@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ["echo", "slow", "die", "flood", "garbage", "long", "environment", "grow"]
+NAMES = ["echo", "slow", "die", "flood", "garbage", "long", "environment", "exactly", "grow"]
+PAGE = 4  # tools listed at once
 LOG = Path(sys.argv[1])
 
 
@@ -33,6 +34,8 @@ def called(asked: Any, name: str, given: dict[str, Any]) -> None:
     match name:
         case "echo":
             send({"id": asked, "result": said(str(given.get("text")))})
+        case "exactly":
+            send({"id": asked, "result": given})
         case "die":
             os._exit(1)
         case "flood":
@@ -51,6 +54,13 @@ def called(asked: Any, name: str, given: dict[str, Any]) -> None:
             send({"id": asked, "result": said(" ".join(sorted(os.environ)))})
 
 
+def page(first: int) -> dict[str, Any]:
+    names = NAMES[first : first + PAGE]
+    tools = [{"name": name, "description": name, "inputSchema": {"type": "object"}} for name in names]
+    more = {"nextCursor": str(first + PAGE)} if first + PAGE < len(NAMES) else {}
+    return {"tools": tools, **more}
+
+
 def main() -> None:
     note("began")
     for line in sys.stdin:
@@ -67,10 +77,7 @@ def main() -> None:
                 }
                 send({"id": asked, "result": told})
             case "tools/list":
-                tools = [
-                    {"name": name, "description": name, "inputSchema": {"type": "object"}} for name in NAMES
-                ]
-                send({"id": asked, "result": {"tools": tools}})
+                send({"id": asked, "result": page(int(params.get("cursor") or 0))})
             case "tools/call":
                 called(asked, params["name"], params.get("arguments") or {})
             case "notifications/cancelled":
