@@ -173,6 +173,16 @@ async def test_a_run_whose_id_could_be_read_as_a_number_is_no_time(
         await redis.delete(f"stop:{chat_id}")
 
 
+async def test_a_stop_in_whole_seconds_counts_also_in_the_second_of_the_last_end(
+    cluster: Cluster, client: Client, chat_id: str
+) -> None:
+    async with connect(cluster.redis_url) as redis:
+        await eventually(lambda: time.time() % 1 < 0.2, within=5)  # so that all of it is within the grace
+        assert (await client.ask(chat_id, "hello")).outcome == "done"
+        await redis.set(f"stop:{chat_id}", str(int(time.time())), ex=60)
+        assert (await client.ask(chat_id, "hello again")).outcome == "stopped"
+
+
 async def test_an_old_stop_never_touches_a_later_run(
     cluster: Cluster, client: Client, new_chat: Callable[[], str]
 ) -> None:

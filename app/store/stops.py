@@ -189,8 +189,11 @@ class Stops:
         return [None if value is None else value.decode("utf-8", "replace") for value in values]
 
     def is_fresh(self, at_ms: float, started_ms: int, before_ms: int) -> bool:
-        """Whether a stop of that time means a run that has begun then, and not the one that ended before."""
-        return at_ms > before_ms and abs(started_ms - at_ms) <= self._grace_ms
+        """Whether a stop of that time means a run that has begun then, and not the one that ended before;
+        what was written in whole seconds was written somewhen in that second.
+        """
+        latest = at_ms if at_ms % 1000 else at_ms + 999
+        return latest > before_ms and abs(started_ms - at_ms) <= self._grace_ms
 
     async def consume(self, read: Sequence[tuple[Chat, str]]) -> None:
         """Deletes those stop keys that still hold the value that was read."""
