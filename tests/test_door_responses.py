@@ -137,6 +137,10 @@ async def test_a_previous_response_and_a_conversation_go_on_in_their_chat(
         {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
         {"role": "assistant", "content": "y"},
     ]
+    for part in ({"type": "output_text", "text": "y"}, {"type": "refusal", "refusal": "y"}):
+        reply_of_theirs = {"role": "assistant", "content": [part]}
+        await create(client, [items[0], reply_of_theirs, {"role": "user", "content": "z"}])
+        assert seen() == ["x", "y", "z"]
     await create(client, [*items, {"type": "reasoning"}, {"role": "user", "content": "z"}])
     assert seen() == ["x", "y", "z"]
 

@@ -1,6 +1,7 @@
 """All chats of a key go into one file and come back equal; bad lines are told and harm no other."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -53,7 +54,7 @@ def chat(chat_id: str, messages: int = 2, **more: Any) -> dict[str, Any]:
 
 async def test_what_goes_out_comes_back_equal(keyed: Cluster, ollama: FakeOllama) -> None:
     async with keyed.client(key="key-of-ann") as ann, keyed.client(key="key-of-bob") as bob:
-        ollama.default = Reply(tokens=['Grüße "und" \\ mehr\n', "\u2028 <b>"], thinking=["hm"])
+        ollama.default = Reply(tokens=['Grüße "und" \\ mehr\n', "\u2028 <b>\u2029 \x85 "], thinking=["hm"])
         for n in range(3):
             await ann.ask(f"chat-{n}", f"question {n}\nwith lines")
         ollama.default = FLOWING
@@ -63,7 +64,8 @@ async def test_what_goes_out_comes_back_equal(keyed: Cluster, ollama: FakeOllama
             await stream.rest()
         await ann.http.patch("/api/v1/chat/chat-2", json={"title": "Ein Name"})
         file = await taken_out(ann)
-        done = await put_in(bob, file)
+        assert file.decode().splitlines() == file.decode().split("\n")[:-1]
+        done = await put_in(bob, BOM_UTF8 + file)
         assert (done["imported"], done["failed"], done["errors"]) == (3, 0, [])
         for n in range(3):
             assert await bob.chat_info(f"chat-{n}") == await ann.chat_info(f"chat-{n}")

@@ -31,6 +31,7 @@ class Part(BaseModel):
 
     type: str = "text"
     text: str | None = None
+    refusal: str | None = None
     image_url: str | dict[str, Any] | None = None
 
     @property
@@ -85,11 +86,12 @@ def malformed(told: str, *place: str) -> RequestValidationError:
 def words(content: str | list[Part] | None) -> str:
     """The text of a message. Raises `Unsupported` for pieces that are neither text nor pictures."""
     if isinstance(content, list):
-        texts = [part for part in content if not part.is_picture]
-        if odd := next((part.type for part in texts if part.text is None), None):
+        said = [part for part in content if not part.is_picture]
+        texts = [part.text if part.text is not None else part.refusal for part in said]
+        if odd := next((part.type for part, text in zip(said, texts, strict=True) if text is None), None):
             kind = odd if odd in ("input_audio", "file", "input_file") else "this"
             raise Unsupported(f"Content of type {kind} is not supported; send text.", param="messages")
-        return "\n\n".join(part.text or "" for part in texts) or (ONLY_PICTURES if content else "")
+        return "\n\n".join(text or "" for text in texts) or (ONLY_PICTURES if content else "")
     return content or ""
 
 

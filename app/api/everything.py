@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -126,7 +127,7 @@ async def export_chat(
 async def import_everything(request: Request, here: Here, of: Owner) -> Imported:
     """Put in chats from a file as the export makes it; a bad line is told and the others go in."""
     done = Imported(imported=0, failed=0, chats=[], errors=[])
-    for number, line in enumerate((await request.body()).split(b"\n", MOST_LINES), 1):
+    for number, line in enumerate((await request.body()).removeprefix(BOM_UTF8).split(b"\n", MOST_LINES), 1):
         if not line.strip():
             continue
         if number > MOST_LINES:

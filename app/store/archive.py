@@ -18,6 +18,7 @@ from app.store.wire.script import Script, command
 
 TRIES = 20
 CUT = "max_tokens"  # a reply that ended so can go on
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 
 # the tail: fields of the hash and their values, `=`, then what the chat holds by threes: `message`
 # and its line, `run` with its id and record, `version` with its number and what the hash says of
@@ -239,5 +240,6 @@ def _suffix(number: int) -> str:
 
 
 def one_line(body: dict[str, object]) -> bytes:
-    """A chat as one line of the file."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """A chat as one line of the file, also for readers to whom other characters end one."""
+    written = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return written.translate(_LINE_ENDS).encode() + b"\n"
