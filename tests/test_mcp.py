@@ -165,6 +165,13 @@ async def test_a_long_answer_is_cut_and_the_environment_of_a_server_has_no_secre
         assert not [name for name in ("AWS", "REDIS", "MCP_LOG", "OLLAMA") if name in names]
 
 
+async def test_long_names_that_begin_alike_are_two_tools(served: Cluster) -> None:
+    async with served.client() as client:
+        long = [name for name in await tools(client, "user") if name.startswith("fake_long-")]
+        assert len({*long}) == 2
+        assert all(len(name) <= 64 for name in long)
+
+
 TEXT = {"type": "text", "text": "one"}
 PICTURE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
 RESOURCE = {"uri": "file:///x", "mimeType": "text/plain", "text": "what it holds"}
@@ -310,6 +317,6 @@ async def test_the_doctor_tells_which_servers_do_not_answer(where: Path) -> None
     (where / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     settings = Settings.model_validate({"mcp_config": str(where / "mcp.json")})
     told = await _states(Servers(settings, {}))
-    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 9)
+    assert (told["fake"]["state"], told["fake"]["tools"]) == ("ready", 11)
     assert (told["missing"]["state"], told["missing"]["reason"]) == ("lost", "there is no such program")
     assert (where / "log").read_text().splitlines()[0] == "began"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 from typing import Any, Literal
@@ -30,6 +31,7 @@ LIST_SECONDS = 10.0
 CALM_SECONDS = 1.0  # between two readings of a list that changes
 BACK_SECONDS = 10.0  # a call waits so long for a server that is coming back
 MOST_TOOLS = 64  # of one server
+MOST_NAME = 64  # characters: what providers take
 MOST_SPEC = 16 * 1024  # characters of one tool's description
 MOST_OUTPUT = 20_000  # characters of a result
 MOST_REASON = 200
@@ -154,7 +156,7 @@ class McpTool(AgentTool):
         super().__init__()
         self._keeper = keeper
         self.theirs = tool.name
-        self._name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{keeper.name}_{tool.name}")[:64]
+        self._name = _name_here(f"{keeper.name}_{tool.name}")
         schema = tool.input_schema if len(json.dumps(tool.input_schema)) <= MOST_SPEC else {"type": "object"}
         told = (tool.description or tool.name)[:MOST_SPEC]
         self._spec: ToolSpec = {"name": self._name, "description": told, "inputSchema": {"json": schema}}
@@ -193,6 +195,14 @@ class McpTool(AgentTool):
             well, said = False, "the tool failed"
         status = "success" if well else "error"
         yield {"toolUseId": tool_use["toolUseId"], "status": status, "content": [{"text": said}]}
+
+
+def _name_here(name: str) -> str:
+    """As models may call it. Names that would be cut alike are told apart."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if len(plain) <= MOST_NAME:
+        return plain
+    return f"{plain[: MOST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _said(result: CallToolResult) -> str:

@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ["echo", "slow", "die", "flood", "garbage", "long", "environment", "exactly", "grow"]
+NAMES = [
+    "echo",
+    "slow",
+    "die",
+    "flood",
+    "garbage",
+    "long",
+    "environment",
+    "exactly",
+    *(f"{'long-' * 20}{n}" for n in "ab"),
+    "grow",
+]
 PAGE = 4  # tools listed at once
 LOG = Path(sys.argv[1])
 
