@@ -63,13 +63,16 @@ function endOf(element) {
   let place = element;
   for (;;) {
     let last = place.lastChild;
-    while (last?.nodeType === Node.TEXT_NODE && !last.data.trim()) last = last.previousSibling;
+    while (isNothing(last)) last = last.previousSibling;
     if (last?.nodeType !== Node.ELEMENT_NODE || last.matches("a, em, strong, del, br, hr, sub, sup, button, .math")) return place;
     if (place.matches("pre")) return last;
     place = last.matches(".table-box") ? last.firstElementChild : last;
     if (place.localName === "code" && !place.closest("pre")) return place.parentElement;
   }
 }
+
+/** White space, or a block in which only the beginning of a mark has come, which waits to be shown. */
+const isNothing = (node) => (node?.nodeType === Node.TEXT_NODE && !node.data.trim()) || node?.matches?.(".block:empty");
 
 class TextView {
   element = h("div", { class: "text" });
