@@ -207,13 +207,13 @@ def _name_here(name: str) -> str:
 
 def _said(result: CallToolResult) -> str:
     """The texts of a result, or else its data, bounded; pictures and files by their kind."""
-    text = "\n".join(_shown(part) for part in result.content)
+    text = "\n".join(_in_words(part) for part in result.content)
     if not result.content and result.structured_content is not None:
         text = json.dumps(result.structured_content, ensure_ascii=False)
     return text if len(text) <= MOST_OUTPUT else text[:MOST_OUTPUT] + "… (cut)"
 
 
-def _shown(part: ContentBlock) -> str:
+def _in_words(part: ContentBlock) -> str:
     match part:
         case TextContent(text=text) | EmbeddedResource(resource=TextResourceContents(text=text)):
             return text
