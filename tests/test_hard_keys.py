@@ -12,6 +12,7 @@ from app.store.keys import BACKENDS, TYPES, Chat, held, index, lease, stopped
 from app.store.records import LastWords, Message, Started
 from app.store.store import Store
 from tests.test_hard_store import a_run, connected, turn
+from tests.world.client import Client
 from tests.world.fakes.reply import FLOWING, HELD, HELD_TEXT, Reply
 from tests.world.redis_server import connect
 from tests.world.rough import Rough
@@ -142,6 +143,27 @@ async def test_a_counter_that_is_no_number_never_hinders_a_turn(
         await store.memory.start(chat, run, Asked("new", "d", None), [])
         await store.memory.undo(chat, run, Asked("new", "d", None))
         assert (await store.memory.state(chat)).live is None
+
+
+@pytest.mark.parametrize("written", [b"\xff\xfe", b"soon", b"nan", b"1e999", b"-1", b""])
+async def test_words_that_cannot_be_read_harm_only_themselves(
+    store: Store, client: Client, redis_url: str, chat_id: str, written: bytes
+) -> None:
+    await client.ask(chat_id, "hello")
+    fields = ("title", "temperature", "instructions", "created_at", "updated_at", "chosen", "may:calculate")
+    async with connected(redis_url) as redis:
+        for field in (*fields, written or "more"):
+            await redis.hset(Chat("", chat_id).key, field, written)
+        for key in ("chats", "queued"):
+            await redis.zadd(key, {written: 1, b"\xff": 2})
+        assert await store.queues.due() == []
+        about = f"/api/v1/chat/{chat_id}"
+        for address in (about, f"{about}/export?format=jsonl", f"{about}/approve", "/api/v1/chats?q=hello"):
+            assert (await client.http.get(address)).status_code == 200, address
+        await redis.hdel(Chat("", chat_id).key, "chosen")
+        assert (await client.ask(chat_id, "again")).outcome == "done"
+        await redis.zrem("chats", written, b"\xff")
+        await redis.zrem("queued", written, b"\xff")
 
 
 @pytest.mark.parametrize("described", ["not json", "[]", "{}", '{"process": 1}', '{"run_id": "x"}', ""])

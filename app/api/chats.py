@@ -34,6 +34,7 @@ from app.events import iso
 from app.runs.readers import Reading
 from app.settings import Settings
 from app.store.keys import Chat
+from app.store.lines import temperature_of
 from app.store.waiting import Waiting
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -121,7 +122,7 @@ async def read_chat(chat: OneChat, here: Here) -> ChatBody:
         updated_at=_time(state.fields, "updated_at"),
         expires_at=_expiry(here, state.fields),
         instructions=state.fields.get("instructions"),
-        temperature=float(warmth) if (warmth := state.fields.get("temperature")) else None,
+        temperature=temperature_of(state.fields.get("temperature")),
     )
 
 

@@ -25,6 +25,7 @@ from app.events import iso
 from app.store.archive import one_line
 from app.store.filed import Filed
 from app.store.keys import Chat
+from app.store.lines import temperature_of
 from app.store.records import ChatState
 
 router = APIRouter(prefix="/api/v1", tags=["chats"])
@@ -91,15 +92,16 @@ def _told_chat(chat_id: str, state: ChatState) -> dict[str, Any]:
     """What the file says of a chat; what is not set is left out."""
     fields = state.fields
     told: dict[str, Any] = {"chat_id": chat_id, "title": fields.get("title"), "agent": fields.get("agent")}
-    told |= {name: iso(int(fields.get(name) or 0)) for name in ("created_at", "updated_at")}
+    times = {name: fields.get(name, "") for name in ("created_at", "updated_at")}
+    told |= {name: iso(int(at) if at.isascii() and at.isdigit() else 0) for name, at in times.items()}
     if "named" in fields:
         told["named"] = True
     if "chosen" in fields:
         told["chosen_agent"] = fields["chosen"]
     if "instructions" in fields:
         told["instructions"] = fields["instructions"]
-    if "temperature" in fields:
-        told["temperature"] = float(fields["temperature"])
+    if (warmth := temperature_of(fields.get("temperature"))) is not None:
+        told["temperature"] = warmth
     messages = [body.model_dump(exclude_unset=True) for body in with_versions(state)]
     return told | {"messages": messages}
 

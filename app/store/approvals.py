@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from app.store.bells import Bells
 from app.store.keys import Chat
+from app.store.lines import as_text
 from app.store.records import LiveRun
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
@@ -147,7 +148,7 @@ class Approvals:
         """What was answered for the whole chat, by tool."""
         found = dict(pairs(await self._redis.do(command("HGETALL", chat.key))))
         return {
-            name.removeprefix(_LASTING).decode(): _answered(given)[0]
+            as_text(name.removeprefix(_LASTING)): _answered(given)[0]
             for name, given in sorted(found.items())
             if name.startswith(_LASTING)
         }

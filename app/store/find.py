@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.store.keys import Chat, index
+from app.store.lines import as_text
 from app.store.records import Message
 from app.store.wire.connection import Connection
 from app.store.wire.script import command
@@ -73,7 +74,7 @@ class Finder:
         for first in range(0, most, TITLES_AT_ONCE):
             last = min(first + TITLES_AT_ONCE, most) - 1
             ids = await self._redis.do(command("ZREVRANGE", index(owner), first, last))
-            chats = [Chat(owner, one.decode()) for one in ids]
+            chats = [Chat(owner, as_text(one)) for one in ids]
             asked = []
             for chat in chats:
                 asked += [command("HMGET", chat.key, *_FIELDS), command("LLEN", chat.messages)]

@@ -18,7 +18,7 @@ from app.store.commands import let_go, touch
 from app.store.eventlog import numbered
 from app.store.files import NO_FILE
 from app.store.keys import Chat, index
-from app.store.lines import readable, texts
+from app.store.lines import as_text, readable, temperature_of, texts
 from app.store.records import (
     ChatState,
     Known,
@@ -106,11 +106,11 @@ class Memory:
     def _met(self, row: list[Any], crowded: bool) -> Started | Known | LiveRun | Waiting | OtherAgent:
         match row:
             case [b"started", at_ms, stopped, lines, instructions, temperature, last]:
-                warmth = float(temperature) if temperature else None
-                told, before = instructions.decode(), RunRecord.read(last)
+                warmth = temperature_of(as_text(temperature))
+                told, before = as_text(instructions), RunRecord.read(last)
                 return Started(int(at_ms), bool(stopped), readable(lines), crowded, told, warmth, before)
             case [b"agent", name]:
-                return OtherAgent(name.decode())
+                return OtherAgent(as_text(name))
             case [b"closed"]:
                 raise NotOpen("Only the last reply can go on, when it was stopped, failed or was cut short.")
             case [b"known", record, live]:

@@ -14,6 +14,7 @@ from app.errors import NotFound
 from app.settings import Settings
 from app.store.commands import touch_name
 from app.store.keys import QUEUED, Chat
+from app.store.lines import as_text
 from app.store.pieces import LIVES, NOW, NUMBERS
 from app.store.stops import timestamp_ms
 from app.store.waiting import HAND_BACK, WAITING, Waiting, read_all
@@ -124,7 +125,7 @@ class Queues:
         noted, (seconds, _) = await self._redis.do_all(
             [command("ZRANGE", QUEUED, 0, MOST_LOOKED_AT - 1, "WITHSCORES"), command("TIME")]
         )
-        names, scores = [name.decode() for name in noted[::2]], noted[1::2]
+        names, scores = [as_text(name) for name in noted[::2]], noted[1::2]
         chats = [Chat.named(name) for name in names]
         asked = []
         for chat in chats:
