@@ -240,15 +240,23 @@ async def run(minutes: float, seed: int, where: Path) -> int:
         rough.ollama.default = Reply(tokens=3)
         began = time.monotonic()
         await stops(rough, figures, seed, began + minutes * 60 / 2)
+        show(figures, began)
         await rough.heal()
         await readers(rough, figures, most)
+        show(figures, began)
         await bad_requests(rough, figures, seed, max(time.monotonic() + 10, began + minutes * 60))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    for name, count in figures.counts.items():
-        print(f"{name:<40}{count:>10,}")
-    print("\n".join(f"VIOLATION {one}" for one in figures.violations[:50]))
+    show(figures, began)
     print(f"seed {seed}, {minutes:g} minutes, {len(figures.violations)} violations")
     return len(figures.violations)
+
+
+def show(figures: Figures, began: float) -> None:
+    """What has been reached by now."""
+    print(f"after {(time.monotonic() - began) / 60:.0f} minutes")
+    for name, count in figures.counts.items():
+        print(f"{name:<40}{count:>10,}")
+    print("".join(f"VIOLATION {one}\n" for one in figures.violations[:50]), flush=True)
 
 
 def main() -> None:
