@@ -18,6 +18,7 @@ from app.store.commands import let_go, touch
 from app.store.eventlog import numbered
 from app.store.files import NO_FILE
 from app.store.keys import Chat, index
+from app.store.large import Large
 from app.store.lines import as_text, readable, temperature_of, texts
 from app.store.records import (
     ChatState,
@@ -40,9 +41,7 @@ from app.store.wire.connection import Connection
 from app.store.wire.script import Command, command
 from app.store.written import syncing, written
 
-MOST_CHAT_BYTES = (
-    2 * 1024 * 1024
-)  # what the messages and versions of a chat weigh; two of the longest replies
+MOST_CHAT_BYTES = 2 * 1024 * 1024  # of the messages and versions of a chat; two of the longest replies
 PAGE = 25  # messages per read
 LOOKED_AT = 200  # chats in one exchange
 AT_ONCE = 4  # chats read at the same time: what their pages hold in Redis's buffers and here is bounded
@@ -63,6 +62,7 @@ class Memory:
         self.life = settings.memory_ttl_min * 60 if self._keeps else settings.replay_ttl_seconds
         self._most = settings.memory_max_conversations
         self._reading = asyncio.Semaphore(AT_ONCE)
+        self._large = Large()
 
     # a run: started, taken back, ended
 
@@ -187,8 +187,7 @@ class Memory:
         """The chat with all its kept messages, read in pages."""
         async with self._reading:
             for _ in range(READ_TRIES):
-                state = await self._read_pages(chat)
-                if state:
+                if state := await self._read_pages(chat):
                     return state
         raise NotFound("The chat changes faster than it can be read. Try again.")
 
@@ -211,6 +210,7 @@ class Memory:
         older, hashed = await read_versions(self._redis, chat, kept)
         if hashed is not None and _changed(texts(hashed), fields):
             return None
+        await self._large.passed(lines, self._reading)
         return ChatState(fields, readable(lines), read_all(queued), older, read_all(unsent))
 
     def expires_ms(self, fields: Mapping[str, str]) -> int | None:
