@@ -179,8 +179,10 @@ def _part(chunk: Any, name: str) -> Chunk:
 
 def _count(value: Any) -> int | None:
     """A count of tokens, however it is written; one that cannot be is none."""
+    if isinstance(value, bool):
+        return None
     try:
-        count = int(float(value)) if value is not None and not isinstance(value, bool) else MOST_TOKENS
+        count = int(float(value))
     except (TypeError, ValueError, OverflowError):
         return None
     return max(0, count) if count < MOST_TOKENS else None

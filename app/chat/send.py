@@ -27,6 +27,7 @@ from app.runs.readers import Readers, Reading
 from app.runs.run import Run
 from app.store.commands import hold, release
 from app.store.keys import Chat
+from app.store.lines import as_text
 from app.store.records import Known, LiveRun, Message, OtherAgent, Started
 from app.store.stops import timestamp_ms
 from app.store.waiting import Waiting
@@ -152,7 +153,7 @@ class Chats:
                 return met
             run = self._runs.make(chat, replace(live, started_ms=met.at_ms))
             after = met.last.ended_ms if met.last and question.line != "head" else 0
-            if stop and await self._meant_at_start(run, stop.decode("utf-8", "replace"), after):
+            if stop and await self._meant_at_start(run, as_text(stop), after):
                 run.cut()
             if met.stop_at_birth:
                 run.cut()

@@ -1,14 +1,13 @@
 """Every setting of a backend, what it is for and what it may be. Knows no use of any."""
 
-import re
 import socket
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.settings import addresses, lists, redis_url
+from app.settings import addresses, checks, lists, redis_url
 
 DAY = 86_400  # seconds
 CENTURY = 52_560_000  # minutes: Redis counts milliseconds, and not for ever
@@ -197,27 +196,11 @@ class Settings(BaseSettings):
     _openai = field_validator("openai_base_url")(addresses.openai)
     _origins = field_validator("cors_origins")(addresses.origins)
     _region = field_validator("aws_region")(addresses.region)
-
-    @field_validator("log_level", "log_format", "provider", "titles", "vision", mode="before")
-    @classmethod
-    def _any_case(cls, value: Any, info: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return value.upper() if info.field_name == "log_level" else value.lower()
-
-    @field_validator("disconnect_grace_seconds")
-    @classmethod
-    def _minus_one_or_more(cls, value: float) -> float:
-        if value < 0 and value != -1:
-            raise ValueError("use -1 for never, 0 for at once, or a number of seconds")
-        return value
-
-    @field_validator("openai_api_key")
-    @classmethod
-    def _one_word(cls, value: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
-            raise ValueError("must be one word of ASCII characters")
-        return value
+    _words = field_validator("log_level", "log_format", "provider", "titles", "vision", mode="before")(
+        checks.any_case
+    )
+    _grace = field_validator("disconnect_grace_seconds")(checks.never_or_more)
+    _key = field_validator("openai_api_key")(checks.one_word)
 
     @model_validator(mode="after")
     def _readable_lists(self) -> Self:
