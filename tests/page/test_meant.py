@@ -146,13 +146,13 @@ SEEDS = (
 )
 
 
-def bombs() -> list[str]:
-    """Texts of the kind that models in a loop write."""
+def bombs(mixed: int = MIXED) -> list[str]:
+    """Texts of the kind that models in a loop write: 21 of one mark each, and `mixed` of many."""
     chance = random.Random(7)
     seeds = SEEDS.split("|")
-    mixed = ["".join(chance.choices(seeds, k=900)) for _ in range(MIXED)]
+    more = ["".join(chance.choices(seeds, k=900)) for _ in range(mixed)]
     deep = "\n".join("  " * depth + "- x" for depth in range(80))
-    return [*(seed * (3000 // len(seed)) for seed in seeds if seed), ">" * 3000, deep, *mixed]
+    return [*(seed * (3000 // len(seed)) for seed in seeds if seed), ">" * 3000, deep, *more]
 
 
 async def test_nesting_without_end_is_shown_and_hides_nothing(

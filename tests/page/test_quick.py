@@ -33,6 +33,26 @@ OPEN = """([id, count]) => new Promise((resolve) => {
   location.hash = `#/chat/${id}`;
   new MutationObserver(look).observe(document.getElementById("log"), { childList: true });
 })"""
+TALK = """async (questions) => {
+  const box = document.getElementById("box");
+  const changed = (state) => new Promise((resolve) => {
+    const look = () => document.body.dataset.state === state && (watcher.disconnect(), resolve());
+    const watcher = new MutationObserver(look);
+    watcher.observe(document.body, { attributeFilter: ["data-state"] });
+  });
+  for (const question of questions) {
+    box.value = question;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    const begun = changed("running");
+    box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    await begun;
+    await changed("idle");
+  }
+  const shown = [...document.querySelectorAll(".reply .parts")].slice(-questions.length);
+  return shown.map((it) => it.innerText.length);
+}"""  # nothing is asked from outside meanwhile: it would be work, too
+BOMBS = 83
+BOMBS_PER_CHAT = 52
 USABLE_MS = 5_000
 OPENS_MS = 400
 LONGEST_MS = 200
@@ -92,21 +112,24 @@ async def _work(browser: Browser, person: Person, chat_id: str, replies: int) ->
     return main_thread_tasks(events)
 
 
+@pytest.mark.timeout(240)
 async def test_what_a_model_in_a_loop_writes_stops_the_page_for_200_ms_at_most(
     browser: Browser, person: Person, chat_id: str, ollama: FakeOllama
 ) -> None:
-    texts = bombs()
+    texts = [f"{bomb}\n\nafter the bomb" for bomb in bombs(BOMBS)]
     for number, bomb in enumerate(texts):
         ollama.on(f"#{number}#", Reply([bomb[at : at + 40] for at in range(0, len(bomb), 40)]))
-    await person.open(chat_id)
-    await person.ask("hello")
-    await person.state("idle")
-    async with traced(browser) as events:
-        for number in range(len(texts)):
-            await person.ask(f"#{number}#")
-            await expect(person.replies).to_have_count(number + 2)
-            await person.state("idle")
-    tasks = main_thread_tasks(events)
+    tasks: list[float] = []
+    for first in range(0, len(texts), BOMBS_PER_CHAT):
+        questions = [f"#{number}#" for number in range(len(texts))[first : first + BOMBS_PER_CHAT]]
+        await person.open(f"{chat_id}-{first}")
+        await person.ask("hello")
+        await person.state("idle")
+        async with traced(browser) as events:
+            shown = await person.page.evaluate(TALK, questions)
+        tasks += main_thread_tasks(events)
+        assert len(shown) == len(questions) and min(shown) > 0, shown
+    tasks.sort(reverse=True)
     print(f"\nms of work in one go, longest first: {tasks[:10]} of {len(tasks)}")
     assert tasks[0] <= LONGEST_MS
 
