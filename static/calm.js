@@ -3,13 +3,13 @@
  */
 
 const BARE_MARKER = /(^|\n)[ \t]*(?:[-*+]|\d+[.)]?|#{1,6}|`{1,2}|[|>]|-{2,}|={1,}|\*{1,3}|_{1,3})[ \t]*$/;
-const HALF_LINK = /!?\[([^\]\n]*)(?:\](?:\([^)\n]*)?)?$/;
+const HALF_LINK = /!?\[([^\]\n]{0,500})(?:\](?:\([^)\n]{0,1000})?)?$/;
 const HALF_TAG = /<\/?[a-z][a-z0-9]{0,9}$|<$/i;
 const HALF_TABLE = /(^|\n)[ \t]*\|[^\n]*(?:\n[ \t|:-]*)?$/; // a head whose delimiter row has not come
 
 /** A marker without its words waits, half a link shows its words, bold, code and formulas that are open are closed. */
 export function calm(text) {
-  if (isOdd(text, /^\s*(?:```|~~~)/gm)) return text; // inside a fence of a list or a quotation
+  if (isOdd(text, /^[ \t]*(?:```|~~~)/gm)) return text; // inside a fence of a list or a quotation
   const formula = openFormula(text);
   if (formula) return text.replace(/[\\$]$/, "") + formula;
   const shown = withoutHalves(text);

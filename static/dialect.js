@@ -7,7 +7,8 @@
 
 const DEEPEST = 24; // markers of quotations and lists on one line; more is a model in a loop
 const BOTTOMLESS = new RegExp(`^(?:[ \\t]{0,3}(?:>|[-*+]|\\d{1,9}[.)])){${DEEPEST}}[^\\n]*(?:\\n|$)`);
-const CROWDED = 4_000; // characters of a paragraph from which on a fifth of marks is a loop, too
+const CROWDED = 4_000; // characters of a paragraph from which on one of little but marks or line ends is a loop, too
+const MARKS = /[[\]*_<$\\~`|]/g;
 const PARAGRAPH = /^(?:[^\n]*[^\s][^\n]*(?:\n|$))+/;
 
 const DISPLAY = /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n|$)/;
@@ -27,7 +28,7 @@ export const EXTENSIONS = (escape) => [
       const raw = BOTTOMLESS.exec(src)?.[0] ?? crowdIn(src);
       if (raw) return { type: "plain", raw, text: raw };
     },
-    renderer: ({ text }) => `<p>${escape(text).replace(/\n/g, "<br>")}</p>\n`,
+    renderer: ({ text }) => `<p class="raw">${escape(text)}</p>\n`, // one node, however many lines
   },
   {
     name: "formula",
@@ -97,12 +98,13 @@ export const EXTENSIONS = (escape) => [
   },
 ];
 
-/** The paragraph at the start of `src` when it is little but marks, which would take the reader seconds. */
+/** The paragraph at the start of `src` when it is little but marks or line ends, which would take the page seconds. */
 function crowdIn(src) {
   if (src.length < CROWDED) return "";
   const raw = PARAGRAPH.exec(src)?.[0] ?? "";
-  const marks = raw.length > CROWDED ? raw.match(/[[\]*_<$\\~`|]/g) : null;
-  return marks?.length > raw.length / 5 && !/^ {0,3}(?:```|~~~|\|)/.test(raw) ? raw : "";
+  if (raw.length < CROWDED || /^ {0,3}(?:```|~~~|\|)/.test(raw)) return "";
+  const share = (pattern) => (raw.match(pattern) ?? []).length / raw.length;
+  return share(MARKS) > 1 / 5 || share(/\n/g) > 1 / 8 ? raw : "";
 }
 
 /** Between single dollars: a formula, and not two prices. */
