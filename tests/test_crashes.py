@@ -103,6 +103,24 @@ async def test_a_frozen_backend_that_thaws_writes_nothing_over_the_new_run(
     await assert_invariants(rough.cluster, [witness], models=[rough.ollama])
 
 
+async def test_a_stop_that_meets_a_frozen_backend_goes_on_to_another(rough: Rough, chat_id: str) -> None:
+    rough.ollama.default = FLOWING
+    async with (
+        rough.cluster.client() as nginx,
+        rough.cluster.client(2) as two,
+        two.chat(chat_id, "hello") as stream,
+    ):
+        await stream.until_text("word9 ")
+        rough.cluster.freeze(1)
+        async with asyncio.timeout(30):
+            results = [(await nginx.stop(chat_id, wait=1000))["result"] for _ in rough.cluster.numbers]
+        rough.cluster.thaw(1)
+        await stream.rest()
+    assert "stopped" in results
+    assert set(results) <= {"stopped", "already_finished", "pending"}
+    assert stream.outcome == "stopped"
+
+
 async def test_a_backend_that_drains_lets_replies_end_and_cuts_the_rest(
     rough: Rough, new_chat: Callable[[], str]
 ) -> None:

@@ -212,6 +212,15 @@ def test_a_post_that_was_sent_is_never_sent_again(front: Front, client: httpx.Cl
     assert front.seen("/api/v1/chat/once") == 1
 
 
+def test_a_stop_whose_backend_goes_away_is_taken_by_another(front: Front, client: httpx.Client) -> None:
+    front.backends[0].hang_up = front.backends[1].hang_up = True
+    for _ in range(3):
+        assert client.post("/api/v1/stop/one", json={}).json()["backend"] == "backend-3"
+    front.backends[2].hang_up = True
+    assert client.post("/api/v1/stop/bulk", json={}).status_code == 502
+    assert front.seen("/api/v1/stop/bulk") == 1
+
+
 def test_a_post_never_travels_on_a_kept_connection(front: Front, client: httpx.Client) -> None:
     """It may be closing just then, and Nginx must not send a POST again."""
     for _ in range(12):
