@@ -19,6 +19,7 @@ from bench.paced import table
 from bench.processes import BENCH_CORE, ROOT, SERVER_CORE
 
 RESULTS = ROOT / "bench" / "results"
+USUAL = ("1x20", "50x20", "200x20", "200x80")  # streams x tokens/s
 _PACKAGES = (
     "aiobotocore",
     "aiohttp",
@@ -96,27 +97,11 @@ def written(
 
 
 def block(result: dict[str, Any]) -> list[str]:
-    """Markdown: where and when, both tables, what could not be measured."""
-    on, sizes, rounds = result["machine"], result["sizes"], result["rounds"]
+    """Markdown: where and when, all tables, what could not be measured."""
+    on, rounds = result["machine"], result["rounds"]
     packages = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
     lines = [
-        f"Measured on {result['at'][:10]} at commit {result['commit']}: {on['cpu']}, {on['cores']} cores, "
-        f"{on['memory_gb']} GB, {on['system']}, Python {on['python']}; {on['pinned']}. "
-        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside "
-        f"one round; replies of {SHORT} "
-        f"tokens unless said otherwise. {on['priority'].capitalize()} priority, load "
-        f"before {on['load_before'][0]}. "
-        f"{sizes['stops']} stops per setting, {sizes['alive']} calls left, "
-        f"{sizes['leak']} chats in the leak check, "
-        f"{sizes['seconds']} s per ceiling.",
-        "",
-        "People get tokens one by one:",
-        "",
-        *table([_paced(figures) for figures in rounds if "paced.limit.50x20.cpu_us" in figures]),
-        "",
-        "Replies as fast as the model can send them:",
-        "",
-        *system_table(rounds),
+        *summary(result, all_paced=True),
         "",
         *goal_table(rounds),
         "",
@@ -130,9 +115,37 @@ def block(result: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Not measured in every round: {', '.join(broken)}."] if broken else lines
 
 
-def _paced(figures: Numbers) -> Numbers:
+def summary(result: dict[str, Any], *, all_paced: bool = False) -> list[str]:
+    """Markdown: where and when, and the systems side by side, paced in the usual settings or in all."""
+    on, sizes, rounds = result["machine"], result["sizes"], result["rounds"]
+    return [
+        f"Measured on {result['at'][:10]} at commit {result['commit']}: {on['cpu']}, {on['cores']} cores, "
+        f"{on['memory_gb']} GB, {on['system']}, Python {on['python']}; {on['pinned']}. "
+        f"Median of {len(rounds)} round{'s' if len(rounds) > 1 else ''}, ratios inside "
+        f"one round; replies of {SHORT} "
+        f"tokens unless said otherwise. {on['priority'].capitalize()} priority, load "
+        f"before {on['load_before'][0]}. "
+        f"{sizes['stops']} stops per setting, {sizes['alive']} calls left, "
+        f"{sizes['leak']} chats in the leak check, "
+        f"{sizes['seconds']} s per ceiling.",
+        "",
+        "People get tokens one by one:",
+        "",
+        *table([_paced(figures, all_paced) for figures in rounds if "paced.limit.50x20.cpu_us" in figures]),
+        "",
+        "Replies as fast as the model can send them:",
+        "",
+        *system_table(rounds),
+    ]
+
+
+def _paced(figures: Numbers, every: bool) -> Numbers:
     found = [(name.partition("."), value) for name, value in figures.items()]
-    return {name: value for (what, _, name), value in found if what == "paced"}
+    return {
+        name: value
+        for (what, _, name), value in found
+        if what == "paced" and (every or name.split(".")[1] in USUAL)
+    }
 
 
 def newest() -> dict[str, Any]:
