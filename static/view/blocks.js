@@ -16,7 +16,7 @@ const HALF_FENCE = /(^|\n)[ \t]*[`~]+$/; // the first letters of the fence that 
 export class Blocks {
   #settled = 0; // characters whose blocks will not change any more
   #painted = ""; // the text as painted last
-  #last = null; // {element, code} of the block that still grows
+  #last = null; // {element, code, rows} of the block that still grows; so many rows of a table will not change any more
 
   constructor(element) {
     this.element = element;
@@ -65,12 +65,26 @@ export class Blocks {
   #showWords(block, grows) {
     const shown = grows ? blocksOf(calm(block.raw)) : [block];
     const element = this.#place("block");
-    const fresh = new DocumentFragment();
-    for (const one of shown) fresh.append(one.isCode ? codeBox(one.token.text, languageOf(one)) : nodesOf(one));
-    dress(fresh);
-    become(element, fresh);
+    if (!this.#showNewRows(shown, element)) {
+      const fresh = new DocumentFragment();
+      for (const one of shown) fresh.append(one.isCode ? codeBox(one.token.text, languageOf(one)) : nodesOf(one));
+      dress(fresh);
+      become(element, fresh);
+    }
     if (!grows) setFormulas(element);
     if (!grows) for (const code of element.querySelectorAll("pre code")) void colour(code);
+  }
+
+  /** A table grows by its last row and new ones alone. Whether this is one of which rows stand already. */
+  #showNewRows([one, ...others], element) {
+    const rows = one?.token.type === "table" && others.length === 0 ? one.token.rows : [];
+    const { rows: settled } = this.#last;
+    this.#last.rows = Math.max(rows.length - 1, 0);
+    if (settled === 0 || rows.length < settled) return false;
+    const fresh = nodesOf({ ...one, token: { ...one.token, rows: rows.slice(settled) } });
+    const [shown, wanted] = [element, fresh].map((it) => it.querySelector("tbody"));
+    if (wanted) become(shown, wanted, shown.rows[settled] ?? null);
+    return Boolean(wanted);
   }
 
   /** A code block grows by its new characters alone. */
@@ -93,7 +107,7 @@ export class Blocks {
       this.#last?.element.remove();
       const element = h("div", { class: kind, dir: "auto" });
       this.element.append(element);
-      this.#last = { element, code: null };
+      this.#last = { element, code: null, rows: 0 };
     }
     return this.#last.element;
   }

@@ -5,10 +5,12 @@
  * Elements with a `data-key` are the same where that is the same: none becomes another under somebody's finger.
  */
 
-/** Brings the children of `shown` in step with those of `fresh`, which is used up. */
-export function become(shown, fresh) {
-  if (keyOf(shown.firstChild)) dropOthers(shown, fresh);
-  let node = shown.firstChild;
+/** Brings the children of `shown`, or those from `node` on, in step with those of `fresh`, which is used up. */
+export function become(shown, fresh, node = shown.firstChild) {
+  if (keyOf(node)) {
+    dropOthers(shown, fresh);
+    node = shown.firstChild;
+  }
   for (const wanted of [...fresh.childNodes]) {
     if (node && isAlike(node, wanted)) {
       refresh(node, wanted);

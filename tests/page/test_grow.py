@@ -37,6 +37,12 @@ MARK = """
   window.kept = { text, link, place };
 }
 """
+COUNT_MADE = """
+(real => DOMPurify.sanitize = (html, how) => {
+  window.made = Math.max(window.made ?? 0, String(html).length);
+  return real(html, how);
+})(DOMPurify.sanitize)
+"""
 KEPT = """
 () => [getSelection().toString(), document.activeElement === window.kept.link, window.kept.place.isConnected]
 """
@@ -61,6 +67,20 @@ async def test_a_growing_block_keeps_selection_and_focus(
     await eventually(has_grown)
     assert await person.value(KEPT) == ["these words", True, True]
     await person.state("idle")
+
+
+async def test_a_growing_table_is_made_by_its_new_rows_alone(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
+    ollama.on("table", Reply(["| a | b |\n|---|---|\n", *["| more | rows |\n"] * 300], pace=0.02))
+    await person.open(chat_id)
+    await person.ask("hello")
+    await expect(person.last.locator(".facts")).to_contain_text("total")
+    await person.value(COUNT_MADE)
+    await person.ask("table")
+    await expect(person.last.locator("tbody tr")).to_have_count(300)
+    await person.state("idle")
+    assert 0 < await person.value("window.made") < 8_000  # characters in one go; the whole table has 11,800
 
 
 async def test_code_inside_a_growing_list_can_be_copied(
