@@ -17,6 +17,7 @@ export class Focus {
   #turn = -1; // where in the transcript that stands
 
   constructor() {
+    this.#note(document.activeElement); // somebody may have been quicker than this file
     document.addEventListener("pointerdown", () => (this.#had = null), true);
     document.addEventListener("focusin", ({ target }) => this.#note(target));
     document.addEventListener("click", () => setTimeout(() => this.keep())); // what was pressed may have gone

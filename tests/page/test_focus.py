@@ -1,10 +1,11 @@
 """By key alone nobody is lost: when the button that was pressed goes, the focus is where it makes sense."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.page.person import Person
 from tests.world.fakes.ollama import FakeOllama
@@ -161,6 +162,32 @@ async def test_the_focus_is_never_lost(deed: Deed, person: Person, chat_id: str,
     await expect(place).to_be_focused()
     await person.box.press("Escape")
     await person.state("idle")
+
+
+async def test_a_focus_that_was_there_before_its_keeper_is_not_lost(
+    person: Person, chat_id: str, ollama: FakeOllama
+) -> None:
+    await person.open(chat_id)
+    await person.ask("hello")
+    await person.state("idle")
+    may_come = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    await person.page.route("**/view/focus.js*", late)
+    await person.page.route("**/api/v1/chat/*", lambda route: route.abort())
+    await person.page.reload()
+    await expect(person.page.locator("#load-trouble")).to_be_visible()
+    await person.page.locator("#load-again").focus()
+    async with person.page.expect_response("**/view/focus.js*"):
+        may_come.set()
+    await person.page.wait_for_load_state("networkidle")
+    await person.page.unroute("**/api/v1/chat/*")
+    await person.page.keyboard.press("Enter")
+    await person.sees("word4")
+    await expect(person.box).to_be_focused()
 
 
 async def test_the_focus_is_taken_from_nobody(person: Person, chat_id: str, ollama: FakeOllama) -> None:
