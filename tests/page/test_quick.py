@@ -52,10 +52,7 @@ TALK = """async (questions) => {
   return shown.map((it) => it.innerText.length);
 }"""  # nothing is asked from outside meanwhile: it would be work, too
 BOMBS = 83
-LONG_BOMBS = [
-    (mark * 20_000)[:20_000]
-    for mark in ("\n", "- \n", "\\\n", "# \n", "[\n", "` \n", "|-|\n", "- one more item\n")
-]
+LONG_BOMBS = [(mark * 20_000)[:20_000] for mark in ("\n", "- \n", "\\\n", "# \n", "[\n", "` \n")]
 BOMBS_PER_CHAT = 55
 USABLE_MS = 5_000
 OPENS_MS = 400
