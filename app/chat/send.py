@@ -6,11 +6,7 @@ How a run lives once it has begun is in `turn`, who reads it in `runs/readers`.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
-
-from loguru import logger
 
 from app.agents.wishes import wished
 from app.chat.handed import check_sight
@@ -19,6 +15,7 @@ from app.chat.question import Question
 from app.chat.queued import Next
 from app.chat.stop import Stopping
 from app.chat.taking import undo_start
+from app.chat.tasks import Tasks
 from app.chat.turn import Turns
 from app.clock import SEND_SECONDS, UNCLEAR_LOOK_SECONDS, UNCLEAR_SECONDS
 from app.errors import ChatBusy, NotFound, RedisUnavailable, RunIdUsed
@@ -52,7 +49,7 @@ class Chats:
         self._runs = turns.runs
         self._readers = readers
         self._stopping = stopping
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def send(self, chat: Chat, question: Question, *, leaving_ends: bool = False) -> Reading:
         """Starts a run, or joins the one with this id, and returns a reader of it from its first
@@ -77,7 +74,7 @@ class Chats:
             return await self._sent(chat, question, live, leaving_ends)
         except BaseException:
             if question.on_busy == "replace":
-                self._keep(self._clear_the_way(chat, question))
+                self._tasks.keep(self._clear_the_way(chat, question))
             raise
 
     async def _sent(
@@ -133,11 +130,7 @@ class Chats:
 
     async def close(self, seconds: float) -> None:
         """Waits so long for the endings, then gives up on them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close(seconds)
 
     async def _start(
         self, chat: Chat, question: Question, live: LiveRun
@@ -159,15 +152,15 @@ class Chats:
                 run.cut()
         except BaseException as error:
             unclear = isinstance(error, RedisUnavailable | asyncio.CancelledError)
-            self._keep(undo_start(self._turns, chat, live, asked, late=unclear))
+            self._tasks.keep(undo_start(self._turns, chat, live, asked, late=unclear))
             raise
         run.wishes = wished(question.wishes, met.instructions, met.temperature)
         run.alone, run.brought = question.alone, question.turns is not None
         self._runs.add(run)
         if met.crowded:
-            self._keep(self._store.shelf.evict(chat.owner))
+            self._tasks.keep(self._store.shelf.evict(chat.owner))
         first = question.turns is None and question.keep and len(met.history) == 1
-        self._keep(self._live(run, question.text, question.history(met.history), first=first))
+        self._tasks.keep(self._live(run, question.text, question.history(met.history), first=first))
         return run
 
     async def _live(self, run: Run, question: str, history: list[Message], *, first: bool) -> None:
@@ -239,13 +232,3 @@ class Chats:
             await self._stopping.stop_and_wait(chat, live.run_id)
         else:
             raise ChatBusy(_BUSY, run_id=live.run_id, backend=live.backend)
-
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.opt(exception=error).error("a task failed unexpectedly")

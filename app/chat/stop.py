@@ -16,6 +16,7 @@ from loguru import logger
 
 from app.chat.awaited import Awaited
 from app.chat.settle import Settler
+from app.chat.tasks import Tasks
 from app.clock import ENDED_SECONDS, HELD_UP_SECONDS, TAKEN_SECONDS
 from app.errors import Overloaded, RedisUnavailable
 from app.runs.metrics import Metrics
@@ -55,7 +56,7 @@ class Stopping:
         self._settler = settler
         self._asked = 0
         self._following: dict[str, asyncio.Task[Stopped]] = {}
-        self._later: set[asyncio.Task[None]] = set()
+        self._later = Tasks()
 
     async def stop(
         self, chat: Chat, run_id: str | None, wait_ms: int = 0, seen: int | None = None
@@ -130,9 +131,7 @@ class Stopping:
 
     def stop_later(self, chat: Chat, run_id: str) -> None:
         """Stops this run, on whichever backend it is made, without anybody who waits for it."""
-        task = asyncio.create_task(self._stop_quietly(chat, run_id), name=f"stop {run_id}")
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        self._later.keep(self._stop_quietly(chat, run_id), name=f"stop {run_id}")
 
     async def _stop_quietly(self, chat: Chat, run_id: str) -> None:
         with contextlib.suppress(RedisUnavailable):
@@ -140,10 +139,11 @@ class Stopping:
 
     async def close(self) -> None:
         """Ends the tasks that follow stops."""
-        tasks: list[asyncio.Task[Any]] = [*self._following.values(), *self._later]
+        tasks = list(self._following.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._later.close()
 
     def _follow(self, chat: Chat, run: LiveRun, began: float) -> asyncio.Task[Stopped]:
         """One follower per run, however many ask."""

@@ -115,7 +115,7 @@ class Archive:
     async def all_ids(self, owner: str) -> list[str]:
         """The ids of an owner's chats, the one that was used least recently first."""
         names = await self._redis.do(command("ZRANGE", index(owner), 0, -1))
-        return [name.decode("utf-8", "replace") for name in names]
+        return [as_text(name) for name in names]
 
     async def put_in(
         self, chat: Chat, fields: Mapping[str, str], updated_ms: int, told: Sequence[Told], token: str

@@ -92,7 +92,7 @@ _FIELDS = ("title", "agent", "updated_at", "run_id")
 
 def _fields(values: Sequence[bytes | None]) -> dict[str, str]:
     told = zip(_FIELDS, values, strict=True)
-    return {name: value.decode("utf-8", "replace") for name, value in told if value is not None}
+    return {name: as_text(value) for name, value in told if value is not None}
 
 
 async def _search(lines: list[bytes], needle: str, until: float) -> str | None:

@@ -17,6 +17,7 @@ from app.clock import LEASE_SECONDS, TRUST_SECONDS
 from app.errors import RedisUnavailable
 from app.store.commands import hold
 from app.store.keys import BACKENDS, Chat, beats, held, lease
+from app.store.lines import as_text
 from app.store.records import LiveRun
 from app.store.wire.connection import Connection
 from app.store.wire.node import pairs
@@ -53,7 +54,7 @@ class Leases:
                     command("HKEYS", BACKENDS),
                 ]
             )
-            self._seen.update(name.decode("utf-8", "replace") for name in others)
+            self._seen.update(as_text(name) for name in others)
             missing = await self._without_heartbeat(sorted(self._seen))
         except RedisUnavailable:
             self._well_since, self._missing = None, set()
@@ -95,7 +96,7 @@ class Leases:
     async def all_held(self) -> list[Held]:
         """The runs of all processes, also of those that have just died."""
         processes = await self._redis.do(command("HKEYS", BACKENDS))
-        asked = [command("HGETALL", held(process.decode("utf-8", "replace"))) for process in processes]
+        asked = [command("HGETALL", held(as_text(process))) for process in processes]
         rows = await self._redis.do_all(asked, check=False)
         return [run for row in rows if isinstance(row, list) for run in _held(row)]
 

@@ -109,7 +109,7 @@ class Queues:
     async def stopped(self, chat: Chat, waiting: Waiting) -> bool:
         """Whether somebody has stopped this chat by its key since this message waits, and nothing ran."""
         (value,) = await self._redis.values([chat.stop])
-        at_ms = timestamp_ms(value.decode("utf-8", "replace")) if value else None
+        at_ms = timestamp_ms(as_text(value)) if value else None
         return at_ms is not None and waiting.created_ms <= at_ms + self._grace_ms
 
     async def take_back(self, chat: Chat, run_id: str) -> Waiting:

@@ -20,6 +20,7 @@ from app.errors import RedisUnavailable
 from app.settings import Settings
 from app.store.bells import Bells
 from app.store.keys import Chat, beats, lease, stopped
+from app.store.lines import as_text
 from app.store.pieces import DECODED, HOLDER, LIVES, NOW, NUMBERS
 from app.store.records import LiveRun, RunRecord
 from app.store.waiting import EARLY_SECONDS, HAND_BACK, WAITING, Waiting, read_all
@@ -186,7 +187,7 @@ class Stops:
     async def pending(self, chats: Sequence[Chat]) -> list[str | None]:
         """The values of these chats' stop keys, without consuming them."""
         values = await self._redis.values([chat.stop for chat in chats])
-        return [None if value is None else value.decode("utf-8", "replace") for value in values]
+        return [None if value is None else as_text(value) for value in values]
 
     def is_fresh(self, at_ms: float, started_ms: int, before_ms: int) -> bool:
         """Whether a stop of that time means a run that has begun then, and not the one that ended before;
