@@ -3,7 +3,7 @@
  */
 
 const BARE_MARKER = /(^|\n)[ \t]*(?:[-*+]|\d+[.)]?|#{1,6}|`{1,2}|[|>]|-{2,}|={1,}|\*{1,3}|_{1,3})[ \t]*$/;
-const HALF_LINK = /!?\[([^\]\n]{0,500})(?:\](?:\([^)\n]{0,1000})?)?$/;
+const HALF_LINK = /!?\[([^\]\n]{0,500})(?:\](?:\([^)\n]{0,1000})?)?$/; // else each of many would be read to the end
 const HALF_TAG = /<\/?[a-z][a-z0-9]{0,9}$|<$/i;
 const HALF_TABLE = /(^|\n)[ \t]*\|[^\n]*(?:\n[ \t|:-]*)?$/; // a head whose delimiter row has not come
 
